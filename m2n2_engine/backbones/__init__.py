@@ -1,0 +1,116 @@
+"""The networks whose attention the engine can read: a registry by name. Importing it imports no network."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import logging
+from collections.abc import Mapping
+from typing import Protocol, cast
+
+from m2n2_engine import weights
+from m2n2_engine.config import EngineConfig, WeightsConfig
+from m2n2_engine.errors import ConfigurationError
+from m2n2_engine.types import Backbone
+
+AUTO = "auto"
+PREFERRED = "stable-diffusion-2"
+EMBEDDED = "dinov2-small"
+
+DINOV2_GRID = 48
+"""Cells along a side. Here: 80 in the paper's code, which two processor cores take too long for."""
+
+STABLE_DIFFUSION_1_GRID = 112
+STABLE_DIFFUSION_2_GRID = 128
+"""Paper."""
+
+TINY_GRID = 24
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """How to load one backbone. module: in this package, with a ``load``. grid: default cells along a side."""
+
+    module: str
+    grid: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoadedBackbone:
+    """A backbone and a sentence that says why it is this one, for /health and the log."""
+
+    backbone: Backbone
+    reason: str
+
+
+class _Load(Protocol):
+    def __call__(self, name: str, grid: tuple[int, int], device: str, config: WeightsConfig, /) -> Backbone: ...
+
+
+_DINOV2 = BackboneSpec("dinov2", DINOV2_GRID)
+_STABLE_DIFFUSION_1 = BackboneSpec("stable_diffusion", STABLE_DIFFUSION_1_GRID)
+_STABLE_DIFFUSION_2 = BackboneSpec("stable_diffusion", STABLE_DIFFUSION_2_GRID)
+
+BACKBONES: Mapping[str, BackboneSpec] = {
+    "dinov2-small": _DINOV2,
+    "dinov2-small-hub": _DINOV2,
+    "dinov2-base": _DINOV2,
+    "stable-diffusion-2": _STABLE_DIFFUSION_2,
+    "stable-diffusion-2-base": _STABLE_DIFFUSION_2,
+    "stable-diffusion-2-1": _STABLE_DIFFUSION_2,
+    "stable-diffusion-2-1-base": _STABLE_DIFFUSION_2,
+    "stable-diffusion-1-5": _STABLE_DIFFUSION_1,
+    "tiny": BackboneSpec("tiny", TINY_GRID),
+}
+"""Every backbone under the name of its weights; ``tiny`` needs none."""
+
+
+def load_backbone(config: EngineConfig) -> LoadedBackbone:
+    """Load the backbone that ``config`` names or, for ``auto``, the best one that this machine can run now.
+
+    Weights that are not at hand are fetched, except that ``auto`` never fetches Stable Diffusion. Raises
+    ConfigurationError, WeightsUnavailable or WeightsCorrupt.
+    """
+    device = choose_device(config.device)
+    name, reason = _choose(config, device)
+    spec = BACKBONES[name]
+    side = spec.grid if config.grid is None else config.grid
+    if side < 2:
+        raise ConfigurationError(f"a grid of {side} cells a side has no neighbours: use 2 or more")
+    load = cast(_Load, importlib.import_module(f"{__name__}.{spec.module}").load)
+    _log.info("loading backbone %s on %s: %s", name, device, reason)
+    return LoadedBackbone(load(name, (side, side), device, config.weights), reason)
+
+
+def choose_device(device: str) -> str:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` -> ``cpu`` or ``cuda:N``; ConfigurationError for what is not there."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda:0" if count else "cpu"
+    allowed = {"cpu": "cpu", **{f"cuda:{index}": f"cuda:{index}" for index in range(count)}}
+    if count:
+        allowed["cuda"] = "cuda:0"
+    if device not in allowed:
+        raise ConfigurationError(f"no device {device!r} on this machine: use one of auto, {', '.join(allowed)}")
+    return allowed[device]
+
+
+def _choose(config: EngineConfig, device: str) -> tuple[str, str]:
+    """(name, why)."""
+    if config.backbone in BACKBONES:
+        return config.backbone, "asked for"
+    if config.backbone != AUTO:
+        raise ConfigurationError(f"unknown backbone {config.backbone!r}: use one of {', '.join([AUTO, *BACKBONES])}")
+    if config.weights.model_id or config.weights.revision:
+        raise ConfigurationError(
+            "a model id or revision belongs to one backbone: name the backbone instead of leaving it to auto"
+        )
+    if device == "cpu":
+        return EMBEDDED, "the device is set to cpu" if config.device == "cpu" else "no CUDA device"
+    if not weights.is_at_hand(PREFERRED, config.weights):
+        return EMBEDDED, f"weights of {PREFERRED} not at hand: run `m2n2 weights get {PREFERRED}`"
+    return PREFERRED, f"a CUDA device and the weights of {PREFERRED} are at hand"

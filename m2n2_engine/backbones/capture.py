@@ -1,0 +1,119 @@
+"""Read the queries and keys of any transformer: one hook for every backbone.
+
+Forward hooks on the query and key projections see what attention is computed from, whichever fast kernel the library
+then uses for it; and the network stops once the last of them has run, because nothing after it is wanted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import torch
+from torch import nn
+
+from m2n2_engine.types import AttentionFactors, Image, LayerFactors
+
+
+class _AllCaptured(Exception):
+    """Raised from the last hook to stop the network; never leaves this module."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AttentionLayer:
+    """Where one self-attention layer is read.
+
+    name: its path inside the network. query, key: the modules that give ``(1, tokens, heads * d)``. weight: its share
+    of the attention. special_tokens: how many leading tokens are no cells of the grid.
+    """
+
+    name: str
+    query: nn.Module
+    key: nn.Module
+    heads: int
+    weight: float = 1.0
+    special_tokens: int = 0
+
+
+def capture_factors(layers: Sequence[AttentionLayer], run: Callable[[], object]) -> tuple[LayerFactors, ...]:
+    """Call ``run`` and return the queries and keys that pass through ``layers``, each ``(heads, tokens, d)``.
+
+    ``run`` is left as soon as every layer was seen. The modules carry hooks only meanwhile, so two calls on the same
+    modules must not overlap.
+    """
+    wanted = {module for layer in layers for module in (layer.query, layer.key)}
+    outputs: dict[nn.Module, torch.Tensor] = {}
+
+    def keep(module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        outputs[module] = output
+        if len(outputs) == len(wanted):
+            raise _AllCaptured
+
+    with ExitStack() as hooks:
+        for module in wanted:
+            hooks.callback(module.register_forward_hook(keep).remove)
+        try:
+            run()
+        except _AllCaptured:
+            return tuple(_layer_factors(layer, outputs) for layer in layers)
+    raise RuntimeError(f"the network ended without passing all of {', '.join(layer.name for layer in layers)}")
+
+
+def _layer_factors(layer: AttentionLayer, outputs: dict[nn.Module, torch.Tensor]) -> LayerFactors:
+    return LayerFactors(
+        query=_split_heads(outputs[layer.query], layer.heads),
+        key=_split_heads(outputs[layer.key], layer.heads),
+        weight=layer.weight,
+        special_tokens=layer.special_tokens,
+    )
+
+
+def _split_heads(projected: torch.Tensor, heads: int) -> torch.Tensor:
+    """``(1, tokens, heads * d)`` -> ``(heads, tokens, d)``."""
+    _, tokens, size = projected.shape
+    return projected.reshape(tokens, heads, size // heads).transpose(0, 1).contiguous()
+
+
+class HookedBackbone:
+    """A frozen network with the attention layers at which it is read; implements ``types.Backbone``.
+
+    run: takes an RGB uint8 ``(H, W, 3)`` image through the network. weights: what identifies them. dtype: of the
+    forward pass. One image at a time passes the network; other threads wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        grid: tuple[int, int],
+        device: str,
+        dtype: torch.dtype,
+        weights: str,
+        layers: Sequence[AttentionLayer],
+        run: Callable[[Image], object],
+    ) -> None:
+        self.name = name
+        self.grid = grid
+        self.device = device
+        self.fingerprint = _fingerprint(name, weights, grid, dtype, layers)
+        self._layers = tuple(layers)
+        self._run = run
+        self._lock = threading.Lock()
+
+    def extract(self, image: Image) -> AttentionFactors:
+        """Query and key projections of an RGB uint8 ``(H, W, 3)`` image of any size, on ``device``.
+
+        Raises torch.OutOfMemoryError where the device has no room for the forward pass.
+        """
+        with self._lock, torch.inference_mode():
+            layers = capture_factors(self._layers, lambda: self._run(image))
+        return AttentionFactors(layers=layers, grid=self.grid)
+
+
+def _fingerprint(
+    name: str, weights: str, grid: tuple[int, int], dtype: torch.dtype, layers: Sequence[AttentionLayer]
+) -> str:
+    names = ",".join(f"{layer.name}*{layer.weight:g}" for layer in layers)
+    return f"{name} weights={weights} grid={grid[0]}x{grid[1]} {dtype} layers={names}"

@@ -1,0 +1,97 @@
+"""Every constant of the method and every choice of the engine: value, unit, source.
+
+"Paper" is Karmann and Urfalioglu, CVPR 2025, arXiv 2411.10411; "here" marks choices of this product.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MethodConfig:
+    """Constants of the method. All are the paper's defaults but ``working_size_pixels``."""
+
+    temperature: float = 0.65
+    """Divides the log attention before its rows are normalised again. No unit. Paper."""
+
+    balancing_rounds: int = 200
+    """At most this many rounds of columns-then-rows. A slow chain is defined by stopping there. Paper."""
+
+    balancing_tolerance: float = 1e-7
+    """Balancing stops earlier once no column sum is further than this from 1. Here: float32 resolves no more."""
+
+    arrival_level: float = 0.3
+    """tau: a cell is reached when its state, as a share of the largest, first exceeds this. Paper."""
+
+    max_steps: int = 1000
+    """Steps of the Markov chain after which unreached cells get this value. Paper."""
+
+    spatial_sigma_cells: float = 1.0
+    """Standard deviation of the upsampling's spatial Gaussian, in grid cells. Paper."""
+
+    range_sigma: float = 0.1
+    """Standard deviation of the upsampling's colour Gaussian over RGB in 0..1. Paper."""
+
+    window_sigmas: float = 3.0
+    """Radius of the upsampling's elliptic window in spatial sigmas. Paper."""
+
+    edge_levels: int = 1024
+    """Sobel magnitudes are scaled to 0..edge_levels and truncated to integers. Paper."""
+
+    click_area_limit: float = 0.4
+    """Largest share of the image that one click can claim, 0 to 1. Paper. Raise it for very large objects."""
+
+    working_size_pixels: int = 1024
+    """Longest side at which steps 4 to 7 run, in pixels; larger images are reduced to it and their mask is brought
+    back to full size along the image's edges. 0 means no cap. Here."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WeightsConfig:
+    """Where model weights live."""
+
+    cache_folder: Path = Path.home() / ".cache" / "m2n2"
+    """Weights fetched by this product are kept here, one folder a name."""
+
+    folder: Path | None = None
+    """A folder with one model, in the layout of its library, that is taken instead of anything else."""
+
+    model_id: str | None = None
+    """Hub repository to take instead of the backbone's own, for example a team's mirror."""
+
+    revision: str | None = None
+    """Branch, tag or commit of that repository; None takes the backbone's own."""
+
+    offline: bool = False
+    """True never opens a connection: weights come from the folder or the cache, or there is a clear error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineConfig:
+    """Everything an engine needs to be built; read from the environment by the backend, never here."""
+
+    weights: WeightsConfig = WeightsConfig()
+    backbone: str = "auto"
+    """A name of ``backbones.BACKBONES``, or ``auto``: Stable Diffusion 2 on CUDA with its weights at hand, else
+    the embedded DINOv2."""
+
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+
+    grid: int | None = None
+    """Cells along each side of the attention grid; None takes the backbone's own."""
+
+    session_cache_bytes: int = 2048 * MEBIBYTE
+    """Budget of the resident images (transition matrices, upsampling weights, click maps). The newest always stays."""
+
+    click_maps_bytes: int = 256 * MEBIBYTE
+    """Budget of the maps of the clicks of one session; at the default working size a click takes at most 7 MiB."""
+
+    threads: int | None = None
+    """Threads of the compiled kernels and of torch; None takes the processors this process may use."""
+
+    method: MethodConfig = MethodConfig()

@@ -1,0 +1,177 @@
+"""``Engine.segment``: validate -> session -> Markov-maps -> mask. Wiring, no formulas."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from m2n2_engine import __version__
+from m2n2_engine.aggregator import AttentionAggregator, BackboneAggregator
+from m2n2_engine.backbones import load_backbone
+from m2n2_engine.cache import SessionCache
+from m2n2_engine.config import EngineConfig, MethodConfig
+from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
+from m2n2_engine.ops.compiled import set_thread_count, thread_count
+from m2n2_engine.ops.working_size import reduced_size
+from m2n2_engine.session import Session, session_bytes
+from m2n2_engine.types import AttentionKey, Click, Image, Segmentation, Timings
+
+logger = logging.getLogger(__name__)
+
+_OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+
+
+def load_engine(config: EngineConfig) -> Engine:
+    """Load the backbone that ``config`` asks for and build an engine on it.
+
+    Raises ConfigurationError, WeightsUnavailable or WeightsCorrupt. Sets the thread counts of torch and the kernels.
+    """
+    if config.threads is not None:
+        set_thread_count(config.threads)
+    torch.set_num_threads(thread_count())
+    loaded = load_backbone(config)
+    backbone = loaded.backbone
+    return Engine(
+        BackboneAggregator(backbone),
+        fingerprint=backbone.fingerprint,
+        cells=backbone.grid[0] * backbone.grid[1],
+        method=config.method,
+        session_cache_bytes=config.session_cache_bytes,
+        click_maps_bytes=config.click_maps_bytes,
+        facts={
+            "backbone": backbone.name,
+            "backbone_reason": loaded.reason,
+            "device": backbone.device,
+            "grid": f"{backbone.grid[0]}x{backbone.grid[1]}",
+            "model_version": f"m2n2-{__version__}-{backbone.name}-{backbone.grid[0]}",
+        },
+    )
+
+
+class Engine:
+    """Image and clicks -> mask. Holds no current image: every call brings its own; safe under threads."""
+
+    def __init__(
+        self,
+        aggregator: AttentionAggregator,
+        *,
+        fingerprint: str,
+        cells: int = 0,
+        method: MethodConfig = MethodConfig(),
+        session_cache_bytes: int = EngineConfig.session_cache_bytes,
+        click_maps_bytes: int = EngineConfig.click_maps_bytes,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
+        """fingerprint: changes whenever the attention of the same image would. cells: ``h * w`` of its grid, by which
+        room is made before an image is prepared; 0 where it is not known before."""
+        self._aggregator = aggregator
+        self._fingerprint = f"{fingerprint} {method}"
+        self._cells = cells
+        self._method = method
+        self._click_maps_bytes = click_maps_bytes
+        self._facts = dict(facts or {})
+        self._cache: SessionCache[Session] = SessionCache(session_cache_bytes)
+        # One image is prepared at a time: a second one beside it would only make both later, at twice the memory.
+        self._prepare_lock = threading.Lock()
+
+    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+        """The mask of the object that the clicks describe.
+
+        image: RGB uint8 ``(H, W, 3)`` of any size from 1 x 1, any strides. clicks: at least one; ``0 <= x <= W``,
+        ``0 <= y <= H``. Only negative clicks give an empty mask of score 0. Raises InvalidImage, InvalidClicks or
+        OutOfMemory.
+        """
+        check_image(image)
+        check_clicks(clicks, image.shape[1], image.shape[0])
+        if not any(click.positive for click in clicks):
+            return Segmentation(np.zeros(image.shape[:2], bool), 0.0, Timings(0.0, 0.0))
+        image = np.ascontiguousarray(image)
+        started = time.perf_counter()
+        expected_bytes = session_bytes(
+            reduced_size(image.shape[:2], self._method.working_size_pixels), self._cells, self._method
+        )
+        key = AttentionKey(_hash_image(image), self._fingerprint)
+        with self._cache.open(key, expected_bytes, lambda: self._prepare(image)) as session:
+            prepared = time.perf_counter()
+            mask, score = session.segment(image, clicks)
+        timings = Timings(prepared - started, time.perf_counter() - prepared)
+        return Segmentation(mask, score if mask.any() else 0.0, timings)
+
+    def warm_up(self) -> None:
+        """Compile every kernel and run the network once, so that no annotator waits for it."""
+        rng = np.random.default_rng(0)
+        image = rng.integers(0, 256, (48, 64, 3), np.uint8)
+        clicks = [Click(10, 10), Click(50, 30, positive=False)]
+        self.segment(image, clicks)
+        # An image above the working size, so that the way back to full size is compiled too.
+        side = self._method.working_size_pixels
+        if side:
+            self.segment(np.resize(image, (8, side + 1, 3)), [Click(10, 4)])
+        self._cache.drop_idle()
+
+    def describe(self) -> Mapping[str, str | int | float | bool | None]:
+        """Facts for /health and logs; never blocks for long."""
+        statistics = self._cache.statistics
+        return {
+            **self._facts,
+            "threads": thread_count(),
+            "sessions": statistics.sessions,
+            "session_bytes": statistics.used_bytes,
+            "session_budget_bytes": statistics.budget_bytes,
+        }
+
+    def _prepare(self, image: Image) -> Session:
+        with self._prepare_lock:
+            try:
+                return self._build_session(image)
+            except _OUT_OF_MEMORY:
+                logger.warning("out of memory: dropping the idle sessions and trying once more")
+            self._cache.drop_idle()
+            try:
+                return self._build_session(image)
+            except _OUT_OF_MEMORY as error:
+                height, width = image.shape[:2]
+                raise OutOfMemory(
+                    f"no memory left for this {width} x {height} image: use a smaller grid or working size, a smaller "
+                    "session budget, or a larger device"
+                ) from error
+
+    def _build_session(self, image: Image) -> Session:
+        attention = self._aggregator.extract_attention(image)
+        with torch.inference_mode():
+            return Session(image, attention, self._method, self._click_maps_bytes)
+
+
+def check_image(image: Image) -> None:
+    """Raise InvalidImage unless this is an RGB uint8 ``(H, W, 3)`` array with pixels in it."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InvalidImage(f"the image must be RGB uint8 (H, W, 3), not {found}")
+    if 0 in image.shape:
+        raise InvalidImage(f"the image has no pixels: its shape is {image.shape}")
+
+
+def check_clicks(clicks: Sequence[Click], width: int, height: int) -> None:
+    """Raise InvalidClicks unless there are clicks and all lie in an image of this size, border included."""
+    if not clicks:
+        raise InvalidClicks("there are no clicks: give at least one positive click")
+    for click in clicks:
+        if not (math.isfinite(click.x) and math.isfinite(click.y)):
+            raise InvalidClicks(f"the click ({click.x}, {click.y}) is no point: use finite pixel coordinates")
+        if not (0 <= click.x <= width and 0 <= click.y <= height):
+            raise InvalidClicks(
+                f"the click ({click.x:g}, {click.y:g}) is outside the image: use 0 <= x <= {width}, 0 <= y <= {height}"
+            )
+
+
+def _hash_image(image: Image) -> str:
+    digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
+    digest.update(image.data)
+    return digest.hexdigest()

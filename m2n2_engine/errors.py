@@ -1,0 +1,65 @@
+"""Every error this product raises on purpose.
+
+    M2N2Error
+    +-- InvalidInput             the caller's request cannot be answered as it is
+    |   +-- InvalidImage         not an image, or not one the engine can take
+    |   +-- InvalidClicks        no clicks, or a click that is no point of the image
+    |   +-- InvalidRequest       a payload that does not follow its protocol
+    +-- ImageUnavailable         an image reference that could not be turned into bytes
+    |   +-- ImageRefused         ... because a rule of this server forbids it
+    +-- ConfigurationError       a setting that cannot work
+    +-- WeightsError             model weights
+    |   +-- WeightsUnavailable   not here, and not to be had
+    |   +-- WeightsCorrupt       here, but not what they should be
+    +-- OutOfMemory              the device has no room for this image
+
+A message names the value that was wrong and what to do about it; it is safe to show to a client.
+"""
+
+
+class M2N2Error(Exception):
+    """Base of every error raised on purpose by this product."""
+
+
+class InvalidInput(M2N2Error, ValueError):
+    """The request cannot be answered as it is; the message says what to change."""
+
+
+class InvalidImage(InvalidInput):
+    """Not an image, or not one the engine can take."""
+
+
+class InvalidClicks(InvalidInput):
+    """No clicks, or a click that is no point of the image."""
+
+
+class InvalidRequest(InvalidInput):
+    """A payload that does not follow its protocol."""
+
+
+class ImageUnavailable(M2N2Error):
+    """An image reference that could not be turned into bytes."""
+
+
+class ImageRefused(ImageUnavailable):
+    """An image reference that a rule of this server forbids; the message names the setting."""
+
+
+class ConfigurationError(M2N2Error, ValueError):
+    """A setting that cannot work; raised at start, never while serving."""
+
+
+class WeightsError(M2N2Error):
+    """Something is wrong with a model's weights."""
+
+
+class WeightsUnavailable(WeightsError):
+    """The weights are not on this machine and could not be fetched."""
+
+
+class WeightsCorrupt(WeightsError):
+    """The weights are on this machine but their sha256 is not the recorded one."""
+
+
+class OutOfMemory(M2N2Error):
+    """The device has no room for this image, even with every other session dropped."""

@@ -1,0 +1,62 @@
+"""Bytes of an image file -> RGB array, as a browser would show it. Numpy and Pillow only."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageOps, UnidentifiedImageError
+
+from m2n2_engine.errors import InvalidImage
+from m2n2_engine.types import Image
+
+_SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_BACKDROP = (255, 255, 255, 255)
+"""Transparent pixels are laid on white, as annotation pages show them."""
+
+
+def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:
+    """Decode an image file.
+
+    data: the whole file; any format that Pillow reads, the first frame of an animation.
+    max_pixels: refuse images of more pixels, before they are decoded; None for no limit.
+
+    Returns uint8 RGB ``(H, W, 3)`` with the EXIF orientation applied, transparency laid on white, 16-bit grey scaled
+    to 8 bits. Raises InvalidImage where the data is empty, truncated, too large or no image.
+    """
+    if not data:
+        raise InvalidImage("the image file is empty (0 bytes): upload it again")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large images by its own limit; ours is checked below, before any pixel is decoded.
+            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+            with PillowImage.open(io.BytesIO(data)) as file:
+                _check_size(file.width, file.height, max_pixels)
+                return _render_rgb(ImageOps.exif_transpose(file))
+    except UnidentifiedImageError:
+        raise InvalidImage(f"not an image file that can be read ({len(data)} bytes): use JPEG, PNG, WebP or TIFF") from None
+    except PillowImage.DecompressionBombError as error:
+        raise InvalidImage(f"the image is too large to decode: {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, InvalidImage):
+            raise
+        raise InvalidImage(f"the image file is damaged and cannot be decoded: {error}; export it again") from None
+
+
+def _check_size(width: int, height: int, max_pixels: int | None) -> None:
+    if max_pixels is not None and width * height > max_pixels:
+        raise InvalidImage(
+            f"the image has {width} x {height} pixels, more than the {max_pixels} allowed: reduce it or raise the limit"
+        )
+
+
+def _render_rgb(image: PillowImage.Image) -> Image:
+    if image.mode in _SIXTEEN_BIT_MODES:
+        # Pillow's own conversion of 16-bit grey clips at 255 instead of scaling.
+        grey = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
+        return np.ascontiguousarray(np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2))
+    if image.has_transparency_data:
+        image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, _BACKDROP), image.convert("RGBA"))
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")))

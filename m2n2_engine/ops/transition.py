@@ -1,0 +1,101 @@
+"""Step 2: attention -> doubly stochastic transition matrix, by temperature and balancing."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from m2n2_engine.config import MethodConfig
+from m2n2_engine.ops.compiled import compiled_fast, run_in_bands
+
+_CHECK_EVERY_ROUNDS = 8
+"""Rounds between convergence tests on an accelerator, where each test waits for the device."""
+
+_FLOAT32_TOLERANCE = 1e-6
+"""Column sums of a float32 product of a few thousand terms come no closer to 1 than about this."""
+
+
+def build_transition(attention: torch.Tensor, method: MethodConfig) -> torch.Tensor:
+    """Transition matrix of the Markov chain over cells.
+
+    attention: ``(n, n)`` float32, rows summing to 1; overwritten. Returns the same memory: doubly stochastic
+    ``diag(rows) K diag(columns)`` with ``K`` the tempered attention.
+    """
+    tempered = temper(attention, method.temperature)
+    rows, columns = balance(tempered, method.balancing_rounds, method.balancing_tolerance)
+    return tempered.mul_(rows[:, None]).mul_(columns)
+
+
+def temper(attention: torch.Tensor, temperature: float) -> torch.Tensor:
+    """``rowsoftmax(log A / temperature)``, in place. attention: ``(n, n)``, rows (last axis) not all zero."""
+    # The row's largest element is 1 before the power, so that no row underflows as a whole.
+    attention.div_(attention.amax(dim=1, keepdim=True)).pow_(1.0 / temperature)
+    return attention.div_(attention.sum(dim=1, keepdim=True))
+
+
+def balance(matrix: torch.Tensor, rounds: int, tolerance: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two vectors that make ``diag(rows) @ matrix @ diag(columns)`` doubly stochastic.
+
+    Iterative proportional fitting: columns divided by their sums, then rows by theirs, at most ``rounds`` times; stops
+    once ``max |column sum - 1| < tolerance``. An empty column keeps its zeros. matrix: ``(n, n)`` float32, not
+    changed, no row all zero. Returns ``(rows, columns)``, each ``(n,)`` float32 on the matrix's device.
+    """
+    if matrix.device.type == "cpu":
+        return _balance_compiled(matrix, rounds, tolerance)
+    return _balance_on_device(matrix, rounds, max(tolerance, _FLOAT32_TOLERANCE))
+
+
+def _balance_compiled(matrix: torch.Tensor, rounds: int, tolerance: float) -> tuple[torch.Tensor, torch.Tensor]:
+    array = matrix.numpy()
+    rows = np.ones(len(array))
+    sums = array.sum(axis=0, dtype=np.float64)
+    columns = np.ones_like(sums)
+    for _ in range(rounds):
+        columns = np.divide(1.0, sums, out=columns, where=sums > 0)
+        sums = _divide_rows(array, columns, rows)
+        if np.abs(columns * sums - 1.0)[sums > 0].max() < tolerance:
+            break
+    return torch.from_numpy(rows.astype(np.float32)), torch.from_numpy(columns.astype(np.float32))
+
+
+def _divide_rows(
+    matrix: npt.NDArray[np.float32], columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Set ``rows`` to the inverse row sums of ``matrix * columns``; return the column sums of ``matrix * rows``."""
+    sums_of_bands: dict[int, npt.NDArray[np.float64]] = {}
+
+    def run(start: int, stop: int) -> None:
+        sums = sums_of_bands[start] = np.zeros_like(columns)
+        _divide_rows_kernel(matrix, columns, rows, sums, start, stop)
+
+    run_in_bands(run, len(matrix))
+    # Bands finish in any order; adding them up in one order keeps the result the same to the last bit.
+    return np.sum([sums_of_bands[start] for start in sorted(sums_of_bands)], axis=0)
+
+
+@compiled_fast
+def _divide_rows_kernel(matrix, columns, rows, sums, start, stop):  # type: ignore[no-untyped-def]
+    # Each row is read once: while it is in the processor's cache it is summed and then added to the column sums.
+    for i in range(start, stop):
+        total = 0.0
+        for j in range(matrix.shape[1]):
+            total += matrix[i, j] * columns[j]
+        rows[i] = 1.0 / total
+        for j in range(matrix.shape[1]):
+            sums[j] += matrix[i, j] * rows[i]
+
+
+def _balance_on_device(matrix: torch.Tensor, rounds: int, tolerance: float) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = torch.ones(matrix.shape[0], dtype=matrix.dtype, device=matrix.device)
+    sums = matrix.T @ rows
+    columns = torch.ones_like(sums)
+    for done in range(1, rounds + 1):
+        columns = torch.where(sums > 0, 1.0 / sums, columns)
+        rows = 1.0 / (matrix @ columns)
+        sums = matrix.T @ rows
+        if done % _CHECK_EVERY_ROUNDS == 0:
+            error = torch.where(sums > 0, (columns * sums - 1.0).abs(), 0.0).max()
+            if error.item() < tolerance:
+                break
+    return rows, columns

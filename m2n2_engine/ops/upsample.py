@@ -1,0 +1,244 @@
+"""Step 4: coarse Markov-maps -> image resolution, by joint bilateral upsampling guided by the image.
+
+The step is linear in the coarse map and its weights depend on the image alone. So the weights with which the cells
+around a pixel make its value are built once for an image, at the price of one direct pass over all window pixels, and
+every click after that costs one small dot product a pixel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from m2n2_engine.config import MethodConfig
+from m2n2_engine.ops.compiled import compiled_fast, run_in_bands
+from m2n2_engine.ops.simd import EXPONENT_SCALE, LANES, accumulate_taps
+from m2n2_engine.types import Image, Map
+
+_FAR = 100.0
+"""Colour of the padding around the image, in scaled units in which 1 is already too far to weigh anything."""
+
+_STREAM_BYTES = 64 * 1024 * 1024
+"""Weights held at a time by ``upsample``."""
+
+_EDGE = 1e-9
+"""A window pixel at exactly ``window_sigmas`` counts; this absorbs the rounding of the division."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One axis of the image against the same axis of the grid.
+
+    reach: pixels from the window's centre to its end. lower: (pixels,) the grid line at or before a pixel's centre.
+    fraction: (pixels,) how far the pixel is towards the next line, 0..1. base: (pixels,) the first grid line that the
+    pixel's window touches.
+    """
+
+    pixels: int
+    cells: int
+    reach: int
+    lower: npt.NDArray[np.int64]
+    fraction: npt.NDArray[np.float32]
+    base: npt.NDArray[np.int64]
+
+    @property
+    def pixels_per_cell(self) -> float:
+        """Not rounded."""
+        return self.pixels / self.cells
+
+
+@dataclasses.dataclass(frozen=True)
+class Upsampler:
+    """The weights of an image, or of some of its columns. weights: (H, columns, K, K) float32, pixel row and column,
+    then grid row and column counted from the pixel's ``base`` lines; each pixel's weights sum to 1."""
+
+    rows: Axis
+    columns: Axis
+    first_column: int
+    weights: npt.NDArray[np.float32]
+
+    def apply(self, coarse: Map) -> Map:
+        """``(h, w)`` coarse map -> ``(H, columns)`` float32."""
+        nodes = self.weights.shape[2]
+        padded = np.pad(coarse, ((0, nodes), (0, nodes)))
+        height, width = self.weights.shape[:2]
+        result = np.empty((height, width), np.float32)
+        base_columns = self.columns.base[self.first_column : self.first_column + width]
+
+        def run(start: int, stop: int) -> None:
+            _apply_kernel(self.weights, self.rows.base, base_columns, padded, result, start, stop)
+
+        run_in_bands(run, height)
+        return result
+
+
+def upsampler_bytes(image_size: tuple[int, int], method: MethodConfig) -> int:
+    """Memory of an image's weights, in bytes. image_size: ``(H, W)``."""
+    return image_size[0] * image_size[1] * _count_nodes(method) ** 2 * 4
+
+
+def build_upsampler(image: Image, grid: tuple[int, int], method: MethodConfig) -> Upsampler:
+    """The weights of a whole image. image: RGB uint8 ``(H, W, 3)``. grid: ``(h, w)`` cells."""
+    return _Builder(image, grid, method).build(0, image.shape[1])
+
+
+def upsample(coarse: Map, image: Image, method: MethodConfig) -> Map:
+    """Upsample one coarse map ``(h, w)`` to the image's ``(H, W)``, keeping no weights.
+
+    Each pixel is the mean of the bilinearly enlarged map over the pixels within ``window_sigmas`` spatial sigmas,
+    weighted by Gaussians of distance and of colour difference; windows are clipped at the image's border.
+    """
+    builder = _Builder(image, (coarse.shape[0], coarse.shape[1]), method)
+    height, width = image.shape[:2]
+    step = max(1, _STREAM_BYTES // upsampler_bytes((height, 1), method))
+    result = np.empty((height, width), np.float32)
+    for start in range(0, width, step):
+        stop = min(start + step, width)
+        result[:, start:stop] = builder.build(start, stop).apply(coarse)
+    return result
+
+
+class _Builder:
+    """Tables shared by all columns of an image."""
+
+    def __init__(self, image: Image, grid: tuple[int, int], method: MethodConfig) -> None:
+        self._node_count = _count_nodes(method)
+        radius_cells = method.window_sigmas * method.spatial_sigma_cells
+        self._rows, self._columns = (
+            _build_axis(pixels, cells, radius_cells) for pixels, cells in zip(image.shape[:2], grid, strict=True)
+        )
+        self._spatial, self._half_widths = self._build_spatial_weights(method)
+        self._planes = self._build_planes(image, method)
+        self._row_nodes, self._row_node_ranges = self._build_row_nodes()
+        lines = np.arange(self._columns.cells + 1)
+        self._line_starts = np.searchsorted(self._columns.lower, lines)
+
+    def build(self, start: int, stop: int) -> Upsampler:
+        weights = np.empty((self._rows.pixels, stop - start, self._node_count, self._node_count), np.float32)
+        columns = self._columns
+
+        def run(first: int, last: int) -> None:
+            _build_kernel(
+                *(self._planes, self._spatial, self._half_widths, self._row_nodes, self._row_node_ranges),
+                *(columns.lower, columns.fraction, columns.base, self._line_starts, columns.reach),
+                *(weights, start, start + first, start + last),
+            )
+
+        run_in_bands(run, stop - start)
+        return Upsampler(self._rows, columns, start, weights)
+
+    def _build_spatial_weights(self, method: MethodConfig) -> tuple[Map, npt.NDArray[np.int64]]:
+        """(2 reach + 1, 2 reach + 1) weights of the window, zero outside its ellipse; half the ellipse's width by row."""
+        down, across = (
+            np.arange(-axis.reach, axis.reach + 1) / (axis.pixels_per_cell * method.spatial_sigma_cells)
+            for axis in (self._rows, self._columns)
+        )
+        squared = down[:, None] ** 2 + across[None, :] ** 2
+        inside = squared <= method.window_sigmas**2 + _EDGE
+        return np.where(inside, np.exp(-squared / 2), 0).astype(np.float32), inside.sum(axis=1) // 2
+
+    def _build_planes(self, image: Image, method: MethodConfig) -> npt.NDArray[np.float32]:
+        """(W, 3, rows) colours, scaled so that ``EXPONENT_SCALE`` times a squared distance is the range exponent."""
+        scale = 1.0 / (255.0 * method.range_sigma * math.sqrt(2 * EXPONENT_SCALE))
+        reach, height = self._rows.reach, self._rows.pixels
+        padded_height = -(-height // LANES) * LANES + 2 * reach
+        planes = np.full((image.shape[1], 3, padded_height), _FAR, np.float32)
+        np.multiply(image.transpose(1, 2, 0), np.float32(scale), out=planes[:, :, reach : reach + height])
+        return planes
+
+    def _build_row_nodes(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """(blocks, window rows, K, LANES): the share of a window row in each grid row, for each pixel of a block of
+        LANES rows; and (blocks, window rows, 2): the grid rows with a share in any of them, as start and stop."""
+        axis = self._rows
+        blocks = -(-axis.pixels // LANES)
+        shares = np.zeros((blocks, 2 * axis.reach + 1, self._node_count, LANES), np.float32)
+        for offset in range(-axis.reach, axis.reach + 1):
+            pixel = np.arange(max(0, -offset), min(axis.pixels, axis.pixels - offset))
+            row = pixel + offset
+            node = axis.lower[row] - axis.base[pixel]
+            place = (pixel // LANES, offset + axis.reach)
+            shares[(*place, node, pixel % LANES)] += 1 - axis.fraction[row]
+            shares[(*place, node + 1, pixel % LANES)] += axis.fraction[row]
+        used = shares.any(axis=3)
+        stop = np.where(used.any(axis=2), self._node_count - used[:, :, ::-1].argmax(axis=2), 0)
+        return shares, np.stack([used.argmax(axis=2), stop], axis=2)
+
+
+def _count_nodes(method: MethodConfig) -> int:
+    # A window spans 2 * radius cells: it touches one interval more than that, and so two lines more.
+    return int(2 * method.window_sigmas * method.spatial_sigma_cells) + 2
+
+
+def _build_axis(pixels: int, cells: int, radius_cells: float) -> Axis:
+    pixels_per_cell = pixels / cells
+    reach = int(radius_cells * pixels_per_cell + _EDGE)
+    index = np.arange(pixels)
+    position = np.clip((index + 0.5) / pixels_per_cell - 0.5, 0, cells - 1)  # half-pixel centres
+    lower = np.floor(position).astype(np.int64)
+    fraction = (position - lower).astype(np.float32)
+    return Axis(pixels, cells, reach, lower, fraction, lower[np.maximum(index - reach, 0)])
+
+
+@compiled_fast
+def _build_kernel(  # type: ignore[no-untyped-def]
+    planes,
+    spatial,
+    half_widths,
+    row_nodes,
+    row_node_ranges,
+    lower,
+    fraction,
+    base,
+    line_starts,
+    reach,
+    weights,
+    first_column,
+    start,
+    stop,
+):
+    height, _, nodes, _ = weights.shape
+    width = planes.shape[0]
+    row_reach = half_widths.shape[0] // 2
+    sums = np.zeros((nodes, nodes, LANES), np.float32)
+    totals = np.zeros(LANES, np.float32)
+    centre = np.zeros((3, LANES), np.float32)
+    for x in range(start, stop):
+        for block in range(row_nodes.shape[0]):
+            top = block * LANES
+            sums[:] = np.float32(0)
+            centre[:] = planes[x, :, top + row_reach : top + row_reach + LANES]
+            for row in range(half_widths.shape[0]):
+                node_start, node_stop = row_node_ranges[block, row]
+                column = max(x - half_widths[row], 0)
+                column_stop = min(x + half_widths[row] + 1, width)
+                while node_start < node_stop and column < column_stop:
+                    # All columns up to the next grid line share their two grid columns.
+                    line_stop = min(line_starts[lower[column] + 1], column_stop)
+                    accumulate_taps(
+                        planes, top + row, centre, spatial[row], x - reach, fraction, column, line_stop,
+                        row_nodes[block, row], node_start, node_stop, sums, lower[column] - base[x],
+                    )  # fmt: skip
+                    column = line_stop
+            totals[:] = np.float32(0)
+            for i in range(nodes):
+                for j in range(nodes):
+                    totals += sums[i, j]
+            for lane in range(min(LANES, height - top)):
+                for i in range(nodes):
+                    for j in range(nodes):
+                        weights[top + lane, x - first_column, i, j] = sums[i, j, lane] / totals[lane]
+
+
+@compiled_fast
+def _apply_kernel(weights, base_rows, base_columns, coarse, result, start, stop):  # type: ignore[no-untyped-def]
+    nodes = weights.shape[2]
+    for y in range(start, stop):
+        for x in range(weights.shape[1]):
+            total = np.float32(0)
+            for i in range(nodes):
+                for j in range(nodes):
+                    total += weights[y, x, i, j] * coarse[base_rows[y] + i, base_columns[x] + j]
+            result[y, x] = total

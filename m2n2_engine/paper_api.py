@@ -1,0 +1,136 @@
+"""The published names of the method, on top of the engine: aggregators, the segmentation model and its steps.
+
+Points are ``(x, y)`` pixels. Images are RGB uint8 ``(H, W, 3)`` with any strides. Torch tensors in, torch tensors out,
+on the input's device; numpy arrays in, numpy arrays out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from m2n2_engine.aggregator import AttentionAggregator, BackboneAggregator
+from m2n2_engine.backbones import load_backbone
+from m2n2_engine.config import EngineConfig, MethodConfig, WeightsConfig
+from m2n2_engine.engine import Engine, check_clicks, check_image
+from m2n2_engine.errors import InvalidClicks, InvalidInput
+from m2n2_engine.ops.flood_fill import flood_fill
+from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
+from m2n2_engine.ops.transition import build_transition
+from m2n2_engine.ops.upsample import upsample
+from m2n2_engine.types import Click, Image
+
+TensorT = TypeVar("TensorT", torch.Tensor, npt.NDArray[np.float32])
+Point = Sequence[float] | npt.NDArray[Any]
+
+
+class _PublishedAggregator(BackboneAggregator):
+    _backbone_name: str
+
+    def __init__(
+        self,
+        device: str = "auto",
+        model_id: str | None = None,
+        *,
+        revision: str | None = None,
+        grid: int | None = None,
+    ) -> None:
+        """device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. model_id: hub repository or folder to take instead of the
+        backbone's own. revision: of that repository. grid: cells along a side; None takes the backbone's own.
+
+        Raises ConfigurationError, WeightsUnavailable or WeightsCorrupt.
+        """
+        folder = Path(model_id) if model_id is not None and Path(model_id).is_dir() else None
+        weights = WeightsConfig(folder=folder, model_id=None if folder else model_id, revision=revision)
+        config = EngineConfig(weights=weights, backbone=self._backbone_name, device=device, grid=grid)
+        super().__init__(load_backbone(config).backbone)
+
+
+class StableDiffusion2AttentionAggregator(_PublishedAggregator):
+    """The attention of Stable Diffusion 2, by default at a 128 x 128 grid."""
+
+    _backbone_name = "stable-diffusion-2"
+
+
+class StableDiffusion1AttentionAggregator(_PublishedAggregator):
+    """The attention of Stable Diffusion 1.5, by default at a 112 x 112 grid."""
+
+    _backbone_name = "stable-diffusion-1-5"
+
+
+class Dinov2AttentionAggregator(_PublishedAggregator):
+    """The attention of the embedded DINOv2-small."""
+
+    _backbone_name = "dinov2-small"
+
+
+class M2N2SegmentationModel:
+    """Points to masks on the attention of any object with ``extract_attention(image)``."""
+
+    def __init__(self, aggregator: AttentionAggregator, **constants: Any) -> None:
+        """constants: fields of ``config.MethodConfig`` to change, for example ``temperature=0.5``."""
+        self._engine = Engine(aggregator, fingerprint="the aggregator given", method=MethodConfig(**constants))
+
+    def segment(
+        self, img: Image, points: Sequence[Point], points_in_segment: Sequence[bool]
+    ) -> npt.NDArray[np.uint8]:
+        """The mask of one object, ``(H, W)`` of 0 and 1.
+
+        points_in_segment: True where the point belongs to the object. Raises InvalidImage or InvalidClicks.
+        """
+        if len(points) != len(points_in_segment):
+            raise InvalidClicks(f"{len(points)} points but {len(points_in_segment)} signs: give one sign a point")
+        clicks = [
+            Click(*_parse_point(point), positive=bool(inside))
+            for point, inside in zip(points, points_in_segment, strict=True)
+        ]
+        return self._engine.segment(img, clicks).mask.astype(np.uint8)
+
+
+def adjust_temperature_and_ipf(attention: TensorT, **constants: Any) -> TensorT:
+    """Attention ``(h, w, h, w)``, last two axes summing to 1 -> transition matrix of the same shape and kind."""
+    matrix, shape = _flatten(attention)
+    transition = build_transition(matrix.clone(), MethodConfig(**constants)).reshape(shape)
+    return _like(attention, transition)
+
+
+def create_markov_map_from_point(image: Image, A_tensor: TensorT, point: Point, **constants: Any) -> TensorT:
+    """The flood-filled Markov-map of a point, ``(H, W)`` in steps of the chain: 0 at the point, not divided by its
+    maximum. A_tensor: transition matrix ``(h, w, h, w)``. Raises InvalidImage or InvalidClicks."""
+    check_image(image)
+    x, y = _parse_point(point)
+    height, width = image.shape[:2]
+    check_clicks([Click(x, y)], width, height)
+    method = MethodConfig(**constants)
+    matrix, shape = _flatten(A_tensor)
+    start = build_start_state((x, y), (height, width), (shape[0], shape[1]))
+    coarse = build_coarse_maps(matrix, start[None], method)[0]
+    pixel = min(int(x), width - 1), min(int(y), height - 1)
+    filled = flood_fill(upsample(coarse, np.ascontiguousarray(image), method), pixel)
+    return _like(A_tensor, torch.from_numpy(filled))
+
+
+def _flatten(tensor: TensorT) -> tuple[torch.Tensor, torch.Size]:
+    """``(h, w, h, w)`` -> ``(n, n)`` float32, and the shape it had."""
+    given = torch.as_tensor(tensor)
+    if given.ndim != 4 or given.shape[:2] != given.shape[2:]:
+        raise InvalidInput(f"the attention must have the shape (h, w, h, w), not {tuple(given.shape)}")
+    cells = given.shape[0] * given.shape[1]
+    return given.reshape(cells, cells).float().contiguous(), given.shape
+
+
+def _like(given: TensorT, result: torch.Tensor) -> TensorT:
+    return result.to(given.device) if isinstance(given, torch.Tensor) else result.cpu().numpy()
+
+
+def _parse_point(point: Point) -> tuple[float, float]:
+    try:
+        x, y = (float(coordinate) for coordinate in point)
+    except (TypeError, ValueError):
+        raise InvalidClicks(f"a point must be two numbers (x, y), not {point!r}") from None
+    return x, y

@@ -1,0 +1,97 @@
+"""One image resident on the device: its transition matrix, its upsampling weights and the maps of its clicks."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from m2n2_engine.config import MethodConfig
+from m2n2_engine.ops.flood_fill import flood_fill, normalise
+from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
+from m2n2_engine.ops.segment import RankedMap, choose_thresholds, merge_clicks, rank_map
+from m2n2_engine.ops.transition import build_transition
+from m2n2_engine.ops.upsample import build_upsampler, upsampler_bytes
+from m2n2_engine.ops.working_size import reduce_image, restore_mask
+from m2n2_engine.types import Click, Image, Mask
+
+_FLOAT32_BYTES = 4
+
+
+def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig) -> int:
+    """Room a session takes before its first click, in bytes. image_size: working ``(H, W)``. cells: ``h * w``."""
+    return cells**2 * _FLOAT32_BYTES + upsampler_bytes(image_size, method)
+
+
+class Session:
+    """Answers clicks on one image. Safe under threads; clicks of one session wait for each other."""
+
+    def __init__(self, image: Image, attention: torch.Tensor, method: MethodConfig, click_maps_bytes: int) -> None:
+        """image: RGB uint8 ``(H, W, 3)``. attention: ``(h, w, h, w)`` float32, rows summing to 1; overwritten."""
+        self._method = method
+        self._image_size = image.shape[:2]
+        self._grid = (attention.shape[0], attention.shape[1])
+        cells = self._grid[0] * self._grid[1]
+        self._transition = build_transition(attention.reshape(cells, cells), method)
+        reduced = reduce_image(image, method.working_size_pixels)
+        # The caller may change its array later; a reduced one is ours already.
+        self._working_image = reduced.copy() if reduced is image else reduced
+        self._upsampler = build_upsampler(self._working_image, self._grid, method)
+        self._click_maps_bytes = click_maps_bytes
+        self._maps: collections.OrderedDict[tuple[float, float], RankedMap] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held now, in bytes; grows with the clicks."""
+        fixed = self._transition.nbytes + self._upsampler.weights.nbytes + self._working_image.nbytes
+        return fixed + self._used_map_bytes()
+
+    def segment(self, image: Image, clicks: Sequence[Click]) -> tuple[Mask, float]:
+        """Mask bool ``(H, W)`` and score 0..1. image: the session's own, at full size. clicks: at least one positive."""
+        with self._lock:
+            maps = self._find_maps([(click.x, click.y) for click in clicks])
+        signs = [click.positive for click in clicks]
+        segments = choose_thresholds(maps, signs, self._method)
+        working_mask = merge_clicks(maps, segments, signs)
+        mask = restore_mask(working_mask, self._working_image, image, self._method.range_sigma)
+        for click in clicks:
+            x, y = self._to_pixel(click.x, click.y, self._image_size)
+            mask[y, x] = click.positive
+        scores = [segment.score for segment, sign in zip(segments, signs, strict=True) if sign]
+        return mask, sum(scores) / len(scores)
+
+    def _find_maps(self, points: list[tuple[float, float]]) -> list[RankedMap]:
+        """The maps of these points, computing those not seen before together."""
+        # By the exact point, not its pixel: the walk starts from the fraction, and an answer must not depend on who
+        # clicked nearby before.
+        missing = [point for point in dict.fromkeys(points) if point not in self._maps]
+        if missing:
+            self._maps.update(zip(missing, self._build_maps(missing), strict=True))
+        for point in points:
+            self._maps.move_to_end(point)
+        maps = [self._maps[point] for point in points]
+        while self._used_map_bytes() > self._click_maps_bytes and len(self._maps) > 1:
+            self._maps.popitem(last=False)
+        return maps
+
+    def _build_maps(self, points: list[tuple[float, float]]) -> list[RankedMap]:
+        starts = np.stack([build_start_state(point, self._image_size, self._grid) for point in points])
+        coarse_maps = build_coarse_maps(self._transition, starts, self._method)
+        maps = []
+        for (x, y), coarse in zip(points, coarse_maps, strict=True):
+            pixel = self._to_pixel(x, y, self._working_image.shape[:2])
+            filled = flood_fill(normalise(self._upsampler.apply(coarse)), pixel)
+            maps.append(rank_map(normalise(filled), pixel, self._method))
+        return maps
+
+    def _to_pixel(self, x: float, y: float, size: tuple[int, ...]) -> tuple[int, int]:
+        """The pixel ``(x, y)`` of an image of ``size`` (H, W) under a point of the full-size image."""
+        height, width = self._image_size
+        return min(int(x * (size[1] / width)), size[1] - 1), min(int(y * (size[0] / height)), size[0] - 1)
+
+    def _used_map_bytes(self) -> int:
+        return sum(ranked.nbytes for ranked in list(self._maps.values()))

@@ -1,0 +1,132 @@
+"""The shared language of both floors: one noun each, numpy only.
+
+Points are ``(x, y)`` pixels of the full-size image, x to the right, y down, as floats; the pixel ``(0, 0)`` covers
+``0 <= x < 1``. Images are uint8 RGB ``(H, W, 3)``. Masks are bool ``(H, W)``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+Image = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Map = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Click:
+    """A point of the image with a sign.
+
+    x: pixels from the left edge, ``0 <= x <= W``. y: pixels from the top edge, ``0 <= y <= H``.
+    positive: True where the point belongs to the object.
+    """
+
+    x: float
+    y: float
+    positive: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of one answer went, in seconds.
+
+    prepare_seconds: network, attention, transition matrix and upsampling weights; 0 where the image was resident.
+    clicks_seconds: Markov-maps of clicks not seen before, thresholds and merge.
+    """
+
+    prepare_seconds: float
+    clicks_seconds: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Segmentation:
+    """What the engine answers.
+
+    mask: bool (H, W) at the size of the image that was given.
+    score: 0 to 1, how sharply the mask ends: the mean over the positive clicks of the edge strength of their
+        Markov-map along the border of their segment, as a share of the strongest edge in that map
+        (``ops.segment.click_score``); 0 where the mask is empty. It ranks masks of one image; it is no probability.
+    timings: where the time went.
+    """
+
+    mask: Mask
+    score: float
+    timings: Timings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LayerFactors:
+    """Query and key of one self-attention layer, from which its attention can be rebuilt.
+
+    query, key: ``(heads, tokens, d)``, special tokens (CLS, registers) first. weight: this layer's share of the sum.
+    special_tokens: how many leading tokens are no cells of the grid.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    weight: float
+    special_tokens: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AttentionFactors:
+    """All that a backbone says of an image. grid: ``(h, w)`` cells, row-major."""
+
+    layers: tuple[LayerFactors, ...]
+    grid: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AttentionKey:
+    """Names one resident image: what was seen, and what looked at it.
+
+    image: hex digest of shape and pixels. fingerprint: backbone, weights, grid and method constants.
+    """
+
+    image: str
+    fingerprint: str
+
+
+class Backbone(Protocol):
+    """A frozen network that turns an image into attention factors. Implementations are safe under threads."""
+
+    @property
+    def name(self) -> str:
+        """The backbone's name in the registry."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Cells ``(h, w)`` of the attention it extracts."""
+
+    @property
+    def device(self) -> str:
+        """The torch device it runs on, ``cpu`` or ``cuda:0``."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the factors of the same image would."""
+
+    def extract(self, image: Image) -> AttentionFactors:
+        """Query and key projections of an RGB uint8 ``(H, W, 3)`` image of any size, on ``device``."""
+
+
+class Segmenter(Protocol):
+    """What a desk of the backend needs of the engine."""
+
+    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+        """The mask of the object that the clicks describe.
+
+        Stateless to its caller and safe under threads. Only negative clicks give an empty mask of score 0.
+        Raises InvalidImage, InvalidClicks or OutOfMemory.
+        """
+
+    def describe(self) -> Mapping[str, str | int | float | bool | None]:
+        """Facts for /health and logs: backbone, why it was chosen, device, grid, model version. Never blocks."""

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone, capture_factors
+
+HEADS, SIZE, TOKENS = 2, 6, 5
+
+
+class _Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_q, self.to_k, self.to_v = (nn.Linear(SIZE, SIZE) for _ in range(3))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.to_q(tokens) + self.to_k(tokens) + self.to_v(tokens)
+        return result
+
+
+class _Fail(nn.Module):
+    def forward(self, _tokens: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the network went on after the last layer that is read")
+
+
+def _layer(attention: _Attention, name: str = "attention") -> AttentionLayer:
+    return AttentionLayer(name, attention.to_q, attention.to_k, HEADS, weight=0.5, special_tokens=1)
+
+
+def _hooks(network: nn.Module) -> int:
+    return sum(len(module._forward_hooks) for module in network.modules())
+
+
+@pytest.fixture
+def tokens() -> torch.Tensor:
+    return torch.randn(1, TOKENS, SIZE)
+
+
+def test_heads_are_split_and_the_network_stops(tokens: torch.Tensor) -> None:
+    first, second = _Attention(), _Attention()
+    network = nn.Sequential(first, second, _Fail())
+    factors = capture_factors([_layer(second), _layer(first)], lambda: network(tokens))
+    assert [(layer.query.shape, layer.key.shape) for layer in factors] == [((HEADS, TOKENS, SIZE // HEADS),) * 2] * 2
+    assert [(layer.weight, layer.special_tokens) for layer in factors] == [(0.5, 1)] * 2
+    torch.testing.assert_close(factors[1].query[1], first.to_q(tokens)[0, :, SIZE // HEADS :])
+    torch.testing.assert_close(factors[0].key[0], second.to_k(first(tokens))[0, :, : SIZE // HEADS])
+    assert _hooks(network) == 0
+
+
+def test_hooks_go_where_the_network_fails(tokens: torch.Tensor) -> None:
+    attention = _Attention()
+    network = nn.Sequential(attention, _Fail())
+    other = _Attention()
+    with pytest.raises(AssertionError, match="went on"):
+        capture_factors([_layer(attention), _layer(other)], lambda: network(tokens))
+    assert _hooks(network) == _hooks(other) == 0
+
+
+def test_a_layer_that_never_runs_is_an_error(tokens: torch.Tensor) -> None:
+    attention = _Attention()
+    with pytest.raises(RuntimeError, match="without passing all of first, second"):
+        capture_factors([_layer(attention, "first"), _layer(_Attention(), "second")], lambda: attention(tokens))
+
+
+def test_one_image_at_a_time() -> None:
+    attention, inside, most = _Attention(), [], []
+
+    def run(_image: object) -> None:
+        inside.append(threading.get_ident())
+        most.append(len(set(inside)))
+        with torch.no_grad():
+            try:
+                attention(torch.zeros(1, TOKENS, SIZE))
+            finally:
+                inside.remove(threading.get_ident())
+
+    backbone = HookedBackbone(
+        name="test",
+        grid=(2, 2),
+        device="cpu",
+        dtype=torch.float32,
+        weights="none",
+        layers=[_layer(attention)],
+        run=run,
+    )
+    image = np.zeros((4, 4, 3), np.uint8)
+    threads = [threading.Thread(target=lambda: [backbone.extract(image) for _ in range(20)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(most), max(most)) == (80, 1)
