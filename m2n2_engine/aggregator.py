@@ -1,4 +1,4 @@
-"""Image -> attention tensor: a backbone's projections made into the object that the method's README calls aggregator."""
+"""Image -> attention tensor: the object that the method's README calls an aggregator."""
 
 from __future__ import annotations
 

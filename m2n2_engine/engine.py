@@ -64,7 +64,7 @@ class Engine:
         *,
         fingerprint: str,
         cells: int = 0,
-        method: MethodConfig = MethodConfig(),
+        method: MethodConfig = EngineConfig.method,
         session_cache_bytes: int = EngineConfig.session_cache_bytes,
         click_maps_bytes: int = EngineConfig.click_maps_bytes,
         facts: Mapping[str, str] | None = None,

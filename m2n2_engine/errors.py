@@ -11,6 +11,7 @@
     +-- WeightsError             model weights
     |   +-- WeightsUnavailable   not here, and not to be had
     |   +-- WeightsCorrupt       here, but not what they should be
+    +-- NotReady                 the model is still loading
     +-- OutOfMemory              the device has no room for this image
 
 A message names the value that was wrong and what to do about it; it is safe to show to a client.
@@ -59,6 +60,10 @@ class WeightsUnavailable(WeightsError):
 
 class WeightsCorrupt(WeightsError):
     """The weights are on this machine but their sha256 is not the recorded one."""
+
+
+class NotReady(M2N2Error):
+    """The model is still loading; the same request will work later."""
 
 
 class OutOfMemory(M2N2Error):

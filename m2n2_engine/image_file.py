@@ -12,6 +12,10 @@ from PIL import ImageOps, UnidentifiedImageError
 from m2n2_engine.errors import InvalidImage
 from m2n2_engine.types import Image
 
+# Pillow warns of large images by a limit of its own; ours is checked before any pixel is decoded. Set once and not
+# around each call: the list of filters belongs to the process, and other threads decode at the same time.
+warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _BACKDROP = (255, 255, 255, 255)
 """Transparent pixels are laid on white, as annotation pages show them."""
@@ -29,14 +33,11 @@ def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:
     if not data:
         raise InvalidImage("the image file is empty (0 bytes): upload it again")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images by its own limit; ours is checked below, before any pixel is decoded.
-            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-            with PillowImage.open(io.BytesIO(data)) as file:
-                _check_size(file.width, file.height, max_pixels)
-                return _render_rgb(ImageOps.exif_transpose(file))
+        with PillowImage.open(io.BytesIO(data)) as file:
+            _check_size(file.width, file.height, max_pixels)
+            return _render_rgb(ImageOps.exif_transpose(file))
     except UnidentifiedImageError:
-        raise InvalidImage(f"not an image file that can be read ({len(data)} bytes): use JPEG, PNG, WebP or TIFF") from None
+        raise InvalidImage(f"these {len(data)} bytes are no image file: use JPEG, PNG, WebP or TIFF") from None
     except PillowImage.DecompressionBombError as error:
         raise InvalidImage(f"the image is too large to decode: {error}") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:

@@ -76,9 +76,7 @@ class M2N2SegmentationModel:
         """constants: fields of ``config.MethodConfig`` to change, for example ``temperature=0.5``."""
         self._engine = Engine(aggregator, fingerprint="the aggregator given", method=MethodConfig(**constants))
 
-    def segment(
-        self, img: Image, points: Sequence[Point], points_in_segment: Sequence[bool]
-    ) -> npt.NDArray[np.uint8]:
+    def segment(self, img: Image, points: Sequence[Point], points_in_segment: Sequence[bool]) -> npt.NDArray[np.uint8]:
         """The mask of one object, ``(H, W)`` of 0 and 1.
 
         points_in_segment: True where the point belongs to the object. Raises InvalidImage or InvalidClicks.

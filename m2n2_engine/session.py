@@ -51,7 +51,7 @@ class Session:
         return fixed + self._used_map_bytes()
 
     def segment(self, image: Image, clicks: Sequence[Click]) -> tuple[Mask, float]:
-        """Mask bool ``(H, W)`` and score 0..1. image: the session's own, at full size. clicks: at least one positive."""
+        """Mask bool ``(H, W)`` and score 0..1. image: the session's own, full size. clicks: at least one positive."""
         with self._lock:
             maps = self._find_maps([(click.x, click.y) for click in clicks])
         signs = [click.positive for click in clicks]

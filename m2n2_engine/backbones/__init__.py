@@ -74,7 +74,7 @@ def load_backbone(config: EngineConfig) -> LoadedBackbone:
     ConfigurationError, WeightsUnavailable or WeightsCorrupt.
     """
     device = choose_device(config.device)
-    name, reason = _choose(config, device)
+    name, reason = choose_backbone(config, device)
     spec = BACKBONES[name]
     side = spec.grid if config.grid is None else config.grid
     if side < 2:
@@ -99,7 +99,7 @@ def choose_device(device: str) -> str:
     return allowed[device]
 
 
-def _choose(config: EngineConfig, device: str) -> tuple[str, str]:
+def choose_backbone(config: EngineConfig, device: str) -> tuple[str, str]:
     """(name, why)."""
     if config.backbone in BACKBONES:
         return config.backbone, "asked for"

@@ -1,1 +1,1 @@
-"""The seven steps of the method as pure functions; no state, no input checks, no knowledge of clicks' signs before 6."""
+"""The seven steps of the method as pure functions: no state, no input checks."""

@@ -12,24 +12,26 @@ import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numba
 
-F = TypeVar("F", bound=Callable[..., Any])
+Kernel = Callable[..., Any]
 
 _BANDS_PER_THREAD = 4  # bands differ in cost; a few for each thread even that out
 _thread_count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def compiled(function: F) -> F:
+def compiled(function: Kernel) -> Kernel:
     """Compile a kernel with exact IEEE semantics; the machine code is kept on disk for the next start."""
-    return cast(F, numba.njit(nogil=True, cache=True)(function))
+    kernel: Kernel = numba.njit(nogil=True, cache=True)(function)
+    return kernel
 
 
-def compiled_fast(function: F) -> F:
+def compiled_fast(function: Kernel) -> Kernel:
     """Compile a kernel whose float sums may be reordered. Its values must be finite."""
-    return cast(F, numba.njit(nogil=True, cache=True, fastmath=True)(function))
+    kernel: Kernel = numba.njit(nogil=True, cache=True, fastmath=True)(function)
+    return kernel
 
 
 def set_thread_count(count: int) -> None:

@@ -11,8 +11,8 @@ from m2n2_engine.types import Map
 def flood_fill(values: Map, pixel: tuple[int, int]) -> Map:
     """Smallest possible largest ``|v(p) - v(click)|`` along any 4-connected path from the click.
 
-    values: ``(H, W)`` float32, finite. pixel: ``(x, y)`` of the click. Returns ``(H, W)`` float32: 0 at the click; equal
-    to grey-scale reconstruction by erosion.
+    values: ``(H, W)`` float32, finite. pixel: ``(x, y)`` of the click. Returns ``(H, W)`` float32, 0 at the click;
+    equal to grey-scale reconstruction by erosion.
     """
     x, y = pixel
     barrier = np.abs(values - values[y, x])
@@ -24,7 +24,10 @@ def flood_fill(values: Map, pixel: tuple[int, int]) -> Map:
 def normalise(values: Map) -> Map:
     """``values`` divided by their maximum, 0 to 1; a map that is 0 everywhere, as of a flat image, stays 0."""
     largest = values.max()
-    return values / largest if largest > 0 else values
+    if largest <= 0:
+        return values
+    normalised: Map = values / largest
+    return normalised
 
 
 @compiled

@@ -24,13 +24,12 @@ def build_start_state(point: tuple[float, float], image_size: tuple[int, int], g
     """
     state = np.zeros(grid)
     (top, bottom, down), (left, right, across) = (
-        _split(coordinate, size, cells)
-        for coordinate, size, cells in zip(point[::-1], image_size, grid, strict=True)
+        _split(coordinate, size, cells) for coordinate, size, cells in zip(point[::-1], image_size, grid, strict=True)
     )
     for row, row_share in ((top, 1 - down), (bottom, down)):
         for column, column_share in ((left, 1 - across), (right, across)):
             state[row, column] += row_share * column_share
-    return (state / state.max()).astype(np.float32)
+    return np.asarray(state / state.max(), np.float32)
 
 
 def _split(coordinate: float, size: int, cells: int) -> tuple[int, int, float]:
@@ -65,7 +64,7 @@ def build_coarse_maps(
         arrived |= arriving
         if step % check_every == 0 and bool(arrived.all()):
             break
-    return steps.float().cpu().numpy().reshape(start_states.shape)
+    return np.asarray(steps.float().cpu()).reshape(start_states.shape)
 
 
 def _advance(state: torch.Tensor, transition: torch.Tensor) -> torch.Tensor:

@@ -64,7 +64,8 @@ def sobel_levels(values: Map, levels: int) -> npt.NDArray[np.int32]:
     down = cv2.Sobel(values, cv2.CV_32F, 0, 1, ksize=3, borderType=cv2.BORDER_REFLECT_101)
     magnitude = np.sqrt(across * across + down * down)
     largest = magnitude.max()
-    return (magnitude * (levels / largest) if largest > 0 else magnitude).astype(np.int32)
+    scaled = magnitude * (levels / largest) if largest > 0 else magnitude
+    return np.asarray(scaled, np.int32)
 
 
 def choose_thresholds(maps: Sequence[RankedMap], signs: Sequence[bool], method: MethodConfig) -> list[ClickSegment]:
@@ -94,7 +95,7 @@ def score_ranks(
     allowed = int(np.searchsorted(thresholds, limit, side="left"))
     scores = np.zeros(len(thresholds), np.float32)
     included = np.searchsorted(np.sort(same_sign), thresholds[:allowed], side="right")
-    np.multiply(ranked.edges[:allowed], included / np.float32(len(same_sign)), out=scores[:allowed], casting="same_kind")
+    scores[:allowed] = ranked.edges[:allowed] * (included / len(same_sign))
     return scores
 
 
@@ -126,7 +127,8 @@ def _count_ranks(pixels: int, area_limit: float) -> int:
 def _argsort(values: Map) -> npt.NDArray[np.int32]:
     """Stable order of the flattened values, which are not negative."""
     # The bits of floats that are not negative ascend with them. Adding 0 turns a negative zero into a positive one.
-    return _radix_argsort_kernel((values + np.float32(0)).ravel().view(np.uint32))
+    order: npt.NDArray[np.int32] = _radix_argsort_kernel((values + np.float32(0)).ravel().view(np.uint32))
+    return order
 
 
 @compiled

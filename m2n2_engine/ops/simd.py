@@ -34,7 +34,7 @@ _VECTOR = ir.VectorType(_FLOAT, LANES)
 _FAST = ("fast",)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def accumulate_taps(  # type: ignore[no-untyped-def]
     typing_context, planes, row, centre, spatial, first, fraction, start, stop, nodes, node_start, node_stop, sums, cell
 ):
@@ -68,9 +68,7 @@ def _emit_accumulate_taps(context: Any, builder: Any, signature: Any, arguments:
         differences = [
             emit.subtract(emit.load(emit.at(planes, x, _INDEX(channel), row)), colours[channel]) for channel in range(3)
         ]
-        weight = emit.multiply(
-            emit.colour_weight(differences), emit.broadcast(emit.at(spatial, builder.sub(x, first)))
-        )
+        weight = emit.multiply(emit.colour_weight(differences), emit.broadcast(emit.at(spatial, builder.sub(x, first))))
         builder.store(emit.add(builder.load(total), weight), total)
         share = emit.multiply(weight, emit.broadcast(emit.at(fraction, x)))
         builder.store(emit.add(builder.load(right), share), right)

@@ -71,7 +71,7 @@ def _divide_rows(
 
     run_in_bands(run, len(matrix))
     # Bands finish in any order; adding them up in one order keeps the result the same to the last bit.
-    return np.sum([sums_of_bands[start] for start in sorted(sums_of_bands)], axis=0)
+    return np.asarray(np.sum([sums_of_bands[start] for start in sorted(sums_of_bands)], axis=0))
 
 
 @compiled_fast

@@ -131,7 +131,8 @@ class _Builder:
         return Upsampler(self._rows, columns, start, weights)
 
     def _build_spatial_weights(self, method: MethodConfig) -> tuple[Map, npt.NDArray[np.int64]]:
-        """(2 reach + 1, 2 reach + 1) weights of the window, zero outside its ellipse; half the ellipse's width by row."""
+        """(2 reach + 1, 2 reach + 1) weights of the window, zero outside its ellipse; and half the ellipse's width in
+        each row."""
         down, across = (
             np.arange(-axis.reach, axis.reach + 1) / (axis.pixels_per_cell * method.spatial_sigma_cells)
             for axis in (self._rows, self._columns)
@@ -162,23 +163,25 @@ class _Builder:
             place = (pixel // LANES, offset + axis.reach)
             shares[(*place, node, pixel % LANES)] += 1 - axis.fraction[row]
             shares[(*place, node + 1, pixel % LANES)] += axis.fraction[row]
-        used = shares.any(axis=3)
-        stop = np.where(used.any(axis=2), self._node_count - used[:, :, ::-1].argmax(axis=2), 0)
+        used = np.any(shares, axis=3)
+        stop = np.where(np.any(used, axis=2), self._node_count - used[:, :, ::-1].argmax(axis=2), 0)
         return shares, np.stack([used.argmax(axis=2), stop], axis=2)
 
 
 def _count_nodes(method: MethodConfig) -> int:
     # A window spans 2 * radius cells: it touches one interval more than that, and so two lines more.
-    return int(2 * method.window_sigmas * method.spatial_sigma_cells) + 2
+    return math.ceil(2 * method.window_sigmas * method.spatial_sigma_cells) + 2
 
 
 def _build_axis(pixels: int, cells: int, radius_cells: float) -> Axis:
-    pixels_per_cell = pixels / cells
-    reach = int(radius_cells * pixels_per_cell + _EDGE)
+    reach = int(radius_cells * pixels / cells + _EDGE)
     index = np.arange(pixels)
-    position = np.clip((index + 0.5) / pixels_per_cell - 0.5, 0, cells - 1)  # half-pixel centres
-    lower = np.floor(position).astype(np.int64)
-    fraction = (position - lower).astype(np.float32)
+    # Half-pixel centres, (i + 0.5) cells / pixels - 0.5, in whole units of 1 / (2 pixels): a window that spans a whole
+    # number of cells must not seem to span one more by rounding.
+    unit = 2 * pixels
+    position = np.clip((2 * index + 1) * cells - pixels, 0, (cells - 1) * unit)
+    lower = position // unit
+    fraction = ((position - lower * unit) / unit).astype(np.float32)
     return Axis(pixels, cells, reach, lower, fraction, lower[np.maximum(index - reach, 0)])
 
 

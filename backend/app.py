@@ -1,0 +1,79 @@
+"""The application: desks, limits, and one shape for every error."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from backend import label_studio, monitoring, request_log
+from backend.images import ImageFetcher
+from backend.settings import Settings
+from m2n2_engine.config import MEBIBYTE
+from m2n2_engine.errors import (
+    ImageRefused,
+    ImageUnavailable,
+    InvalidInput,
+    M2N2Error,
+    NotReady,
+    OutOfMemory,
+    WeightsError,
+)
+from m2n2_engine.types import Segmenter
+
+_STATUSES: dict[type[M2N2Error], int] = {
+    InvalidInput: 400,
+    ImageRefused: 403,
+    ImageUnavailable: 424,
+    WeightsError: 503,
+    OutOfMemory: 503,
+    NotReady: 503,
+    M2N2Error: 500,
+}
+_RETRY_AFTER_SECONDS = 10
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings, segmenter: Segmenter) -> Flask:
+    """The WSGI application. It holds no state but what the segmenter and the image fetcher hold."""
+    app = Flask("backend", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mib * MEBIBYTE
+    request_log.register(app)
+    app.register_blueprint(monitoring.create_blueprint(segmenter))
+    app.register_blueprint(label_studio.create_blueprint(segmenter, ImageFetcher(settings)))
+    app.register_error_handler(M2N2Error, _render_own_error)
+    app.register_error_handler(HTTPException, _render_http_error)
+    app.register_error_handler(Exception, _render_unexpected_error)
+    return app
+
+
+def _render_own_error(error: M2N2Error) -> Response:
+    status = next(_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES)
+    logger.warning("%s %s: %s", request_log.request_id(), type(error).__name__, error)
+    response = _render_error(type(error).__name__, str(error), status)
+    if status == 503:
+        response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
+    return response
+
+
+def _render_http_error(error: HTTPException) -> Response:
+    message = error.description or error.name
+    if isinstance(error, RequestEntityTooLarge):
+        message = "the body is larger than this server takes: raise M2N2_MAX_BODY_MIB"
+    response = _render_error(type(error).__name__, message, error.code or 500)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(error.valid_methods)
+    return response
+
+
+def _render_unexpected_error(error: Exception) -> Response:
+    logger.error("%s unexpected error", request_log.request_id(), exc_info=error)
+    return _render_error("InternalError", "an unexpected error: the server's log has it under this request_id", 500)
+
+
+def _render_error(kind: str, message: str, status: int) -> Response:
+    response = jsonify(error={"type": kind, "message": message, "request_id": request_log.request_id()})
+    response.status_code = status
+    return response

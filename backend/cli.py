@@ -1,0 +1,32 @@
+"""The command ``m2n2``: the engine's tools, given the settings of the environment."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from backend.settings import load_settings
+from m2n2_engine.errors import M2N2Error
+from m2n2_engine.tools.cli import app
+from m2n2_engine.tools.context import ToolSettings, messages
+
+
+@app.callback()
+def read_settings(context: typer.Context) -> None:
+    """Training-free interactive segmentation for annotation platforms."""
+    settings = load_settings()
+    # Progress is shown by the commands themselves; the log speaks when it was asked to, or of problems.
+    level = settings.log_level if "log_level" in settings.model_fields_set else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    context.obj = ToolSettings(engine=settings.engine_config(), port=settings.port)
+
+
+def main() -> None:
+    """Entry point; what goes wrong on purpose ends in one line and exit status 1."""
+    try:
+        app()
+    except M2N2Error as error:
+        messages.print(f"m2n2: {error}", markup=False, highlight=False)
+        sys.exit(1)

@@ -1,0 +1,34 @@
+"""gunicorn -c deploy/gunicorn.conf.py: serves Label Studio and CVAT with the settings of the environment."""
+
+import sys
+
+from backend.settings import load_settings
+from m2n2_engine.errors import ConfigurationError
+
+try:
+    _settings = load_settings()
+except ConfigurationError as error:
+    sys.exit(str(error))
+
+wsgi_app = "backend.wsgi:create()"
+bind = f"{_settings.host}:{_settings.port}"
+
+# One process holds the model and the images; threads share them. Nothing is loaded before the worker is forked: no
+# thread of a compiled kernel and no CUDA context survives a fork.
+workers = 1
+worker_class = "gthread"
+threads = _settings.server_threads
+preload_app = False
+
+# Label Studio waits 100 s for an answer. The heartbeat comes from the worker's main thread, not from a request, so the
+# timeout only ends a process that hangs as a whole.
+timeout = 120
+graceful_timeout = 100
+
+# The application logs each request itself, with its id.
+accesslog = None
+errorlog = "-"
+loglevel = _settings.log_level.lower()
+
+# Nothing manages the process through gunicorn's socket, and the home folder may be read-only.
+control_socket_disable = True

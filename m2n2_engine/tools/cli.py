@@ -1,0 +1,135 @@
+"""The commands. Each imports what it needs when it runs, so that ``m2n2 --help`` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from m2n2_engine.tools import weights_commands
+from m2n2_engine.tools.context import (
+    Point,
+    ToolSettings,
+    engine_config,
+    output,
+    parse_point,
+    read_image,
+    to_clicks,
+    working_on,
+)
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(weights_commands.app, name="weights")
+
+ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
+BackboneOption = Annotated[str | None, typer.Option(help="Network to use instead of the configured one.")]
+GridOption = Annotated[int | None, typer.Option(min=2, help="Cells along each side of the attention grid.")]
+PointsOption = Annotated[
+    list[Point],
+    typer.Option("--point", metavar="X,Y", parser=parse_point, help="A pixel of the object; may be repeated."),
+]
+NegativesOption = Annotated[
+    list[Point],
+    typer.Option("--negative", metavar="X,Y", parser=parse_point, help="A pixel outside it; may be repeated."),
+]
+
+
+@app.command()
+def segment(
+    context: typer.Context,
+    image: ImageArgument,
+    point: PointsOption,
+    target: Annotated[Path, typer.Option("--output", "-o", help="Mask to write: 255 object, 0 background.")],
+    negative: NegativesOption = [],  # noqa: B006 (Typer reads the default; nothing changes it)
+    overlay: Annotated[Path | None, typer.Option(help="Picture of the mask on the image to write.")] = None,
+    backbone: BackboneOption = None,
+    grid: GridOption = None,
+) -> None:
+    """Segment the object under the clicks."""
+    from m2n2_engine.engine import load_engine
+    from m2n2_engine.tools.drawing import draw_overlay, write_picture
+
+    pixels = read_image(image)
+    clicks = to_clicks(point, negative)
+    with working_on("loading the network and segmenting"):
+        engine = load_engine(engine_config(context, backbone, grid))
+        result = engine.segment(pixels, clicks)
+    write_picture(target, result.mask.astype(np.uint8) * 255)
+    if overlay is not None:
+        write_picture(overlay, draw_overlay(pixels, result.mask, clicks))
+    share = result.mask.mean()
+    facts = engine.describe()
+    output.print(
+        f"{target}: {int(result.mask.sum())} of {result.mask.size} pixels ({share:.1%}), score {result.score:.2f}, "
+        f"prepared in {result.timings.prepare_seconds:.2f} s, clicks in {result.timings.clicks_seconds:.2f} s, "
+        f"{facts['backbone']} ({facts['backbone_reason']}) on {facts['device']}, grid {facts['grid']}"
+    )
+
+
+@app.command()
+def markov_map(
+    context: typer.Context,
+    image: ImageArgument,
+    point: Annotated[Point, typer.Option("--point", metavar="X,Y", parser=parse_point, help="Where the walk starts.")],
+    target: Annotated[Path, typer.Option("--output", "-o", help="Picture to write: dark is near, bright is far.")],
+    backbone: BackboneOption = None,
+    grid: GridOption = None,
+) -> None:
+    """Draw how far every pixel is from a point, in steps of the Markov chain."""
+    from m2n2_engine.aggregator import BackboneAggregator
+    from m2n2_engine.backbones import load_backbone
+    from m2n2_engine.paper_api import adjust_temperature_and_ipf, create_markov_map_from_point
+    from m2n2_engine.tools.drawing import draw_map, write_picture
+
+    pixels = read_image(image)
+    with working_on("loading the network and walking"):
+        aggregator = BackboneAggregator(load_backbone(engine_config(context, backbone, grid)).backbone)
+        transition = adjust_temperature_and_ipf(aggregator.extract_attention(pixels))
+        values = create_markov_map_from_point(pixels, transition, point).cpu().numpy()
+    write_picture(target, draw_map(values))
+    output.print(f"{target}: 0 to {values.max():.1f} steps")
+
+
+@app.command()
+def benchmark(
+    context: typer.Context,
+    image: Annotated[
+        Path | None, typer.Argument(metavar="[IMAGE]", help="Image file; without it a synthetic one is drawn.")
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the synthetic image.")] = "481x321",
+    backbone: BackboneOption = None,
+    grid: GridOption = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each form, after one that is not timed.")] = 5,
+    direct: Annotated[bool, typer.Option(help="Also time the direct form of every step.")] = True,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
+) -> None:
+    """Time every step beside its direct, textbook form, in one process: medians and ratios."""
+    from m2n2_engine.tools.benchmark import draw_synthetic_image, parse_size, run_benchmark
+
+    pixels = read_image(image) if image is not None else draw_synthetic_image(*parse_size(size))
+    run_benchmark(engine_config(context, backbone, grid), pixels, repeats, direct, json_file)
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    grabcut: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder with data_GT and boundary_GT.")],
+    backbone: BackboneOption = None,
+    grid: GridOption = None,
+) -> None:
+    """Mean IoU of one click at each object's deepest pixel, on GrabCut's images."""
+    from m2n2_engine.tools.evaluate import evaluate_single_clicks
+
+    evaluate_single_clicks(engine_config(context, backbone, grid), grabcut)
+
+
+@app.command()
+def doctor(context: typer.Context) -> None:
+    """Check everything the server needs; each line is ok or says what to do."""
+    from m2n2_engine.tools.doctor import run_doctor
+
+    settings: ToolSettings = context.obj
+    if not run_doctor(settings):
+        raise typer.Exit(1)

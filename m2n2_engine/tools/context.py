@@ -1,0 +1,79 @@
+"""What every command is given, and the few things that all of them do."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from m2n2_engine.config import EngineConfig
+from m2n2_engine.errors import InvalidImage
+from m2n2_engine.image_file import decode_image
+from m2n2_engine.types import Click, Image
+
+output = Console(soft_wrap=True)
+messages = Console(stderr=True, soft_wrap=True)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolSettings:
+    """Settings of the commands. port: the server's, which ``doctor`` looks at."""
+
+    engine: EngineConfig
+    port: int
+
+
+def engine_config(context: typer.Context, backbone: str | None = None, grid: int | None = None) -> EngineConfig:
+    """The configured engine, with what the command's options ask for instead."""
+    settings: ToolSettings = context.obj
+    config = settings.engine
+    if backbone is not None:
+        # The configured grid, id and revision belong to the configured backbone.
+        config = config if backbone == config.backbone else dataclasses.replace(config, backbone=backbone, grid=None)
+    return config if grid is None else dataclasses.replace(config, grid=grid)
+
+
+def read_image(path: Path) -> Image:
+    """Decode an image file; InvalidImage says which file and why."""
+    try:
+        return decode_image(path.read_bytes())
+    except OSError as error:
+        raise InvalidImage(f"{path} cannot be read: {error.strerror}") from None
+    except InvalidImage as error:
+        raise InvalidImage(f"{path}: {error}") from None
+
+
+class Point(NamedTuple):
+    """A pixel, as the options give it."""
+
+    x: float
+    y: float
+
+
+def parse_point(text: str) -> Point:
+    """``X,Y`` -> pixels; used by the options."""
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no point: write X,Y in pixels, for example 120,64.5") from None
+    return Point(x, y)
+
+
+def to_clicks(points: list[Point], negatives: list[Point]) -> list[Click]:
+    """Positive clicks first."""
+    return [Click(*point) for point in points] + [Click(*point, positive=False) for point in negatives]
+
+
+@contextlib.contextmanager
+def working_on(description: str) -> Iterator[Progress]:
+    """Show on standard error that something takes its time, and for how long; nothing where that is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as progress:
+        progress.add_task(description, total=None)
+        yield progress

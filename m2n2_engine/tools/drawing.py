@@ -1,0 +1,62 @@
+"""Pictures of masks and Markov-maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from m2n2_engine.errors import ConfigurationError
+from m2n2_engine.types import Click, Image, Map, Mask
+
+_MASK_COLOUR = (30, 144, 255)
+_OUTLINE_COLOUR = (255, 255, 255)
+_POSITIVE_COLOUR = (0, 200, 0)
+_NEGATIVE_COLOUR = (220, 0, 0)
+"""RGB."""
+
+_MASK_OPACITY = 0.45
+_DOT_SHARE = 1 / 90
+"""Radius of a click's dot, as a share of the image's longer side."""
+
+
+def draw_overlay(image: Image, mask: Mask, clicks: Sequence[Click]) -> Image:
+    """The image with the mask tinted and outlined, and a dot on every click: green positive, red negative."""
+    drawn = image.copy()
+    tint = np.array(_MASK_COLOUR) * _MASK_OPACITY
+    drawn[mask] = (drawn[mask] * (1 - _MASK_OPACITY) + tint).astype(np.uint8)
+    radius = max(3, round(max(image.shape[:2]) * _DOT_SHARE))
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, contours, -1, _OUTLINE_COLOUR, max(1, radius // 4), cv2.LINE_AA)
+    for click in clicks:
+        centre = (round(click.x), round(click.y))
+        colour = _POSITIVE_COLOUR if click.positive else _NEGATIVE_COLOUR
+        cv2.circle(drawn, centre, radius, _OUTLINE_COLOUR, -1, cv2.LINE_AA)
+        cv2.circle(drawn, centre, round(radius * 0.7), colour, -1, cv2.LINE_AA)
+    return drawn
+
+
+def draw_map(values: Map) -> Image:
+    """A map as colours: dark near the click, bright far from it."""
+    largest = values.max()
+    grey = (values * (255 / largest if largest > 0 else 0)).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)[:, :, ::-1], np.uint8)
+
+
+def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
+    """Write RGB ``(H, W, 3)`` or grey ``(H, W)`` by the file name's ending. ConfigurationError where it cannot be."""
+    if picture.ndim == 3:
+        picture = np.ascontiguousarray(picture[:, :, ::-1])
+    try:
+        encoded, data = cv2.imencode(path.suffix or ".png", picture)
+    except cv2.error:
+        encoded = False
+    if not encoded:
+        raise ConfigurationError(f"{path}: no picture can be written as {path.suffix!r}: use .png")
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,145 @@
+"""What the tests of the backend share: a segmenter without a model, recorded requests, a Label Studio on loopback."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.server
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image as PillowImage
+
+from backend.app import create_app
+from backend.settings import load_settings
+from m2n2_engine.types import Click, Image, Segmentation, Segmenter, Timings
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+class DiscSegmenter:
+    """Answers with a disc around the last positive click, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[int, ...], tuple[Click, ...]]] = []
+        self.error: Exception | None = None
+        self.radius_pixels = 40.0
+
+    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+        self.asked.append((image.shape, tuple(clicks)))
+        if self.error is not None:
+            raise self.error
+        center = [click for click in clicks if click.positive][-1]
+        y, x = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
+        mask = (x - center.x) ** 2 + (y - center.y) ** 2 < self.radius_pixels**2
+        return Segmentation(mask, score=0.75, timings=Timings(prepare_seconds=0.25, clicks_seconds=0.125))
+
+    def describe(self) -> Mapping[str, str | int | float | bool | None]:
+        return {"model_version": "disc-1", "backbone": "disc", "device": "cpu"}
+
+
+@pytest.fixture
+def segmenter() -> DiscSegmenter:
+    return DiscSegmenter()
+
+
+@pytest.fixture
+def make_client(segmenter: DiscSegmenter) -> Callable[..., FlaskClient]:
+    """Client of an application with these settings; any segmenter instead of the disc."""
+
+    def make(environ: Mapping[str, str] | None = None, instead: Segmenter | None = None) -> FlaskClient:
+        return create_app(load_settings(environ or {}), instead or segmenter).test_client()
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: Callable[..., FlaskClient]) -> FlaskClient:
+    return make_client()
+
+
+@pytest.fixture
+def recorded() -> Callable[[str], Any]:
+    """Body of a request that a real Label Studio sent."""
+    return lambda name: json.loads((DATA / "label_studio" / f"{name}.json").read_text())["body"]
+
+
+@pytest.fixture
+def make_png() -> Callable[..., bytes]:
+    def make(width: int = 640, height: int = 480) -> bytes:
+        file = io.BytesIO()
+        PillowImage.new("RGB", (width, height), (10, 200, 30)).save(file, "PNG")
+        return file.getvalue()
+
+    return make
+
+
+@dataclasses.dataclass
+class Answer:
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class LoopbackServer:
+    """Answers each path as told and remembers what it was sent."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.seen: list[tuple[str, str, str | None, bytes]] = []
+        """Method, path, Authorization header, body."""
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                server.seen.append((self.command, self.path, self.headers.get("Authorization"), body))
+                answer = server.answers.get(self.path, Answer(status=404))
+                self.send_response(answer.status)
+                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+            do_POST = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def answer(self, path: str, body: bytes = b"", status: int = 200, **headers: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.answers[path] = Answer(body, status, named)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def make_server() -> Iterator[Callable[[], LoopbackServer]]:
+    servers: list[LoopbackServer] = []
+
+    def make() -> LoopbackServer:
+        servers.append(LoopbackServer())
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def server(make_server: Callable[[], LoopbackServer]) -> LoopbackServer:
+    return make_server()

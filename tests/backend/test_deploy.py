@@ -1,0 +1,34 @@
+"""The files of deploy/ that belong to the backend work with it."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from backend.label_config import parse_label_config
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def test_gunicorn_is_told_the_settings(monkeypatch):
+    monkeypatch.setenv("M2N2_PORT", "9191")
+    monkeypatch.setenv("M2N2_SERVER_THREADS", "5")
+    config = runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))
+    assert (config["bind"], config["threads"]) == ("0.0.0.0:9191", 5)
+    assert (config["workers"], config["worker_class"], config["preload_app"]) == (1, "gthread", False)
+    assert config["accesslog"] is None
+    assert config["graceful_timeout"] >= 100
+
+
+def test_gunicorn_does_not_start_with_a_wrong_setting(monkeypatch):
+    monkeypatch.setenv("M2N2_PORT", "many")
+    with pytest.raises(SystemExit, match="M2N2_PORT='many'"):
+        runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))
+
+
+def test_the_labelling_configuration_has_a_brush_for_its_key_points():
+    config = parse_label_config((DEPLOY / "labeling_config.xml").read_text())
+    assert config.find_brush("image", "Object") == "brush"
+    assert config.find_data_key("image") == "image"

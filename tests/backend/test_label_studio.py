@@ -1,0 +1,246 @@
+"""Label Studio's protocol, driven with the requests that a real Label Studio 1.23.2 sent."""
+
+from __future__ import annotations
+
+import base64
+import logging
+
+import numpy as np
+import pytest
+
+from backend.brush_rle import decode
+from backend.label_studio import resize_mask
+from m2n2_engine.types import Click
+
+EMPTY = {"results": [{"result": [], "score": 0.0, "model_version": "disc-1"}]}
+
+
+@pytest.fixture
+def interactive(recorded, make_png):
+    """Body of a recorded interactive request, its image of 640 x 480 pixels in a data: URI."""
+
+    def make(points=1, size=(640, 480)):
+        body = recorded(f"predict_interactive_{points}_points")
+        body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png(*size)).decode()
+        return body
+
+    return make
+
+
+def points_of(body):
+    return body["params"]["context"]["result"]
+
+
+def ask(client, body):
+    response = client.post("/predict", json=body)
+    assert response.status_code == 200, response.json
+    return response.json
+
+
+def test_setup_answers_the_version_and_logs_nothing_of_the_body(client, recorded, segmenter, caplog):
+    body = recorded("setup_request")
+    with caplog.at_level(logging.DEBUG):
+        response = client.post("/setup", json=body)
+    assert (response.status_code, response.json) == (200, {"model_version": "disc-1"})
+    assert body["access_token"] not in caplog.text
+    assert segmenter.asked == []
+
+
+@pytest.mark.parametrize("extra", [{"alpha": 1}, '{"alpha": 1}', "", None])
+def test_setup_takes_every_form_of_extra_params(client, recorded, extra):
+    body = {**recorded("setup_request"), "extra_params": extra}
+    assert client.post("/setup", json=body).status_code == 200
+
+
+def test_versions(client):
+    assert client.get("/versions").json == {"versions": ["disc-1"]}
+
+
+@pytest.mark.parametrize("name", ["webhook_ANNOTATION_CREATED", "webhook_ANNOTATIONS_DELETED"])
+def test_webhook_takes_every_event(client, recorded, name):
+    assert client.post("/webhook", json=recorded(name)).status_code == 204
+    assert client.post("/webhook", json={"action": "START_TRAINING", "project": {}}).status_code == 204
+
+
+def test_batch_has_one_empty_list_a_task(client, recorded, segmenter):
+    assert ask(client, recorded("predict_batch_2_tasks")) == {"results": [[], []]}
+    assert segmenter.asked == []
+
+
+def test_one_click_answers_a_brush_region(client, interactive, segmenter):
+    body = interactive(1)
+    (prediction,) = ask(client, body)["results"]
+    (region,) = prediction["result"]
+    rle = region["value"].pop("rle")
+    identifier = region.pop("id")
+    assert prediction == {"result": [region], "score": 0.75, "model_version": "disc-1"}
+    assert region == {
+        "from_name": "brush",
+        "to_name": "image",
+        "type": "brushlabels",
+        "original_width": 640,
+        "original_height": 480,
+        "image_rotation": 0,
+        "score": 0.75,
+        "readonly": False,
+        "value": {"format": "rle", "brushlabels": ["Cat"]},
+    }
+    assert len(identifier) == 32
+    assert identifier != points_of(body)[0]["id"]
+    mask = decode(rle, (480, 640))
+    rows, columns = np.nonzero(mask)
+    assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((198.9, 217.5), abs=0.5)
+    assert segmenter.asked[0][0] == (480, 640, 3)
+
+
+def test_clicks_are_fractional_pixels_in_order_with_their_signs(client, interactive, segmenter):
+    ask(client, interactive(3))
+    (clicks,) = (clicks for _, clicks in segmenter.asked)
+    assert [click.positive for click in clicks] == [True, True, False]
+    assert clicks[0] == Click(31.0727496917386 / 100 * 640, 45.31442663378546 / 100 * 480)
+
+
+def test_every_answer_has_a_new_region_id(client, interactive):
+    ids = {ask(client, interactive(1))["results"][0]["result"][0]["id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_server_timing(client, interactive):
+    timing = client.post("/predict", json=interactive(1)).headers["Server-Timing"]
+    assert [part.split(";")[0] for part in timing.split(", ")] == ["image", "prepare", "clicks", "encode"]
+    assert "prepare;dur=250.0, clicks;dur=125.0" in timing
+
+
+def test_points_of_other_labels_and_images_do_not_count(client, interactive, segmenter):
+    body = interactive(3)
+    points_of(body)[0]["value"]["keypointlabels"] = ["Dog"]
+    points_of(body)[1]["to_name"] = "other"
+    points_of(body)[2]["is_positive"] = True
+    region = ask(client, body)["results"][0]["result"][0]
+    assert region["value"]["brushlabels"] == ["Cat"]
+    assert len(segmenter.asked[0][1]) == 1
+
+
+def test_a_missing_sign_is_positive(client, interactive, segmenter):
+    body = interactive(1)
+    del points_of(body)[0]["is_positive"]
+    ask(client, body)
+    assert segmenter.asked[0][1][0].positive
+
+
+def test_a_missing_sign_is_found_in_the_draft(client, interactive, segmenter):
+    body = interactive(3)
+    drafted = [dict(point) for point in points_of(body)]
+    body["tasks"][0]["drafts"] = [{"id": 1, "result": [{"type": "relation", "from_id": "a"}]}, {"result": drafted}]
+    for point in points_of(body):
+        del point["is_positive"]
+    ask(client, body)
+    assert [click.positive for click in segmenter.asked[0][1]] == [True, True, False]
+
+
+@pytest.mark.parametrize("keep", [slice(0, 0), slice(2, 3)])
+def test_no_points_and_only_negatives_have_an_empty_result(client, interactive, segmenter, keep):
+    body = interactive(3)
+    body["params"]["context"]["result"] = points_of(body)[keep]
+    assert ask(client, body) == EMPTY
+    assert segmenter.asked == []
+
+
+def test_a_rectangle_has_an_empty_result(client, interactive):
+    body = interactive(1)
+    body["params"]["context"]["result"] = [
+        {"type": "rectanglelabels", "value": {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["Cat"]}}
+    ]
+    assert ask(client, body) == EMPTY
+
+
+def test_a_rotated_image_has_an_empty_result_and_a_line_in_the_log(client, interactive, caplog):
+    body = interactive(1)
+    points_of(body)[0]["image_rotation"] = 90
+    assert ask(client, body) == EMPTY
+    assert "rotated by 90 degrees" in caplog.text
+
+
+def test_a_missing_brush_has_an_empty_result_and_is_named_in_the_log(client, interactive, caplog):
+    body = interactive(1)
+    body["label_config"] = body["label_config"].replace("BrushLabels", "PolygonLabels")
+    assert ask(client, body) == EMPTY
+    assert "no BrushLabels with toName='image' and a Label 'Cat'" in caplog.text
+
+
+def test_an_empty_mask_is_an_empty_result(client, interactive, segmenter):
+    segmenter.radius_pixels = 0
+    assert ask(client, interactive(1))["results"][0]["result"] == []
+
+
+def test_a_mask_of_another_size_is_scaled_and_the_log_says_so(client, interactive, segmenter, caplog):
+    region = ask(client, interactive(1, size=(320, 240)))["results"][0]["result"][0]
+    assert (region["original_width"], region["original_height"]) == (640, 480)
+    rows, columns = np.nonzero(decode(region["value"]["rle"], (480, 640)))
+    assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((198.9, 217.5), abs=1)
+    assert segmenter.asked[0][0] == (240, 320, 3)
+    assert "gives the image as 640 x 480 pixels, but it has 320 x 240" in caplog.text
+
+
+def test_a_point_without_sizes_takes_those_of_the_image(client, interactive):
+    body = interactive(1, size=(320, 240))
+    del points_of(body)[0]["original_width"], points_of(body)[0]["original_height"]
+    region = ask(client, body)["results"][0]["result"][0]
+    assert (region["original_width"], region["original_height"]) == (320, 240)
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (2, 3), (5, 7), (1, 1)])
+def test_resizing_takes_the_pixel_below_the_centre(shape):
+    mask = np.random.default_rng(0).random((4, 6)) < 0.5
+    resized = resize_mask(mask, shape)
+    assert resized.shape == shape
+    for row, column in np.ndindex(shape):
+        source = int((row + 0.5) * 4 / shape[0]), int((column + 0.5) * 6 / shape[1])
+        assert resized[row, column] == mask[source]
+
+
+@pytest.mark.parametrize(("given", "pixel"), [(-1e-9, 0.0), (0, 0.0), (100, 640.0), (100.0000005, 640.0)])
+def test_float_noise_at_the_border_is_clamped(client, interactive, segmenter, given, pixel):
+    body = interactive(1)
+    points_of(body)[0]["value"]["x"] = given
+    ask(client, body)
+    assert segmenter.asked[0][1][0].x == pixel
+
+
+def set_image(body, value):
+    body["tasks"][0]["data"]["image"] = value
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (lambda body: points_of(body)[0]["value"].update(x=100.1), "InvalidClicks", "x = 100.1 percent"),
+        (lambda body: points_of(body)[0]["value"].update(y=-0.1), "InvalidClicks", "y = -0.1 percent"),
+        (lambda body: points_of(body)[0]["value"].update(x="left"), "InvalidRequest", "value.x"),
+        (lambda body: points_of(body)[0]["value"].pop("keypointlabels"), "InvalidRequest", "keypointlabels"),
+        (lambda body: points_of(body)[0].pop("to_name"), "InvalidRequest", "to_name"),
+        (lambda body: points_of(body)[0].update(original_width=0), "InvalidRequest", "original_width"),
+        (lambda body: points_of(body)[0].update(original_width=10**6), "InvalidRequest", "M2N2_MAX_IMAGE_MEGAPIXELS"),
+        (lambda body: body["params"]["context"].update(result=[1]), "InvalidRequest", "params.context.result.0"),
+        (lambda body: body.update(tasks=[]), "InvalidRequest", "one task"),
+        (lambda body: body.pop("tasks"), "InvalidRequest", "tasks: Field required"),
+        (lambda body: body.update(label_config=""), "InvalidRequest", "is no XML"),
+        (lambda body: set_image(body, None), "InvalidRequest", "no image under 'image'"),
+        (lambda body: set_image(body, ["a"]), "InvalidRequest", "no image under 'image'"),
+        (lambda body: set_image(body, "data:image/png;base64,AAAA"), "InvalidImage", "data: URI"),
+    ],
+)
+def test_what_does_not_follow_the_protocol_is_named(client, interactive, segmenter, change, kind, message):
+    body = interactive(1)
+    change(body)
+    response = client.post("/predict", json=body)
+    assert response.status_code == 400
+    assert response.json["error"]["type"] == kind
+    assert message in response.json["error"]["message"]
+    assert segmenter.asked == []
+
+
+def test_not_a_number_is_refused(client, interactive):
+    body = interactive(1)
+    points_of(body)[0]["value"]["x"] = float("nan")
+    assert client.post("/predict", json=body).status_code == 400

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from backend.settings import Settings, load_settings, render_settings_table
+from m2n2_engine.config import EngineConfig, WeightsConfig
+from m2n2_engine.errors import ConfigurationError
+
+
+def test_defaults_are_those_of_the_engine():
+    weights = WeightsConfig(cache_folder=Path("~/.cache/m2n2").expanduser())
+    assert load_settings({}).engine_config() == EngineConfig(weights=weights)
+
+
+def test_every_engine_setting_arrives_in_its_unit(tmp_path):
+    config = load_settings(
+        {
+            "M2N2_BACKBONE": "dinov2",
+            "M2N2_DEVICE": "cuda:1",
+            "M2N2_GRID": "32",
+            "M2N2_MODEL_ID": "team/mirror",
+            "M2N2_MODEL_REVISION": "main",
+            "M2N2_WEIGHTS_FOLDER": str(tmp_path),
+            "M2N2_CACHE_FOLDER": "/var/cache/m2n2",
+            "M2N2_OFFLINE": "true",
+            "M2N2_SESSION_CACHE_MIB": "3",
+            "M2N2_THREADS": "2",
+            "M2N2_WORKING_SIZE_PIXELS": "0",
+            "M2N2_CLICK_AREA_LIMIT_PERCENT": "55",
+        }
+    ).engine_config()
+    assert config.weights == WeightsConfig(Path("/var/cache/m2n2"), tmp_path.resolve(), "team/mirror", "main", True)
+    assert (config.backbone, config.device, config.grid, config.threads) == ("dinov2", "cuda:1", 32, 2)
+    assert config.session_cache_bytes == 3 * 1024 * 1024
+    assert config.method.working_size_pixels == 0
+    assert config.method.click_area_limit == pytest.approx(0.55)
+
+
+def test_the_environment_of_the_process_is_the_default(monkeypatch):
+    monkeypatch.setenv("M2N2_PORT", "1234")
+    assert load_settings().port == 1234
+
+
+def test_empty_and_blank_values_mean_unset():
+    assert load_settings({"M2N2_PORT": "", "M2N2_GRID": "  ", "LABEL_STUDIO_URL": ""}) == load_settings({})
+
+
+def test_values_are_normalised():
+    settings = load_settings({"M2N2_LOG_LEVEL": "debug", "LABEL_STUDIO_URL": "https://labels.example.com/ls/"})
+    assert settings.log_level == "DEBUG"
+    assert settings.label_studio_url == "https://labels.example.com/ls"
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings({}).port = 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("M2N2_DEVICE", "gpu"),
+        ("M2N2_GRID", "4"),
+        ("M2N2_GRID", "129"),
+        ("M2N2_WEIGHTS_FOLDER", "/no/such/folder"),
+        ("M2N2_OFFLINE", "perhaps"),
+        ("M2N2_SESSION_CACHE_MIB", "0"),
+        ("M2N2_THREADS", "0"),
+        ("M2N2_WORKING_SIZE_PIXELS", "63"),
+        ("M2N2_WORKING_SIZE_PIXELS", "-1"),
+        ("M2N2_CLICK_AREA_LIMIT_PERCENT", "101"),
+        ("M2N2_PORT", "99999"),
+        ("M2N2_PORT", "http"),
+        ("M2N2_SERVER_THREADS", "1"),
+        ("M2N2_MAX_BODY_MIB", "0"),
+        ("M2N2_MAX_IMAGE_MIB", "1e9"),
+        ("M2N2_MAX_IMAGE_MEGAPIXELS", "179"),
+        ("M2N2_FETCH_TIMEOUT_SECONDS", "nan"),
+        ("M2N2_LOCAL_FILES_ROOT", "/"),
+        ("M2N2_LOCAL_FILES_ROOT", "/no/such/folder"),
+        ("M2N2_LOG_LEVEL", "loud"),
+        ("LABEL_STUDIO_URL", "labels.example.com"),
+        ("LABEL_STUDIO_URL", "ftp://labels.example.com"),
+        ("LABEL_STUDIO_URL", "http://user:secret@labels.example.com"),
+        ("LABEL_STUDIO_URL", "http://labels.example.com:0"),
+        ("LABEL_STUDIO_URL", "http://labels.example.com/?next=x"),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_line(variable, value):
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({variable: value})
+    message = str(caught.value)
+    assert message.startswith(f"{variable}={value!r} cannot be used: ")
+    assert message.endswith("; correct it or unset it")
+    assert "\n" not in message
+    assert "pydantic" not in message
+
+
+def test_all_wrong_values_are_named():
+    with pytest.raises(ConfigurationError, match=r"M2N2_GRID='x'.*; M2N2_PORT='y'"):
+        load_settings({"M2N2_PORT": "y", "M2N2_GRID": "x"})
+
+
+def test_without_a_home_the_cache_folder_must_be_given(monkeypatch):
+    def no_home(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    with pytest.raises(ConfigurationError, match="M2N2_CACHE_FOLDER cannot be used: should be a full path"):
+        load_settings({})
+
+
+def test_the_key_is_never_shown():
+    assert "tell-nobody" not in repr(load_settings({"LABEL_STUDIO_API_KEY": "tell-nobody"}))
+    with pytest.raises(ConfigurationError, match=r"^LABEL_STUDIO_API_KEY cannot be used") as caught:
+        load_settings({"LABEL_STUDIO_API_KEY": "tell-nobody\nX-Header: 1"})
+    assert "tell-nobody" not in str(caught.value)
+
+
+def test_a_misspelt_variable_is_named(caplog):
+    with caplog.at_level(logging.WARNING):
+        load_settings({"M2N2_PROT": "1", "M2N2_SOMETHING_ELSE_ALTOGETHER": "1", "PATH": "/bin", "M2N2_PORT": "1"})
+    assert [record.getMessage() for record in caplog.records] == [
+        "M2N2_PROT is no setting and has no effect; is it M2N2_PORT?",
+        "M2N2_SOMETHING_ELSE_ALTOGETHER is no setting and has no effect",
+    ]
+
+
+def test_the_table_describes_every_setting():
+    lines = render_settings_table().splitlines()
+    assert len(lines) == 2 + len(Settings.model_fields)
+    assert (
+        "| `M2N2_CLICK_AREA_LIMIT_PERCENT` | `40` | Largest share of the image that one click can claim, in percent. |"
+        in lines
+    )
+    assert all("None" not in line for line in lines)
+    assert sum("`LABEL_STUDIO_" in line for line in lines) == 2
