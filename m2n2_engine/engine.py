@@ -14,7 +14,7 @@ import torch
 
 from m2n2_engine import __version__
 from m2n2_engine.aggregator import AttentionAggregator, BackboneAggregator
-from m2n2_engine.backbones import load_backbone
+from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.cache import SessionCache
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
@@ -33,10 +33,19 @@ def load_engine(config: EngineConfig) -> Engine:
 
     Raises ConfigurationError, WeightsUnavailable or WeightsCorrupt. Sets the thread counts of torch and the kernels.
     """
+    set_up_threads(config)
+    return build_engine(load_backbone(config), config)
+
+
+def set_up_threads(config: EngineConfig) -> None:
+    """Give torch and the kernels the same number of threads, for the whole process."""
     if config.threads is not None:
         set_thread_count(config.threads)
     torch.set_num_threads(thread_count())
-    loaded = load_backbone(config)
+
+
+def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
+    """An engine on a backbone that is loaded already."""
     backbone = loaded.backbone
     return Engine(
         BackboneAggregator(backbone),

@@ -40,9 +40,9 @@ def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:
         raise InvalidImage(f"these {len(data)} bytes are no image file: use JPEG, PNG, WebP or TIFF") from None
     except PillowImage.DecompressionBombError as error:
         raise InvalidImage(f"the image is too large to decode: {error}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, InvalidImage):
-            raise
+    except (InvalidImage, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders share no base: struct.error, RuntimeError, NotImplementedError, ...
         raise InvalidImage(f"the image file is damaged and cannot be decoded: {error}; export it again") from None
 
 

@@ -69,12 +69,24 @@ class Dinov2AttentionAggregator(_PublishedAggregator):
     _backbone_name = "dinov2-small"
 
 
+class _CopyingAggregator:
+    """The engine overwrites the attention it is given, but an aggregator of the caller's may keep what it returns."""
+
+    def __init__(self, given: AttentionAggregator) -> None:
+        self._given = given
+
+    def extract_attention(self, image: Image) -> torch.Tensor:
+        attention = self._given.extract_attention(image)
+        return attention if isinstance(self._given, BackboneAggregator) else attention.clone()
+
+
 class M2N2SegmentationModel:
     """Points to masks on the attention of any object with ``extract_attention(image)``."""
 
     def __init__(self, aggregator: AttentionAggregator, **constants: Any) -> None:
         """constants: fields of ``config.MethodConfig`` to change, for example ``temperature=0.5``."""
-        self._engine = Engine(aggregator, fingerprint="the aggregator given", method=MethodConfig(**constants))
+        method = MethodConfig(**constants)
+        self._engine = Engine(_CopyingAggregator(aggregator), fingerprint="the aggregator given", method=method)
 
     def segment(self, img: Image, points: Sequence[Point], points_in_segment: Sequence[bool]) -> npt.NDArray[np.uint8]:
         """The mask of one object, ``(H, W)`` of 0 and 1.

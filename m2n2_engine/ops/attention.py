@@ -6,8 +6,10 @@ import torch
 
 from m2n2_engine.types import AttentionFactors, LayerFactors
 
-_CHUNK_ELEMENTS = 32 * 1024 * 1024
-"""Scores held at a time, in elements: 128 MiB as float32, small beside the (n, n) result of the large grids."""
+_PROCESSOR_CHUNK_BYTES = 2 * 1024 * 1024
+_ACCELERATOR_CHUNK_BYTES = 256 * 1024 * 1024
+"""Scores held at a time: on a processor what stays in its cache while it is worked on; on an accelerator enough to
+fill it with work, and little beside the (n, n) result."""
 
 
 def build_attention(factors: AttentionFactors) -> torch.Tensor:
@@ -29,9 +31,15 @@ def _add_layer(attention: torch.Tensor, layer: LayerFactors) -> None:
     heads, tokens, depth = layer.query.shape
     key = layer.key.float().transpose(1, 2)
     query = layer.query[:, layer.special_tokens :].float() * depth**-0.5
-    rows = max(1, _CHUNK_ELEMENTS // tokens)
-    for start in range(0, query.shape[1], rows):
-        target = attention[start : start + rows]
-        for head in range(heads):
-            scores = torch.softmax(query[head, start : start + rows] @ key[head], dim=1)
-            target.add_(scores[:, layer.special_tokens :], alpha=layer.weight / heads)
+    on_processor = attention.device.type == "cpu"
+    chunk_bytes = _PROCESSOR_CHUNK_BYTES if on_processor else _ACCELERATOR_CHUNK_BYTES
+    rows = min(max(1, chunk_bytes // (tokens * attention.element_size())), len(attention))
+    # One buffer for all scores, changed in place: fresh memory for each chunk costs more than the arithmetic.
+    buffer = attention.new_empty(rows, tokens)
+    for head in range(heads):
+        for start in range(0, len(attention), rows):
+            chunk = query[head, start : start + rows]
+            scores = torch.mm(chunk, key[head], out=buffer[: len(chunk)])
+            scores.sub_(scores.amax(dim=1, keepdim=True)).exp_()
+            share = layer.weight / heads / scores.sum(dim=1, keepdim=True)
+            attention[start : start + rows].addcmul_(scores[:, layer.special_tokens :], share)

@@ -16,7 +16,7 @@ def flood_fill(values: Map, pixel: tuple[int, int]) -> Map:
     """
     x, y = pixel
     barrier = np.abs(values - values[y, x])
-    filled = np.empty_like(barrier)
+    filled: Map = np.empty_like(barrier)
     _flood_fill_kernel(barrier, filled, y, x)
     return filled
 

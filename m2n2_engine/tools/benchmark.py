@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from m2n2_engine.aggregator import BackboneAggregator
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.config import EngineConfig, MethodConfig
-from m2n2_engine.engine import load_engine
+from m2n2_engine.engine import build_engine, set_up_threads
 from m2n2_engine.errors import ConfigurationError
 from m2n2_engine.ops.attention import build_attention
 from m2n2_engine.ops.compiled import thread_count
@@ -31,6 +31,7 @@ from m2n2_engine.ops.segment import rank_map
 from m2n2_engine.ops.transition import balance, build_transition, temper
 from m2n2_engine.ops.upsample import build_upsampler
 from m2n2_engine.ops.working_size import reduce_image
+from m2n2_engine.session import Session
 from m2n2_engine.tools import direct as direct_forms
 from m2n2_engine.tools.context import messages, output
 from m2n2_engine.types import Click, Image
@@ -63,18 +64,16 @@ class _Measurement:
 
 def run_benchmark(config: EngineConfig, image: Image, repeats: int, with_direct: bool, json_file: Path | None) -> None:
     """Print the table and write the figures. image: RGB uint8 ``(H, W, 3)``."""
-    engine = load_engine(config)  # sets the threads of torch and the kernels
-    engine.warm_up()
+    set_up_threads(config)
     loaded = load_backbone(config)
+    measurements = [*_measure_steps(loaded, image, config.method), *_measure_whole(loaded, image, config)]
     rows: list[Row] = []
     with _progress() as progress:
-        task = progress.add_task("measuring", total=None)
-        for measurement, total in _counted(_measurements(loaded, image, config.method)):
-            progress.update(task, total=total, description=measurement.step)
+        task = progress.add_task("measuring", total=len(measurements))
+        for measurement in measurements:
+            progress.update(task, description=measurement.step)
             rows.append(_measure(measurement, repeats, with_direct))
             progress.advance(task)
-        progress.update(task, description="a new click")
-        rows += _measure_clicks(config, image, rows, repeats, with_direct)
     report = {**_describe_machine(loaded), **_describe_image(image, config.method), "repeats": repeats}
     report["peak_resident_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     _print_report(report, rows)
@@ -83,7 +82,7 @@ def run_benchmark(config: EngineConfig, image: Image, repeats: int, with_direct:
         json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _measurements(loaded: LoadedBackbone, image: Image, method: MethodConfig) -> list[_Measurement]:
+def _measure_steps(loaded: LoadedBackbone, image: Image, method: MethodConfig) -> list[_Measurement]:
     """The steps in their order; each works on what the one before it makes."""
     factors = loaded.backbone.extract(image)
     with torch.no_grad():
@@ -130,30 +129,48 @@ def _measurements(loaded: LoadedBackbone, image: Image, method: MethodConfig) ->
     ]
 
 
-def _measure_clicks(
-    config: EngineConfig, image: Image, rows: list[Row], repeats: int, with_direct: bool
-) -> Iterator[Row]:
-    """Whole clicks through the engine; their direct form is the sum of the steps' direct forms, measured above."""
-    engine = load_engine(config)
-    points = np.random.default_rng(_SEED).uniform(0.1, 0.9, (repeats + 1, 2)) * (image.shape[1], image.shape[0])
-    answers = [engine.segment(image, [Click(*point)]) for point in points]
-    seconds = {row.step: row.seconds if row.direct_seconds is None else row.direct_seconds for row in rows}
-    preparing = [step for step in seconds if step[0] in "12"]
-    clicking = [step for step in seconds if step[0] in "356" or step == "4 upsampling, each further map"]
-    for name, steps, measured in (
-        ("an image's preparation", preparing, [answers[0].timings.prepare_seconds]),
-        ("a new click", clicking, [answer.timings.clicks_seconds for answer in answers[1:]]),
-    ):
-        direct = sum(seconds[step] for step in steps) if with_direct else None
-        yield Row(name, statistics.median(measured), direct)
+def _measure_whole(loaded: LoadedBackbone, image: Image, config: EngineConfig) -> list[_Measurement]:
+    """An image's preparation, and a click at a place never clicked before, from end to end."""
+    method, backbone = config.method, loaded.backbone
+    engine = build_engine(loaded, config)
+    engine.segment(image, [Click(0, 0)])
+    working = reduce_image(image, method.working_size_pixels)
+    height, width = working.shape[:2]
+    rng = np.random.default_rng(_SEED)
+    transition = build_transition(
+        BackboneAggregator(backbone).extract_attention(image).flatten(2).flatten(0, 1), method
+    )
+
+    def prepare() -> None:
+        attention = BackboneAggregator(backbone).extract_attention(image)
+        Session(image, attention, method, config.click_maps_bytes)
+
+    def prepare_directly() -> None:
+        attention = direct_forms.attention(backbone.extract(image))
+        direct_forms.balance(direct_forms.temper(attention, method.temperature), method.balancing_rounds)
+
+    def click() -> None:
+        engine.segment(image, [Click(rng.uniform(0, image.shape[1]), rng.uniform(0, image.shape[0]))])
+
+    def click_directly() -> None:
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        start = build_start_state((x, y), (height, width), backbone.grid)[None]
+        coarse = build_coarse_maps(transition, start, method)[0]
+        values = direct_forms.markov_map(coarse, working, (int(x), int(y)), method)
+        direct_forms.border_means(values, method)
+
+    return [
+        _Measurement("an image's preparation", prepare, prepare_directly),
+        _Measurement("a new click", click, click_directly),
+    ]
 
 
 def _measure(measurement: _Measurement, repeats: int, with_direct: bool) -> Row:
     forms = [measurement.fast]
     if with_direct and measurement.direct is not None:
         forms.append(measurement.direct)
-    for form in forms[:1]:
-        form()  # not timed: memory is touched and caches are filled
+    for form in forms:
+        form()  # not timed: kernels are compiled, memory is touched, caches are filled
     times: list[list[float]] = [[] for _ in forms]
     for _ in range(repeats):
         for form, taken in zip(forms, times, strict=True):
@@ -168,10 +185,6 @@ def _measure(measurement: _Measurement, repeats: int, with_direct: bool) -> Row:
 def _wait_for_device() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def _counted(measurements: list[_Measurement]) -> Iterator[tuple[_Measurement, int]]:
-    return zip(measurements, itertools.repeat(len(measurements)), strict=False)
 
 
 def _progress() -> Progress:

@@ -1,0 +1,138 @@
+"""The compiled steps against their direct forms, on shapes that the reference arrays do not have."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from m2n2_engine.config import MethodConfig
+from m2n2_engine.ops.attention import build_attention
+from m2n2_engine.ops.flood_fill import flood_fill, normalise
+from m2n2_engine.ops.segment import rank_map
+from m2n2_engine.ops.transition import _balance_on_device, balance, build_transition, temper
+from m2n2_engine.ops.upsample import upsample
+from m2n2_engine.tools import direct
+from m2n2_engine.types import AttentionFactors, LayerFactors
+
+METHOD = MethodConfig()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def random_matrix(rng, cells):
+    return temper(torch.from_numpy(rng.random((cells, cells), np.float32) ** 4 + 1e-4), METHOD.temperature)
+
+
+def random_image(rng, height, width):
+    # A few colours only, so that some windows are all alike and others have hard edges.
+    return (rng.integers(0, 4, (height, width, 3)) * 60).astype(np.uint8)
+
+
+@pytest.mark.parametrize("special_tokens", [0, 1, 5])
+def test_attention_of_two_layers(rng, special_tokens):
+    def layer(heads, depth, weight):
+        query, key = (
+            torch.from_numpy(rng.normal(size=(heads, 12 + special_tokens, depth)).astype(np.float32)) for _ in "qk"
+        )
+        return LayerFactors(query, key, weight, special_tokens)
+
+    factors = AttentionFactors((layer(2, 8, 0.3), layer(3, 4, 0.7)), (3, 4))
+    found = build_attention(factors)
+    torch.testing.assert_close(found, direct.attention(factors), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(12))
+
+
+@pytest.mark.parametrize("cells", [4, 37, 300])
+@pytest.mark.parametrize("form", [balance, _balance_on_device], ids=["compiled", "device"])
+def test_balancing_meets_all_rounds_over_the_full_matrix(rng, cells, form):
+    matrix = random_matrix(rng, cells)
+    rows, columns = form(matrix, METHOD.balancing_rounds, 1e-6)
+    expected = direct.balance(matrix, METHOD.balancing_rounds)
+    torch.testing.assert_close(matrix * rows[:, None] * columns, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_balancing_leaves_an_empty_column_empty(rng):
+    matrix = random_matrix(rng, 20)
+    matrix[:, 3] = 0
+    matrix /= matrix.sum(dim=1, keepdim=True)
+    rows, columns = balance(matrix, METHOD.balancing_rounds, METHOD.balancing_tolerance)
+    balanced = matrix * rows[:, None] * columns
+    assert torch.isfinite(balanced).all()
+    assert (balanced[:, 3] == 0).all()
+    torch.testing.assert_close(balanced.sum(dim=1), torch.ones(20))
+
+
+def test_tempering_survives_attention_below_float32(rng):
+    attention = torch.from_numpy(rng.random((6, 6), np.float32))
+    attention[2] = torch.tensor([1.0, 1e-38, 0.0, 1e-20, 0.0, 0.0])
+    transition = build_transition(attention, METHOD)
+    assert torch.isfinite(transition).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"),
+    [
+        ((40, 50), (7, 9)),
+        ((48, 64), (8, 8)),
+        ((5, 60), (4, 16)),
+        ((13, 11), (20, 19)),
+        ((1, 1), (2, 3)),
+        ((2, 30), (6, 2)),
+    ],
+)
+def test_upsampling_meets_one_pass_per_window_pixel(rng, size, grid):
+    image, coarse = random_image(rng, *size), rng.random(grid, np.float32)
+    np.testing.assert_allclose(upsample(coarse, image, METHOD), direct.upsample(coarse, image, METHOD), atol=5e-6)
+
+
+@pytest.mark.parametrize("change", [{"spatial_sigma_cells": 0.7}, {"window_sigmas": 2.5}, {"range_sigma": 0.02}])
+def test_upsampling_follows_its_constants(rng, change):
+    method = dataclasses.replace(METHOD, **change)
+    image, coarse = random_image(rng, 37, 45), rng.random((6, 7), np.float32)
+    found = upsample(coarse, image, method)
+    np.testing.assert_allclose(found, direct.upsample(coarse, image, method), atol=5e-6)
+    assert np.abs(found - upsample(coarse, image, METHOD)).max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (23, 31)])
+def test_flood_fill_meets_relaxation_to_the_end(rng, size):
+    for values in (rng.random(size, np.float32), rng.integers(0, 3, size).astype(np.float32)):
+        pixel = int(rng.integers(size[1])), int(rng.integers(size[0]))
+        np.testing.assert_array_equal(flood_fill(values, pixel), direct.flood_fill(values, pixel))
+
+
+def test_flood_fill_finds_the_way_through_a_spiral():
+    # One corridor of zeros, 1 pixel wide, winds to the centre: every pixel of it is reached at no cost.
+    size = 41
+    walls = np.ones((size, size), np.float32)
+    x, y, dx, dy = 0, 0, 1, 0
+    walls[0, 0] = 0
+    for _ in range(size * size):
+        ahead = x + dx, y + dy
+        beyond = x + 2 * dx, y + 2 * dy
+        blocked = not (0 <= ahead[0] < size and 0 <= ahead[1] < size)
+        if blocked or (0 <= beyond[0] < size and 0 <= beyond[1] < size and walls[beyond[1], beyond[0]] == 0):
+            dx, dy = -dy, dx
+            continue
+        x, y = ahead
+        walls[y, x] = 0
+    filled = flood_fill(walls, (0, 0))
+    np.testing.assert_array_equal(filled == 0, walls == 0)
+    np.testing.assert_array_equal(filled, direct.flood_fill(walls, (0, 0)))
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.4, 1.0])
+def test_border_means_meet_their_direct_form(rng, limit):
+    method = dataclasses.replace(METHOD, click_area_limit=limit)
+    values = normalise(flood_fill(rng.random((17, 23), np.float32).round(1), (4, 5)))
+    ranked = rank_map(values, (4, 5), method)
+    thresholds, means = direct.border_means(values, method)
+    ranks = np.arange(values.size - 1)
+    allowed = int((ranks / (values.size - 2) < limit).sum())
+    assert len(ranked.edges) == allowed
+    np.testing.assert_array_equal(ranked.thresholds, thresholds[:allowed])
+    np.testing.assert_allclose(ranked.edges, means[:allowed], rtol=1e-6)
