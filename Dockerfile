@@ -29,6 +29,7 @@ RUN m2n2 weights get
 VOLUME /cache
 
 EXPOSE 9090
+# 401, the answer where basic authentication is on, is a sign of life too.
 HEALTHCHECK --interval=10s --timeout=2s --start-period=60s \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('M2N2_PORT', '9090') + '/health', timeout=1)"]
+    CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('M2N2_PORT') or 9090), timeout=1); c.request('GET', '/health'); raise SystemExit(c.getresponse().status not in (200, 401))"]
 CMD ["gunicorn", "-c", "deploy/gunicorn.conf.py"]

@@ -4,7 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test setup setup-test check benchmark clean
+# Label Studio, and what drives its page, live in environments of their own: their dependencies are not ours.
+LABEL_STUDIO := .venv-label-studio
+E2E := .venv-e2e
+STUDIO_PORT ?= 8080
+
+.PHONY: run test setup setup-test check studio e2e soak benchmark clean
 
 run: setup
 	$(BIN)/m2n2 weights get
@@ -18,6 +23,22 @@ check:
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest
+
+# A real Label Studio with sample images, connected to this backend: one command, then click. Ctrl+C stops both.
+studio: setup-test $(LABEL_STUDIO)/.setup
+	$(BIN)/m2n2 weights get
+	exec $(BIN)/python deploy/label_studio/studio.py --label-studio $(LABEL_STUDIO) --port $(STUDIO_PORT)
+
+# The real Label Studio, the real backend and a real browser; screenshots and the backend's log are kept in out/e2e.
+e2e: setup-test $(LABEL_STUDIO)/.setup $(E2E)/.setup
+	command -v chromium || tests/e2e/install_chromium.sh
+	$(BIN)/m2n2 weights get
+	$(E2E)/bin/python -m pytest tests/e2e --verbose --durations=0 \
+		--override-ini=pythonpath="deploy/label_studio tests/e2e" --label-studio=$(LABEL_STUDIO)
+
+# The full figures of tests/soak, of which the tests do a small share; tens of minutes on two cores.
+soak: setup-test
+	SOAK=1 $(BIN)/pytest tests/soak --capture=no
 
 benchmark: setup
 	$(BIN)/m2n2 benchmark --grid 64
@@ -38,5 +59,18 @@ $(VENV)/.setup-test: $(VENV)/.setup
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
+$(LABEL_STUDIO)/.setup: deploy/label_studio/requirements.txt
+	$(PYTHON) -m venv $(LABEL_STUDIO)
+	$(LABEL_STUDIO)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+# It sees the packages of $(VENV) behind its own, so that the tests can ask the engine itself for a mask.
+$(E2E)/.setup: tests/e2e/requirements.txt $(VENV)/.setup-test
+	$(BIN)/python -m venv $(E2E)
+	$(E2E)/bin/python -m pip install --quiet --requirement $<
+	printf 'import site; site.addsitedir("%s")\n' "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+		> "$$($(E2E)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LABEL_STUDIO) $(E2E) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

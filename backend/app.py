@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from flask import Flask, Response, jsonify
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from flask import Flask, Response, g, jsonify
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from backend import label_studio, monitoring, request_log
+from backend import auth, guide, label_studio, monitoring, request_log
+from backend.click_queue import ClickQueue
 from backend.images import ImageFetcher
+from backend.metrics import Metrics
 from backend.settings import Settings
 from m2n2_engine.config import MEBIBYTE
 from m2n2_engine.errors import (
+    Busy,
     ImageRefused,
     ImageUnavailable,
     InvalidInput,
@@ -29,6 +32,7 @@ _STATUSES: dict[type[M2N2Error], int] = {
     WeightsError: 503,
     OutOfMemory: 503,
     NotReady: 503,
+    Busy: 503,
     M2N2Error: 500,
 }
 _RETRY_AFTER_SECONDS = 10
@@ -37,12 +41,19 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, segmenter: Segmenter) -> Flask:
-    """The WSGI application. It holds no state but what the segmenter and the image fetcher hold."""
+    """The WSGI application. It holds no state but what the segmenter, the image fetcher, the line of
+    clicks and the metrics hold."""
     app = Flask("backend", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mib * MEBIBYTE
+    queue = ClickQueue(settings.prediction_places, settings.computing_clicks)
+    metrics = Metrics(segmenter, queue)
     request_log.register(app)
-    app.register_blueprint(monitoring.create_blueprint(segmenter))
-    app.register_blueprint(label_studio.create_blueprint(segmenter, ImageFetcher(settings)))
+    metrics.register(app)
+    if settings.basic_auth_user is not None and settings.basic_auth_password is not None:
+        auth.register(app, settings.basic_auth_user, settings.basic_auth_password)
+    app.register_blueprint(monitoring.create_blueprint(segmenter, metrics))
+    app.register_blueprint(label_studio.create_blueprint(settings, segmenter, ImageFetcher(settings), queue))
+    app.register_blueprint(guide.create_blueprint())
     app.register_error_handler(M2N2Error, _render_own_error)
     app.register_error_handler(HTTPException, _render_http_error)
     app.register_error_handler(Exception, _render_unexpected_error)
@@ -63,8 +74,8 @@ def _render_http_error(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         message = "the body is larger than this server takes: raise M2N2_MAX_BODY_MIB"
     response = _render_error(type(error).__name__, message, error.code or 500)
-    if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        response.headers["Allow"] = ", ".join(error.valid_methods)
+    # What a status obliges to, such as Allow and WWW-Authenticate.
+    response.headers.extend((name, value) for name, value in error.get_headers() if name != "Content-Type")
     return response
 
 
@@ -74,6 +85,7 @@ def _render_unexpected_error(error: Exception) -> Response:
 
 
 def _render_error(kind: str, message: str, status: int) -> Response:
+    g.error_kind = kind
     response = jsonify(error={"type": kind, "message": message, "request_id": request_log.request_id()})
     response.status_code = status
     return response

@@ -1,4 +1,4 @@
-"""The command ``m2n2``: the engine's tools, given the settings of the environment."""
+"""The command ``m2n2``: the engine's tools and those for Label Studio, given the settings of the environment."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import sys
 
 import typer
 
+from backend import label_studio_commands
+from backend.label_studio_commands import ServerToolSettings
 from backend.settings import load_settings
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.cli import app
-from m2n2_engine.tools.context import ToolSettings, messages
+from m2n2_engine.tools.context import messages
+
+app.add_typer(label_studio_commands.app, name="label-studio")
 
 
 @app.callback()
@@ -20,7 +24,7 @@ def read_settings(context: typer.Context) -> None:
     # Progress is shown by the commands themselves; the log speaks when it was asked to, or of problems.
     level = settings.log_level if "log_level" in settings.model_fields_set else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    context.obj = ToolSettings(engine=settings.engine_config(), port=settings.port)
+    context.obj = ServerToolSettings(engine=settings.engine_config(), port=settings.port, server=settings)
 
 
 def main() -> None:

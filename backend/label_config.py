@@ -1,46 +1,87 @@
-"""Label Studio's labelling configuration: which image tag shows which field of a task, which brush has which labels."""
+"""Label Studio's labelling configuration: its images, the tools that ask, the tags that answers go to.
+
+An answer needs three things to agree: a smart tool to ask with, an Image it belongs to, and a tag for the same image
+with the same label to put the mask in. `find_problems` names everything that does not.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import logging
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from m2n2_engine.errors import InvalidRequest
 
+BRUSH = "BrushLabels"
+POLYGON = "PolygonLabels"
+ANSWER_TAGS = (BRUSH, POLYGON)
+"""Tags that a mask can go to."""
+
+PROMPT_TAGS = ("KeyPointLabels", "RectangleLabels")
+"""Tags whose smart tools ask for a mask."""
+
 _DECLARATION = re.compile(r"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
+_REMEMBERED_CONFIGS = 1000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BrushControl:
-    """A BrushLabels tag: its name, the image tags it paints on, its labels."""
+class ImageTag:
+    """An Image tag. key: field of the task's data that holds its image, or its pages where ``is_list``."""
 
     name: str
-    to_names: frozenset[str]
-    labels: frozenset[str]
+    key: str
+    is_list: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Control:
+    """A tag that makes regions. labels: as results name them, by alias where they have one; None: they come from the
+    task's data, so that any label can be one. is_smart: whether its tool asks this server."""
+
+    tag: str
+    name: str
+    to_names: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    is_smart: bool
+
+    def takes(self, to_name: str, label: str) -> bool:
+        """Whether a region of that image can have that label here."""
+        return to_name in self.to_names and (self.labels is None or label in self.labels)
+
+    def __str__(self) -> str:
+        return f"{self.tag} {self.name!r}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """What an answer needs of the configuration. image_values: name of an Image tag -> its value, ``$image``."""
+    """What a configuration says of images and regions, in the order of its text."""
 
-    image_values: Mapping[str, str]
-    brushes: tuple[BrushControl, ...]
+    images: tuple[ImageTag, ...]
+    controls: tuple[Control, ...]
 
-    def find_brush(self, to_name: str, label: str) -> str | None:
-        """Name of the first BrushLabels tag of that image that has the label; None where there is none."""
-        fitting = (brush.name for brush in self.brushes if to_name in brush.to_names and label in brush.labels)
-        return next(fitting, None)
+    def find_controls(self, tags: tuple[str, ...]) -> list[Control]:
+        """The controls with one of these tags."""
+        return [control for control in self.controls if control.tag in tags]
 
-    def find_data_key(self, to_name: str) -> str:
-        """Key of the task's data under which that Image tag finds its image. Raises InvalidRequest."""
-        value = self.image_values.get(to_name, "")
-        if not value.startswith("$"):
+    def find_answer_control(self, tag: str, to_name: str, label: str) -> Control | None:
+        """The first control with this tag that takes that label for that image; None where there is none."""
+        return next((control for control in self.find_controls((tag,)) if control.takes(to_name, label)), None)
+
+    def find_image(self, name: str) -> ImageTag:
+        """The Image tag of that name. Raises InvalidRequest where there is none that shows a field of the task."""
+        found = next((image for image in self.images if image.name == name), None)
+        if found is None or not found.key:
             raise InvalidRequest(
-                f"the configuration needs an Image named {to_name!r} with a value like '$image', but has {value!r}"
+                f"the configuration needs an Image named {name!r} with a value like '$image'"
+                + ("" if found is None else ", but its value names no field of the task")
             )
-        return value[1:]
+        return found
 
 
 def parse_label_config(xml: str) -> LabelConfig:
@@ -52,13 +93,105 @@ def parse_label_config(xml: str) -> LabelConfig:
     except (ElementTree.ParseError, ValueError) as error:
         raise InvalidRequest(f"the labelling configuration is no XML: {error}") from None
     return LabelConfig(
-        image_values={tag.get("name", ""): tag.get("value", "") for tag in tags if tag.tag == "Image"},
-        brushes=tuple(_parse_brush(tag) for tag in tags if tag.tag == "BrushLabels"),
+        images=tuple(_parse_image(tag) for tag in tags if tag.tag == "Image"),
+        controls=tuple(_parse_control(tag) for tag in tags if tag.tag in PROMPT_TAGS + ANSWER_TAGS),
     )
 
 
-def _parse_brush(tag: ElementTree.Element) -> BrushControl:
-    # A label with an alias goes by it in results.
-    labels = (label.get("alias") or label.get("value") or "" for label in tag.iter("Label"))
+def find_problems(xml: str) -> list[str]:
+    """Every reason why this labelling configuration cannot work with this server, each with its remedy; empty where
+    there is none."""
+    try:
+        config = parse_label_config(xml)
+    except InvalidRequest as error:
+        return [str(error)]
+    return [*_find_image_problems(config), *_find_prompt_problems(config), *_find_answer_problems(config)]
+
+
+class ProblemLog:
+    """Names the problems of each configuration in the log once; safe under threads."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, None] = {}
+        self._lock = threading.Lock()
+
+    def report(self, xml: str) -> None:
+        """Log why this configuration cannot work, unless that was done already."""
+        digest = hashlib.blake2b(xml.encode(errors="replace"), digest_size=16).digest()
+        with self._lock:
+            if digest in self._seen:
+                return
+            self._seen[digest] = None
+            if len(self._seen) > _REMEMBERED_CONFIGS:
+                del self._seen[next(iter(self._seen))]
+        for problem in find_problems(xml):
+            logger.warning("the labelling configuration cannot work: %s", problem)
+
+
+def _parse_image(tag: ElementTree.Element) -> ImageTag:
+    value, values = tag.get("value", ""), tag.get("valueList", "")
+    shown = values or value
+    return ImageTag(tag.get("name", ""), shown[1:] if shown.startswith("$") else "", is_list=bool(values))
+
+
+def _parse_control(tag: ElementTree.Element) -> Control:
+    names = (label.get("alias") or label.get("value") or "" for label in tag.iter("Label"))
+    labels = tuple(name for name in dict.fromkeys(names) if name)
     to_names = (name.strip() for name in tag.get("toName", "").split(","))
-    return BrushControl(name=tag.get("name", ""), to_names=frozenset(to_names), labels=frozenset(labels))
+    return Control(
+        tag=tag.tag,
+        name=tag.get("name", ""),
+        to_names=tuple(name for name in to_names if name),
+        labels=None if tag.get("value", "").startswith("$") else labels,
+        # Label Studio gives every control tag a smart tool unless it is told not to.
+        is_smart=_parse_flag(tag, "smartOnly", default=False) or _parse_flag(tag, "smart", default=True),
+    )
+
+
+def _parse_flag(tag: ElementTree.Element, name: str, *, default: bool) -> bool:
+    return tag.get(name, str(default)).strip().lower() == "true"
+
+
+def _find_image_problems(config: LabelConfig) -> Iterator[str]:
+    if not config.images:
+        yield 'it has no Image: add <Image name="image" value="$image"/>'
+    for image in config.images:
+        if not image.name:
+            yield 'an Image has no name: give it one, name="image"'
+        if not image.key:
+            yield f"Image {image.name!r} shows no field of the task: give it a value like '$image'"
+
+
+def _find_prompt_problems(config: LabelConfig) -> Iterator[str]:
+    prompts = config.find_controls(PROMPT_TAGS)
+    if not prompts:
+        yield 'it has no tool to click with: add KeyPointLabels with smart="true" (or RectangleLabels, for boxes)'
+    elif not any(prompt.is_smart for prompt in prompts):
+        yield f'no tool is smart, so that clicks never get here: set smart="true" on {" or ".join(map(str, prompts))}'
+    images = [image.name for image in config.images]
+    for control in config.controls:
+        if not control.name:
+            yield f'a {control.tag} tag has no name: give it one, name="..."'
+        if control.labels == ():
+            yield f'{control} has no labels: put <Label value="..."/> into it'
+        for name in control.to_names or ("",):
+            if name not in images:
+                yield f"{control} belongs to {name!r}, which is no Image here: set toName to one of {images}"
+
+
+def _find_answer_problems(config: LabelConfig) -> Iterator[str]:
+    answers = config.find_controls(ANSWER_TAGS)
+    images = [image.name for image in config.images]
+    for prompt in config.find_controls(PROMPT_TAGS):
+        for to_name in prompt.to_names:
+            if not prompt.is_smart or to_name not in images:
+                continue
+            lost = [
+                label for label in prompt.labels or () if not any(answer.takes(to_name, label) for answer in answers)
+            ]
+            if lost:
+                labels = "".join(f'<Label value="{label}"/>' for label in lost)
+                yield (
+                    f"masks of {prompt} have no place to go: for toName={to_name!r} no BrushLabels (or PolygonLabels) "
+                    f"has {', '.join(map(repr, lost))}; add {labels} to one"
+                )

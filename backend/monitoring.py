@@ -1,14 +1,16 @@
-"""Is the server alive, is it ready: for Label Studio, load balancers and people."""
+"""Is the server alive, is it ready, how is it doing: for Label Studio, load balancers and people."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
 
+from backend.metrics import CONTENT_TYPE, Metrics
+from backend.readiness import read_readiness
 from m2n2_engine.types import Segmenter
 
 
-def create_blueprint(segmenter: Segmenter) -> Blueprint:
-    """GET /health (also /) and GET /ready. Both answer at once, also while the model loads or works."""
+def create_blueprint(segmenter: Segmenter, metrics: Metrics) -> Blueprint:
+    """GET /health (also /), GET /ready and GET /metrics. All answer at once, also while the model loads or works."""
     blueprint = Blueprint("monitoring", __name__)
 
     @blueprint.get("/")
@@ -18,9 +20,11 @@ def create_blueprint(segmenter: Segmenter) -> Blueprint:
 
     @blueprint.get("/ready")
     def ready() -> tuple[Response, int]:
-        # A segmenter that says nothing of its state is one that has no loading to do.
-        facts = segmenter.describe()
-        state = facts.get("state", "ready")
-        return jsonify(state=state, reason=facts.get("reason")), 200 if state == "ready" else 503
+        readiness = read_readiness(segmenter.describe())
+        return jsonify(state=readiness.state, reason=readiness.reason), 200 if readiness.is_ready else 503
+
+    @blueprint.get("/metrics")
+    def render_metrics() -> Response:
+        return Response(metrics.render(), content_type=CONTENT_TYPE)
 
     return blueprint

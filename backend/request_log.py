@@ -6,8 +6,11 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
 
 from flask import Flask, Response, g, request
+
+from backend import stages
 
 _HEADER = "X-Request-ID"
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -16,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def register(app: Flask) -> None:
-    """Name each request of the app before it is served, send the name back and log the request when it is."""
+    """Name each request of the app before it is served, send its name and timings back and log it when it is."""
     app.before_request(_begin)
     app.after_request(_finish)
 
@@ -26,6 +29,11 @@ def request_id() -> str:
     return str(g.request_id)
 
 
+def elapsed_seconds() -> float:
+    """Time since the current request began to be served."""
+    return float(time.perf_counter() - g.started)
+
+
 def _begin() -> None:
     given = request.headers.get(_HEADER, "")
     g.request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
@@ -33,14 +41,34 @@ def _begin() -> None:
 
 
 def _finish(response: Response) -> Response:
+    timings = stages.recorded()
     response.headers[_HEADER] = request_id()
+    if timings:
+        response.headers["Server-Timing"] = render_server_timing(timings)
+    milliseconds = elapsed_seconds() * 1000
     logger.info(
-        "%s %r %d %.0f ms %s %s",
+        "%s %r %d %.0f ms %s %s%s",
         request.method,
         request.path,
         response.status_code,
-        (time.perf_counter() - g.started) * 1000,
+        milliseconds,
         request.remote_addr,
         request_id(),
+        "".join(f" {stage}={seconds * 1000:.0f}" for stage, seconds in timings.items()),
+        extra={
+            "fields": {
+                "method": request.method,
+                "path": request.path,
+                "status": response.status_code,
+                "duration_ms": round(milliseconds, 1),
+                "client": request.remote_addr,
+                "stages_ms": {stage: round(seconds * 1000, 1) for stage, seconds in timings.items()},
+            }
+        },
     )
     return response
+
+
+def render_server_timing(seconds: Mapping[str, float]) -> str:
+    """Value of the Server-Timing header, in milliseconds."""
+    return ", ".join(f"{stage};dur={duration * 1000:.1f}" for stage, duration in seconds.items())

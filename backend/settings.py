@@ -5,23 +5,26 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from m2n2_engine.config import MEBIBYTE, EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError
 
 _PREFIX = "M2N2_"
-_SECRET_VARIABLE = "LABEL_STUDIO_API_KEY"
+_KEY_VARIABLE = "LABEL_STUDIO_API_KEY"
+_SECRET_VARIABLES = frozenset({_KEY_VARIABLE, "M2N2_BASIC_AUTH_PASSWORD"})
 _METHOD = MethodConfig()
 _SMALLEST_WORKING_SIZE_PIXELS = 64
 # Pillow refuses to open images of more than about 178.9 megapixels.
 _LARGEST_IMAGE_MEGAPIXELS = 178
+_HOST_PATTERN = re.compile(r"(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:\d{1,5})?")
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +43,40 @@ def _check_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _check_user(user: str) -> str:
+    if not (user.isascii() and user.isprintable() and ":" not in user):
+        raise ValueError("should be plain ASCII without a colon")
+    return user
+
+
 def _check_key(key: SecretStr) -> SecretStr:
     secret = key.get_secret_value()
     if not (secret.isascii() and secret.isprintable() and " " not in secret):
         raise ValueError("should be one word without spaces or line breaks")
     return key
+
+
+def _split_hosts(hosts: str) -> tuple[str, ...]:
+    return tuple(host.strip().lower() for host in hosts.split(",") if host.strip())
+
+
+def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        try:
+            is_host = bool(_HOST_PATTERN.fullmatch(host)) and urlsplit(f"//{host}").port != 0
+        except ValueError:
+            is_host = False
+        if not is_host:
+            raise ValueError(
+                f"{host} should be a host like images.example.com, *.example.com or images.example.com:8080"
+            )
+    return hosts
+
+
+def _check_private_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    if any(host.partition(":")[0] == "*" for host in hosts):
+        raise ValueError("should name hosts: '*' would open the whole private network")
+    return hosts
 
 
 def _expand_home(path: Path) -> Path:
@@ -69,6 +101,7 @@ def _check_root(folder: Path) -> Path:
 
 _HomePath = Annotated[Path, AfterValidator(_expand_home)]
 _ExistingFolder = Annotated[_HomePath, AfterValidator(_check_folder)]
+_Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts), AfterValidator(_check_hosts)]
 _LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
 
 
@@ -110,33 +143,98 @@ class Settings(BaseSettings):
         le=100,
         description="Largest share of the image that one click can claim, in percent.",
     )
+    output: Literal["brush", "polygon", "both"] = Field(
+        "brush",
+        description="Regions that Label Studio gets: `brush`, `polygon` or `both`; where the labelling configuration "
+        "has no place for the wanted kind, the other one.",
+    )
+    polygon_tolerance_pixels: float = Field(
+        1.0, ge=0, le=100, description="How far a polygon may be from the mask's outline, in pixels of the image."
+    )
+    replace_draft_region: bool = Field(
+        False,
+        description="`true`: accepting a mask replaces the brush region of the same label, in the annotator's "
+        "autosaved draft, under the first positive click; `false`: it adds a region.",
+    )
     host: str = Field("0.0.0.0", description="Address that the server listens on.")
     port: int = Field(9090, ge=1, le=65535, description="Port that the server listens on.")
     server_threads: int = Field(
-        32, ge=2, le=256, description="Requests held at the same time; clicks that wait for the engine are among them."
+        32,
+        ge=2,
+        le=256,
+        description="Requests held at the same time. An eighth of them, at least one, is kept from predictions, so "
+        "that health checks are always answered; a prediction too many is answered 503.",
+    )
+    computing_clicks: int = Field(
+        4, ge=1, le=256, description="Clicks that the engine works on at the same time; the others wait in line."
     )
     max_body_mib: int = Field(64, ge=1, le=4096, description="Largest request body, in MiB.")
     max_image_mib: int = Field(64, ge=1, le=4096, description="Largest image file, in MiB.")
     max_image_megapixels: int = Field(
         100, ge=1, le=_LARGEST_IMAGE_MEGAPIXELS, description="Largest image, in millions of pixels."
     )
-    fetch_timeout_seconds: float = Field(20, gt=0, le=90, description="Time to fetch one image, in seconds.")
+    connect_timeout_seconds: float = Field(
+        5, gt=0, le=90, description="Longest wait for a connection when fetching an image, in seconds."
+    )
+    read_timeout_seconds: float = Field(
+        10, gt=0, le=90, description="Longest silence of the other side when fetching an image, in seconds."
+    )
+    fetch_timeout_seconds: float = Field(
+        20, gt=0, le=90, description="Time to fetch one image in all, redirects included, in seconds."
+    )
+    image_cache_mib: int = Field(512, ge=0, description="MiB for decoded images kept between clicks; 0 keeps none.")
+    image_recheck_seconds: float = Field(
+        60, ge=0, description="Time after which a kept image is fetched again, to see whether it changed, in seconds."
+    )
+    allowed_image_hosts: _Hosts = Field(
+        (),
+        validate_default=False,
+        description="Hosts beside Label Studio that images may come from, separated by commas: "
+        "`images.example.com`, `images.example.com:8080`, `*.example.com`, or `*` for all; without a port 80 and 443. "
+        "They never see the token and must be at public addresses.",
+    )
+    private_image_hosts: Annotated[_Hosts, AfterValidator(_check_private_hosts)] = Field(
+        (),
+        validate_default=False,
+        description="Such hosts that may also be at loopback and private addresses, for instance a MinIO of yours.",
+    )
     local_files_root: Annotated[_ExistingFolder, AfterValidator(_check_root)] | None = Field(
         None,
         description="Label Studio's LOCAL_FILES_DOCUMENT_ROOT as this server sees it: local files are read from "
         "there; unset: fetched from Label Studio.",
     )
+    basic_auth_user: Annotated[str, AfterValidator(_check_user)] | None = Field(
+        None, description="User that every request but `/webhook` must name by basic authentication; unset: none must."
+    )
+    basic_auth_password: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
+        None, validate_default=True, description="Password of that user."
+    )
     log_level: _LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text`, or `json`: one object a line, for log collectors."
+    )
     label_studio_url: Annotated[str, AfterValidator(_check_url)] | None = Field(
         None,
         validation_alias="LABEL_STUDIO_URL",
-        description="Address of Label Studio as this server reaches it; images are fetched from nowhere else.",
+        description="Address of Label Studio as this server reaches it; the only one that sees the token.",
     )
     label_studio_api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
         None,
-        validation_alias=_SECRET_VARIABLE,
+        validation_alias=_KEY_VARIABLE,
         description="Personal access token (or legacy token) to fetch images with.",
     )
+
+    @field_validator("basic_auth_password")
+    @classmethod
+    def _check_pair(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if "basic_auth_user" in info.data and (password is None) != (info.data["basic_auth_user"] is None):
+            raise ValueError("should be set where M2N2_BASIC_AUTH_USER is, and only there")
+        return password
+
+    @property
+    def prediction_places(self) -> int:
+        """How many of the server's threads predictions may hold at the same time."""
+        return self.server_threads - max(1, self.server_threads // 8)
 
     def engine_config(self) -> EngineConfig:
         """What the engine needs to be built, in the engine's own units."""
@@ -197,7 +295,7 @@ def _variable(name: str) -> str:
 
 def _render_default(name: str) -> str:
     match Settings.model_fields[name].default:
-        case None:
+        case None | ():
             return "unset"
         case bool() as default:
             return f"`{str(default).lower()}`"
@@ -218,6 +316,6 @@ def _warn_of_unknown(environ: Mapping[str, str]) -> None:
 def _render_problem(location: int | str, message: str, given: Mapping[str, str]) -> str:
     variable = _variable(str(location))
     value = given.get(variable.lower())
-    shown = "" if value is None or variable == _SECRET_VARIABLE else f"={value!r}"
+    shown = "" if value is None or variable in _SECRET_VARIABLES else f"={value!r}"
     reason = message.removeprefix("Value error, ")
     return f"{variable}{shown} cannot be used: {reason[0].lower()}{reason[1:]}; correct it or unset it"

@@ -7,7 +7,8 @@ import logging
 from flask import Flask
 
 from backend.app import create_app
-from backend.settings import load_settings
+from backend.log_format import create_formatter
+from backend.settings import Settings, load_settings
 from backend.startup import BackgroundSegmenter
 from m2n2_engine.config import EngineConfig
 from m2n2_engine.errors import ConfigurationError
@@ -26,19 +27,22 @@ def create() -> Flask:
     except ConfigurationError as error:
         logger.critical("%s", error)
         raise SystemExit(_FINAL_STATUS) from None
-    _configure_logging(settings.log_level)
+    _configure_logging(settings)
     config = settings.engine_config()
-    return create_app(settings, BackgroundSegmenter(lambda: _load_warm(config)))
+    return create_app(settings, BackgroundSegmenter(lambda: load_warm(config)))
 
 
-def _configure_logging(level: str) -> None:
+def _configure_logging(settings: Settings) -> None:
     """Our own loggers at the level; of libraries only warnings, for some of them log addresses with their secrets."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(create_formatter(settings.log_format))
+    logging.basicConfig(handlers=[handler])
     for name in ("backend", "m2n2_engine"):
-        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).setLevel(settings.log_level)
 
 
-def _load_warm(config: EngineConfig) -> Segmenter:
+def load_warm(config: EngineConfig) -> Segmenter:
+    """An engine that has compiled its kernels and run its network once. Raises what `load_engine` raises."""
     # Imported here, in the loading thread: torch takes seconds, and the server answers meanwhile.
     from m2n2_engine.engine import load_engine
 

@@ -29,6 +29,17 @@ graceful_timeout = 100
 accesslog = None
 errorlog = "-"
 loglevel = _settings.log_level.lower()
+if _settings.log_format == "json":
+    # gunicorn's own lines in the format of all others.
+    logconfig_dict = {
+        "formatters": {"generic": {"()": "backend.log_format.JsonFormatter"}},
+        "root": {"level": "WARNING", "handlers": ["error_console"]},
+        "loggers": {
+            "gunicorn.error": {"level": _settings.log_level, "handlers": ["error_console"], "propagate": False},
+            # This configuration would turn the access log on, and with it queries and their tokens.
+            "gunicorn.access": {"level": "CRITICAL"},
+        },
+    }
 
 # Nothing manages the process through gunicorn's socket, and the home folder may be read-only.
 control_socket_disable = True

@@ -21,7 +21,7 @@ from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.ops.compiled import set_thread_count, thread_count
 from m2n2_engine.ops.working_size import reduced_size
 from m2n2_engine.session import Session, session_bytes
-from m2n2_engine.types import AttentionKey, Click, Image, Segmentation, Timings
+from m2n2_engine.types import AttentionKey, Box, Click, Image, Segmentation, Timings
 
 logger = logging.getLogger(__name__)
 
@@ -90,16 +90,20 @@ class Engine:
         # One image is prepared at a time: a second one beside it would only make both later, at twice the memory.
         self._prepare_lock = threading.Lock()
 
-    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
-        """The mask of the object that the clicks describe.
+    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
+        """The mask of the object that the clicks and the box describe.
 
-        image: RGB uint8 ``(H, W, 3)`` of any size from 1 x 1, any strides. clicks: at least one; ``0 <= x <= W``,
-        ``0 <= y <= H``. Only negative clicks give an empty mask of score 0. Raises InvalidImage, InvalidClicks or
-        OutOfMemory.
+        image: RGB uint8 ``(H, W, 3)`` of any size from 1 x 1, any strides. clicks: at least one, unless there is a box;
+        ``0 <= x <= W``, ``0 <= y <= H``. box: nothing outside of it is in the mask; where no click is positive, seeds
+        inside it are chosen (``ops.box``). Only negative clicks and no box give an empty mask of score 0. Raises
+        InvalidImage, InvalidClicks or OutOfMemory.
         """
         check_image(image)
-        check_clicks(clicks, image.shape[1], image.shape[0])
-        if not any(click.positive for click in clicks):
+        if box is None or clicks:
+            check_clicks(clicks, image.shape[1], image.shape[0])
+        if box is not None:
+            check_box(box, image.shape[1], image.shape[0])
+        elif not any(click.positive for click in clicks):
             return Segmentation(np.zeros(image.shape[:2], bool), 0.0, Timings(0.0, 0.0))
         image = np.ascontiguousarray(image)
         started = time.perf_counter()
@@ -109,7 +113,7 @@ class Engine:
         key = AttentionKey(_hash_image(image), self._fingerprint)
         with self._cache.open(key, expected_bytes, lambda: self._prepare(image)) as session:
             prepared = time.perf_counter()
-            mask, score = session.segment(image, clicks)
+            mask, score = session.segment(image, clicks, box)
         timings = Timings(prepared - started, time.perf_counter() - prepared)
         return Segmentation(mask, score if mask.any() else 0.0, timings)
 
@@ -126,7 +130,7 @@ class Engine:
         self._cache.drop_idle()
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
-        """Facts for /health and logs; never blocks for long."""
+        """Facts for /health, /metrics and logs; never blocks for long."""
         statistics = self._cache.statistics
         return {
             **self._facts,
@@ -134,6 +138,10 @@ class Engine:
             "sessions": statistics.sessions,
             "session_bytes": statistics.used_bytes,
             "session_budget_bytes": statistics.budget_bytes,
+            "session_hits": statistics.hits,
+            "session_misses": statistics.misses,
+            "session_evictions": statistics.evictions,
+            **_describe_device(self._facts.get("device", "cpu")),
         }
 
     def _prepare(self, image: Image) -> Session:
@@ -178,6 +186,26 @@ def check_clicks(clicks: Sequence[Click], width: int, height: int) -> None:
             raise InvalidClicks(
                 f"the click ({click.x:g}, {click.y:g}) is outside the image: use 0 <= x <= {width}, 0 <= y <= {height}"
             )
+
+
+def check_box(box: Box, width: int, height: int) -> None:
+    """Raise InvalidClicks unless this box has an area and lies in an image of this size."""
+    if not (0 <= box.left < box.right <= width and 0 <= box.top < box.bottom <= height):
+        raise InvalidClicks(
+            f"the box from ({box.left:g}, {box.top:g}) to ({box.right:g}, {box.bottom:g}) cannot be used: it needs "
+            f"0 <= left < right <= {width} and 0 <= top < bottom <= {height}"
+        )
+
+
+def _describe_device(device: str) -> Mapping[str, int | bool]:
+    """Whether the device still answers, and its memory. An error of CUDA stays until the process ends."""
+    if not device.startswith("cuda"):
+        return {"device_usable": True}
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError:
+        return {"device_usable": False}
+    return {"device_usable": True, "device_memory_used_bytes": total - free, "device_memory_bytes": total}
 
 
 def _hash_image(image: Image) -> str:

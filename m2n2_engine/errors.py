@@ -12,6 +12,7 @@
     |   +-- WeightsUnavailable   not here, and not to be had
     |   +-- WeightsCorrupt       here, but not what they should be
     +-- NotReady                 the model is still loading
+    +-- Busy                     more is asked at once than is worked on
     +-- OutOfMemory              the device has no room for this image
 
 A message names the value that was wrong and what to do about it; it is safe to show to a client.
@@ -64,6 +65,10 @@ class WeightsCorrupt(WeightsError):
 
 class NotReady(M2N2Error):
     """The model is still loading; the same request will work later."""
+
+
+class Busy(M2N2Error):
+    """More is asked at once than is worked on; the same request will work later."""
 
 
 class OutOfMemory(M2N2Error):

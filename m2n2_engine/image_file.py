@@ -16,7 +16,11 @@ from m2n2_engine.types import Image
 # around each call: the list of filters belongs to the process, and other threads decode at the same time.
 warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
 
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What is opened. Pillow reads more, some of it by starting other programs (EPS)."""
+
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_HEAD_BYTES = 4096
 _BACKDROP = (255, 255, 255, 255)
 """Transparent pixels are laid on white, as annotation pages show them."""
 
@@ -24,7 +28,7 @@ _BACKDROP = (255, 255, 255, 255)
 def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:
     """Decode an image file.
 
-    data: the whole file; any format that Pillow reads, the first frame of an animation.
+    data: the whole file: AVIF, BMP, GIF, JPEG (MPO too), JPEG 2000, PNG, PPM, TIFF or WebP; the first frame of several.
     max_pixels: refuse images of more pixels, before they are decoded; None for no limit.
 
     Returns uint8 RGB ``(H, W, 3)`` with the EXIF orientation applied, transparency laid on white, 16-bit grey scaled
@@ -33,13 +37,15 @@ def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:
     if not data:
         raise InvalidImage("the image file is empty (0 bytes): upload it again")
     try:
-        with PillowImage.open(io.BytesIO(data)) as file:
+        with PillowImage.open(io.BytesIO(data), formats=_FORMATS) as file:
             _check_size(file.width, file.height, max_pixels)
             return _render_rgb(ImageOps.exif_transpose(file))
     except UnidentifiedImageError:
+        if b"<svg" in data[:_HEAD_BYTES].lower():
+            raise InvalidImage("SVG is a drawing and has no pixels to segment: export it as PNG") from None
         raise InvalidImage(f"these {len(data)} bytes are no image file: use JPEG, PNG, WebP or TIFF") from None
     except PillowImage.DecompressionBombError as error:
-        raise InvalidImage(f"the image is too large to decode: {error}") from None
+        raise InvalidImage(f"the image is too large for any setting: {error}; reduce it") from None
     except (InvalidImage, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders share no base: struct.error, RuntimeError, NotImplementedError, ...
@@ -49,7 +55,8 @@ def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:
 def _check_size(width: int, height: int, max_pixels: int | None) -> None:
     if max_pixels is not None and width * height > max_pixels:
         raise InvalidImage(
-            f"the image has {width} x {height} pixels, more than the {max_pixels} allowed: reduce it or raise the limit"
+            f"the image has {width} x {height} pixels, more than the {max_pixels} allowed: "
+            "reduce it or raise M2N2_MAX_IMAGE_MEGAPIXELS"
         )
 
 

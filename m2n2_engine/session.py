@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from m2n2_engine.config import MethodConfig
+from m2n2_engine.ops.box import exclude_outside, find_seeds, surround
 from m2n2_engine.ops.flood_fill import flood_fill, normalise
 from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
 from m2n2_engine.ops.segment import RankedMap, choose_thresholds, merge_clicks, rank_map
 from m2n2_engine.ops.transition import build_transition
 from m2n2_engine.ops.upsample import build_upsampler, upsampler_bytes
 from m2n2_engine.ops.working_size import reduce_image, restore_mask
-from m2n2_engine.types import Click, Image, Mask
+from m2n2_engine.types import Box, Click, Image, Mask
 
 _FLOAT32_BYTES = 4
 
@@ -32,7 +33,7 @@ class Session:
     def __init__(self, image: Image, attention: torch.Tensor, method: MethodConfig, click_maps_bytes: int) -> None:
         """image: RGB uint8 ``(H, W, 3)``. attention: ``(h, w, h, w)`` float32, rows summing to 1; overwritten."""
         self._method = method
-        self._image_size = image.shape[:2]
+        self._image_size = (image.shape[0], image.shape[1])
         self._grid = (attention.shape[0], attention.shape[1])
         cells = self._grid[0] * self._grid[1]
         self._transition = build_transition(attention.reshape(cells, cells), method)
@@ -50,9 +51,12 @@ class Session:
         fixed = self._transition.nbytes + self._upsampler.weights.nbytes + self._working_image.nbytes
         return fixed + self._used_map_bytes()
 
-    def segment(self, image: Image, clicks: Sequence[Click]) -> tuple[Mask, float]:
-        """Mask bool ``(H, W)`` and score 0..1. image: the session's own, full size. clicks: at least one positive."""
+    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> tuple[Mask, float]:
+        """Mask bool ``(H, W)`` and score 0..1. image: the session's own, full size. clicks: at least one positive,
+        unless there is a box: then its seeds take their place. Nothing outside the box is in the mask."""
         with self._lock:
+            if box is not None:
+                clicks = [*clicks, *self._find_box_clicks(clicks, box)]
             maps = self._find_maps([(click.x, click.y) for click in clicks])
         signs = [click.positive for click in clicks]
         segments = choose_thresholds(maps, signs, self._method)
@@ -62,7 +66,14 @@ class Session:
             x, y = self._to_pixel(click.x, click.y, self._image_size)
             mask[y, x] = click.positive
         scores = [segment.score for segment, sign in zip(segments, signs, strict=True) if sign]
-        return mask, sum(scores) / len(scores)
+        return mask if box is None else exclude_outside(mask, box), sum(scores) / len(scores)
+
+    def _find_box_clicks(self, clicks: Sequence[Click], box: Box) -> list[Click]:
+        """What a box says beside the clicks."""
+        around = surround(box, self._image_size, self._method)
+        if any(click.positive for click in clicks):
+            return around
+        return [*find_seeds(box, self._image_size, self._transition, self._grid, self._method), *around]
 
     def _find_maps(self, points: list[tuple[float, float]]) -> list[RankedMap]:
         """The maps of these points, computing those not seen before together."""

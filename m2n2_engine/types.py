@@ -35,6 +35,17 @@ class Click:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Box:
+    """An upright rectangle around an object, in pixels of the image: ``0 <= left < right <= W`` from the left edge,
+    ``0 <= top < bottom <= H`` from the top edge."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Timings:
     """Where the time of one answer went, in seconds.
 
@@ -121,12 +132,18 @@ class Backbone(Protocol):
 class Segmenter(Protocol):
     """What a desk of the backend needs of the engine."""
 
-    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
-        """The mask of the object that the clicks describe.
+    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
+        """The mask of the object that the clicks and the box describe.
 
-        Stateless to its caller and safe under threads. Only negative clicks give an empty mask of score 0.
-        Raises InvalidImage, InvalidClicks or OutOfMemory.
+        box: the object lies in it; without positive clicks it is looked for there. Stateless to its caller and safe
+        under threads. Only negative clicks and no box give an empty mask of score 0. Raises InvalidImage,
+        InvalidClicks or OutOfMemory.
         """
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
-        """Facts for /health and logs: backbone, why it was chosen, device, grid, model version. Never blocks."""
+        """Facts for /health, /metrics and logs; never blocks for long.
+
+        Always: model_version. Where known: backbone, backbone_reason, device, grid; sessions, session_bytes,
+        session_budget_bytes, and since the start session_hits, session_misses, session_evictions; device_usable, and
+        of a device with its own memory device_memory_used_bytes, device_memory_bytes.
+        """

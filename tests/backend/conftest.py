@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.server
 import io
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,26 +20,31 @@ from PIL import Image as PillowImage
 
 from backend.app import create_app
 from backend.settings import load_settings
-from m2n2_engine.types import Click, Image, Segmentation, Segmenter, Timings
+from m2n2_engine.types import Box, Click, Image, Segmentation, Segmenter, Timings
 
 DATA = Path(__file__).parents[1] / "data"
 
 
 class DiscSegmenter:
-    """Answers with a disc around the last positive click, and remembers what it was asked."""
+    """Answers with a disc around the last positive click, or with the box, and remembers what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[tuple[int, ...], tuple[Click, ...]]] = []
+        self.boxes: list[Box | None] = []
         self.error: Exception | None = None
         self.radius_pixels = 40.0
 
-    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
         self.asked.append((image.shape, tuple(clicks)))
+        self.boxes.append(box)
         if self.error is not None:
             raise self.error
-        center = [click for click in clicks if click.positive][-1]
         y, x = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
-        mask = (x - center.x) ** 2 + (y - center.y) ** 2 < self.radius_pixels**2
+        if box is None:
+            center = [click for click in clicks if click.positive][-1]
+            mask = (x - center.x) ** 2 + (y - center.y) ** 2 < self.radius_pixels**2
+        else:
+            mask = (x > box.left) & (x < box.right) & (y > box.top) & (y < box.bottom)
         return Segmentation(mask, score=0.75, timings=Timings(prepare_seconds=0.25, clicks_seconds=0.125))
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
@@ -107,7 +114,7 @@ class LoopbackServer:
                 self.end_headers()
                 self.wfile.write(answer.body)
 
-            do_POST = do_GET
+            do_POST = do_PATCH = do_GET
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -143,3 +150,69 @@ def make_server() -> Iterator[Callable[[], LoopbackServer]]:
 @pytest.fixture
 def server(make_server: Callable[[], LoopbackServer]) -> LoopbackServer:
     return make_server()
+
+
+class RawServer:
+    """Hands each connection to a function, which may write what no proper server would; one at a time."""
+
+    def __init__(self, talk: Callable[[socket.socket, threading.Event], None]) -> None:
+        self.closing = threading.Event()
+        self._talk = talk
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self.closing.is_set():
+            with contextlib.suppress(OSError):
+                connection, _ = self._listener.accept()
+                with connection:
+                    connection.settimeout(10)
+                    self._talk(connection, self.closing)
+
+    def close(self) -> None:
+        """Wait for the connection in hand to end; may be called again."""
+        if self.closing.is_set():
+            return
+        self.closing.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+
+@pytest.fixture
+def make_raw_server() -> Iterator[Callable[..., RawServer]]:
+    servers: list[RawServer] = []
+
+    def make(talk: Callable[[socket.socket, threading.Event], None]) -> RawServer:
+        servers.append(RawServer(talk))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
+    """A resolver that knows more: host -> for each time it is asked the addresses; the last answer stays."""
+    known: dict[str, list[list[str]]] = {}
+    resolve = socket.getaddrinfo
+
+    def answer(host: str, port: int, *arguments: Any, **options: Any) -> Any:
+        if host not in known:
+            return resolve(host, port, *arguments, **options)
+        addresses = known[host].pop(0) if len(known[host]) > 1 else known[host][0]
+        return [found for address in addresses for found in resolve(address, port, *arguments, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    return known

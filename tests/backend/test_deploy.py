@@ -30,5 +30,7 @@ def test_gunicorn_does_not_start_with_a_wrong_setting(monkeypatch):
 
 def test_the_labelling_configuration_has_a_brush_for_its_key_points():
     config = parse_label_config((DEPLOY / "labeling_config.xml").read_text())
-    assert config.find_brush("image", "Object") == "brush"
-    assert config.find_data_key("image") == "image"
+    brush = config.find_answer_control("BrushLabels", "image", "Object")
+    assert brush is not None
+    assert brush.name == "brush"
+    assert config.find_image("image").key == "image"

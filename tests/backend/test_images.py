@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import os
-import types
 from urllib.parse import quote, quote_from_bytes
 
 import pytest
 from PIL import Image as PillowImage
 
-from backend import images
 from backend.images import ImageFetcher
 from backend.settings import load_settings
 from m2n2_engine.errors import ImageRefused, ImageUnavailable, InvalidImage
@@ -137,34 +135,42 @@ def test_without_a_key_no_password_of_netrc_is_sent(server, make_fetcher, make_p
 
 
 @pytest.mark.parametrize(
-    "reference",
+    ("reference", "message"),
     [
-        "http://other.example.com/a.png",
-        "https://127.0.0.1/a.png",
-        "http://127.0.0.1:1/a.png",
-        "{url}@other.example.com/a.png",
-        "//other.example.com/a.png",
-        "http:/data/a.png",
-        "ftp://127.0.0.1/a.png",
-        "s3://bucket/a.png",
-        "file:///etc/passwd",
-        "javascript:alert(1)",
+        ("http://other.example.com/a.png", "M2N2_ALLOWED_IMAGE_HOSTS"),
+        ("{url}@other.example.com/a.png", "M2N2_ALLOWED_IMAGE_HOSTS"),
+        ("https://127.0.0.1/a.png", "M2N2_PRIVATE_IMAGE_HOSTS"),
+        ("http://127.0.0.1:1/a.png", "M2N2_PRIVATE_IMAGE_HOSTS"),
+        ("//other.example.com/a.png", "without a scheme"),
+        ("http:/data/a.png", "no plain name"),
+        ("ftp://127.0.0.1/a.png", "kind 'ftp'"),
+        ("javascript:alert(1)", "kind 'javascript'"),
+        ("file:///etc/passwd", "M2N2_LOCAL_FILES_ROOT"),
     ],
 )
-def test_other_places_are_refused_naming_the_setting(server, make_fetcher, reference):
-    with pytest.raises(ImageRefused, match="LABEL_STUDIO_URL"):
+def test_other_places_are_refused_by_a_rule_of_their_own(server, make_fetcher, reference, message):
+    with pytest.raises(ImageRefused, match=message):
         make_fetcher(LABEL_STUDIO_API_KEY=TOKEN).fetch_image(reference.format(url=server.url))
     assert server.seen == []
 
 
-@pytest.mark.parametrize("reference", ["/data/upload/a.png", "http://other.example.com/a.png"])
+@pytest.mark.parametrize("reference", ["/data/upload/a.png", "s3://bucket/a.png"])
 def test_without_label_studio_nothing_is_fetched(reference):
     with pytest.raises(ImageRefused, match="set LABEL_STUDIO_URL"):
-        fetch_alone(reference)
+        ImageFetcher(load_settings({})).fetch_image(reference, task_id=1)
 
 
 @pytest.mark.parametrize(
-    "reference", ["{url}/api/users", "{url}/lsx/a.png", "{url}/ls/../api", "{url}/ls/%2e%2E/api", "/data/../api"]
+    "reference",
+    [
+        "{url}/api/users",
+        "{url}/lsx/a.png",
+        "{url}/ls/../api",
+        "{url}/ls/%2e%2E/api",
+        "{url}/ls/api/users",
+        "{url}/ls//%61pi/users",
+        "/data/../api",
+    ],
 )
 def test_nothing_outside_of_the_path_is_asked(server, make_fetcher, reference):
     with pytest.raises(ImageRefused):
@@ -246,15 +252,6 @@ def test_a_body_that_ends_early_is_unavailable(server, make_fetcher, make_png):
     server.answer("/data/a.png", make_png(), Content_Length="100000")
     with pytest.raises(ImageUnavailable, match="does not deliver it"):
         make_fetcher(M2N2_FETCH_TIMEOUT_SECONDS="5").fetch_image("/data/a.png")
-
-
-@pytest.mark.parametrize("times", [[0, 21], [0, 0, 21]])
-def test_time_runs_out_before_and_within_the_body(server, make_fetcher, make_png, monkeypatch, times):
-    clock = iter(times)
-    monkeypatch.setattr(images, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
-    server.answer("/data/a.png", make_png())
-    with pytest.raises(ImageUnavailable, match="raise M2N2_FETCH_TIMEOUT_SECONDS"):
-        make_fetcher(M2N2_FETCH_TIMEOUT_SECONDS="20").fetch_image("/data/a.png")
 
 
 def test_a_server_that_is_down_is_unavailable(server, make_fetcher):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from backend.brush_rle import decode
-from backend.label_studio import resize_mask
-from m2n2_engine.types import Click
+from backend.startup import BackgroundSegmenter
+from m2n2_engine.types import Box, Click
 
 EMPTY = {"results": [{"result": [], "score": 0.0, "model_version": "disc-1"}]}
 
@@ -107,8 +107,8 @@ def test_every_answer_has_a_new_region_id(client, interactive):
 
 def test_server_timing(client, interactive):
     timing = client.post("/predict", json=interactive(1)).headers["Server-Timing"]
-    assert [part.split(";")[0] for part in timing.split(", ")] == ["image", "prepare", "clicks", "encode"]
-    assert "prepare;dur=250.0, clicks;dur=125.0" in timing
+    assert [part.split(";")[0] for part in timing.split(", ")] == ["fetch", "wait", "attention", "clicks", "encode"]
+    assert "attention;dur=250.0, clicks;dur=125.0" in timing
 
 
 def test_points_of_other_labels_and_images_do_not_count(client, interactive, segmenter):
@@ -146,12 +146,144 @@ def test_no_points_and_only_negatives_have_an_empty_result(client, interactive, 
     assert segmenter.asked == []
 
 
-def test_a_rectangle_has_an_empty_result(client, interactive):
+def rectangle(x, y, width, height, **more):
+    """A region as the rectangle tool sends it; the real one has no is_positive either."""
+    value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0, "rectanglelabels": ["Cat"]}
+    sizes = {"original_width": 640, "original_height": 480, "image_rotation": 0}
+    place = {"id": f"r{x}", "from_name": "rect", "to_name": "image", "type": "rectanglelabels"}
+    return {**sizes, "value": value, **place, **more}
+
+
+def test_a_rectangle_is_a_box_prompt_in_pixels(client, interactive, segmenter):
     body = interactive(1)
-    body["params"]["context"]["result"] = [
-        {"type": "rectanglelabels", "value": {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["Cat"]}}
-    ]
+    body["params"]["context"]["result"] = [rectangle(10, 20, 25, 50)]
+    (region,) = ask(client, body)["results"][0]["result"]
+    assert segmenter.boxes == [Box(64, 96, 224, 336)]
+    assert segmenter.asked[0][1] == ()
+    assert (region["type"], region["value"]["brushlabels"]) == ("brushlabels", ["Cat"])
+    assert decode(region["value"]["rle"], (480, 640)).sum() == 160 * 240
+
+
+def test_what_sticks_out_of_a_rectangle_is_cut_off(client, interactive, segmenter):
+    body = interactive(1)
+    body["params"]["context"]["result"] = [rectangle(-5, 90, 25, 50)]
+    ask(client, body)
+    assert segmenter.boxes == [Box(0, 432, 128, 480)]
+
+
+def test_each_pending_rectangle_keeps_its_mask(client, interactive, segmenter):
+    body = interactive(1)
+    body["params"]["context"]["result"] = [rectangle(10, 20, 25, 50), rectangle(50, 20, 10, 10)]
+    first, second = ask(client, body)["results"][0]["result"]
+    assert decode(first["value"]["rle"], (480, 640))[200, 100]
+    assert decode(second["value"]["rle"], (480, 640))[120, 350]
+    assert first["id"] != second["id"]
+
+
+def test_a_turned_rectangle_has_an_empty_result_and_a_line_in_the_log(client, interactive, caplog):
+    body = interactive(1)
+    turned = rectangle(10, 20, 25, 50)
+    turned["value"]["rotation"] = 30
+    body["params"]["context"]["result"] = [turned]
     assert ask(client, body) == EMPTY
+    assert "a rectangle is rotated" in caplog.text
+
+
+def test_other_tools_have_an_empty_result_and_are_named_in_the_log(client, interactive, caplog):
+    body = interactive(1)
+    body["params"]["context"]["result"] = [{"type": "ellipselabels", "value": {}}]
+    assert ask(client, body) == EMPTY
+    assert "no answer for regions of type ['ellipselabels']" in caplog.text
+
+
+def test_a_dragged_point_is_asked_for_where_it_is_now(client, interactive, segmenter):
+    body = interactive(2)
+    ask(client, body)
+    points_of(body)[0]["value"]["x"] = 50
+    ask(client, body)
+    assert [clicks[0].x for _, clicks in segmenter.asked] == [pytest.approx(198.87, abs=0.01), 320]
+    assert segmenter.asked[0][1][1] == segmenter.asked[1][1][1]
+
+
+def test_a_point_with_several_labels_has_all_that_the_brush_has(client, interactive):
+    body = interactive(1)
+    points_of(body)[0]["value"]["keypointlabels"] = ["Cat", "Dog", "Unknown"]
+    assert ask(client, body)["results"][0]["result"][0]["value"]["brushlabels"] == ["Cat", "Dog"]
+
+
+def as_pages(body, png, pages=3):
+    body["label_config"] = body["label_config"].replace('value="$image"', 'valueList="$pages"')
+    one_pixel_more = ["data:image/png;base64," + base64.b64encode(png(64 + page, 48)).decode() for page in range(pages)]
+    body["tasks"][0]["data"] = {"pages": one_pixel_more}
+
+
+def test_of_a_task_with_pages_the_clicked_one_is_segmented(client, interactive, segmenter, make_png):
+    body = interactive(3)
+    as_pages(body, make_png)
+    for point, page in zip(points_of(body), (0, 1, 1), strict=True):
+        point.update(item_index=page, original_width=65, original_height=48, is_positive=True)
+    region = ask(client, body)["results"][0]["result"][0]
+    assert region["item_index"] == 1
+    assert segmenter.asked[0][0] == (48, 65, 3)
+    assert len(segmenter.asked[0][1]) == 2, "the first point lies on another page"
+
+
+def test_without_a_page_the_first_one_is_meant(client, interactive, segmenter, make_png):
+    body = interactive(1)
+    as_pages(body, make_png)
+    assert "item_index" not in ask(client, body)["results"][0]["result"][0]
+    assert segmenter.asked[0][0] == (48, 64, 3)
+
+
+@pytest.mark.parametrize(("page", "pages"), [(3, 3), (0, 0)])
+def test_a_page_that_is_not_there_is_named(client, interactive, make_png, page, pages):
+    body = interactive(1)
+    as_pages(body, make_png, pages)
+    points_of(body)[0]["item_index"] = page
+    response = client.post("/predict", json=body)
+    assert (response.status_code, response.json["error"]["type"]) == (400, "InvalidRequest")
+    assert f"no list with a page {page} under 'pages'" in response.json["error"]["message"]
+
+
+def test_a_configuration_that_cannot_work_is_named_once(client, interactive, recorded, caplog):
+    body = interactive(1)
+    body["label_config"] = body["label_config"].replace('value="Dog"', 'value="Hund"', 1)
+    client.post("/setup", json={**recorded("setup_request"), "schema": body["label_config"]})
+    assert "no BrushLabels (or PolygonLabels) has 'Dog'" in caplog.text
+    caplog.clear()
+    ask(client, body)
+    assert "cannot work" not in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "count"), [("keypointlabels", 201), ("rectanglelabels", 21)])
+def test_too_many_regions_are_no_prompt(client, interactive, kind, count):
+    body = interactive(1)
+    region = points_of(body)[0] if kind == "keypointlabels" else rectangle(1, 1, 2, 2)
+    body["params"]["context"]["result"] = [region] * count
+    response = client.post("/predict", json=body)
+    assert response.status_code == 400
+    assert f"the context has {count} regions of type {kind}" in response.json["error"]["message"]
+
+
+def test_drafts_of_any_form_do_not_disturb_a_click(client, interactive):
+    body = interactive(1)
+    odd = [1, None, {"id": 7}, {"id": ["a"]}, {"type": "relation"}, {"id": "a", "value": None}, {"item_index": "x"}]
+    body["tasks"][0]["drafts"] = [{"result": odd}]
+    assert ask(client, body)["results"][0]["result"]
+
+
+def test_a_type_of_any_form_does_not_disturb_either(client, interactive):
+    body = interactive(1)
+    points_of(body).insert(0, {"type": ["keypointlabels"]})
+    points_of(body).insert(0, {"type": None})
+    assert ask(client, body)["results"][0]["result"]
+
+
+def test_a_box_gets_through_to_an_engine_that_was_loaded_in_the_background(make_client, interactive, segmenter):
+    body = interactive(1)
+    body["params"]["context"]["result"] = [rectangle(10, 20, 25, 50)]
+    ask(make_client(instead=BackgroundSegmenter(lambda: segmenter)), body)
+    assert segmenter.boxes == [Box(64, 96, 224, 336)]
 
 
 def test_a_rotated_image_has_an_empty_result_and_a_line_in_the_log(client, interactive, caplog):
@@ -163,9 +295,9 @@ def test_a_rotated_image_has_an_empty_result_and_a_line_in_the_log(client, inter
 
 def test_a_missing_brush_has_an_empty_result_and_is_named_in_the_log(client, interactive, caplog):
     body = interactive(1)
-    body["label_config"] = body["label_config"].replace("BrushLabels", "PolygonLabels")
+    body["label_config"] = body["label_config"].replace("BrushLabels", "EllipseLabels")
     assert ask(client, body) == EMPTY
-    assert "no BrushLabels with toName='image' and a Label 'Cat'" in caplog.text
+    assert "no BrushLabels or PolygonLabels with toName='image' and a Label 'Cat'" in caplog.text
 
 
 def test_an_empty_mask_is_an_empty_result(client, interactive, segmenter):
@@ -187,16 +319,6 @@ def test_a_point_without_sizes_takes_those_of_the_image(client, interactive):
     del points_of(body)[0]["original_width"], points_of(body)[0]["original_height"]
     region = ask(client, body)["results"][0]["result"][0]
     assert (region["original_width"], region["original_height"]) == (320, 240)
-
-
-@pytest.mark.parametrize("shape", [(8, 12), (2, 3), (5, 7), (1, 1)])
-def test_resizing_takes_the_pixel_below_the_centre(shape):
-    mask = np.random.default_rng(0).random((4, 6)) < 0.5
-    resized = resize_mask(mask, shape)
-    assert resized.shape == shape
-    for row, column in np.ndindex(shape):
-        source = int((row + 0.5) * 4 / shape[0]), int((column + 0.5) * 6 / shape[1])
-        assert resized[row, column] == mask[source]
 
 
 @pytest.mark.parametrize(("given", "pixel"), [(-1e-9, 0.0), (0, 0.0), (100, 640.0), (100.0000005, 640.0)])

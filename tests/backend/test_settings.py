@@ -54,6 +54,12 @@ def test_values_are_normalised():
     assert settings.label_studio_url == "https://labels.example.com/ls"
 
 
+def test_hosts_are_split_at_commas():
+    hosts = load_settings({"M2N2_ALLOWED_IMAGE_HOSTS": "A.example.com, *.example.org:8080,,[::1]:9000,*"})
+    assert hosts.allowed_image_hosts == ("a.example.com", "*.example.org:8080", "[::1]:9000", "*")
+    assert hosts.private_image_hosts == ()
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         load_settings({}).port = 1
@@ -79,9 +85,24 @@ def test_settings_are_frozen():
         ("M2N2_MAX_IMAGE_MIB", "1e9"),
         ("M2N2_MAX_IMAGE_MEGAPIXELS", "179"),
         ("M2N2_FETCH_TIMEOUT_SECONDS", "nan"),
+        ("M2N2_CONNECT_TIMEOUT_SECONDS", "0"),
+        ("M2N2_READ_TIMEOUT_SECONDS", "91"),
+        ("M2N2_IMAGE_CACHE_MIB", "-1"),
+        ("M2N2_IMAGE_RECHECK_SECONDS", "-1"),
+        ("M2N2_ALLOWED_IMAGE_HOSTS", "http://images.example.com"),
+        ("M2N2_ALLOWED_IMAGE_HOSTS", "images.example.com/photos"),
+        ("M2N2_ALLOWED_IMAGE_HOSTS", "images.example.com:0"),
+        ("M2N2_ALLOWED_IMAGE_HOSTS", "images.example.com:99999"),
+        ("M2N2_ALLOWED_IMAGE_HOSTS", "[::"),
+        ("M2N2_ALLOWED_IMAGE_HOSTS", "user@images.example.com"),
+        ("M2N2_PRIVATE_IMAGE_HOSTS", "*"),
+        ("M2N2_PRIVATE_IMAGE_HOSTS", "minio.example.com,*:9000"),
         ("M2N2_LOCAL_FILES_ROOT", "/"),
         ("M2N2_LOCAL_FILES_ROOT", "/no/such/folder"),
         ("M2N2_LOG_LEVEL", "loud"),
+        ("M2N2_LOG_FORMAT", "xml"),
+        ("M2N2_COMPUTING_CLICKS", "0"),
+        ("M2N2_BASIC_AUTH_USER", "a:b"),
         ("LABEL_STUDIO_URL", "labels.example.com"),
         ("LABEL_STUDIO_URL", "ftp://labels.example.com"),
         ("LABEL_STUDIO_URL", "http://user:secret@labels.example.com"),
@@ -138,3 +159,22 @@ def test_the_table_describes_every_setting():
     )
     assert all("None" not in line for line in lines)
     assert sum("`LABEL_STUDIO_" in line for line in lines) == 2
+
+
+def test_user_and_password_belong_together():
+    pair = {"M2N2_BASIC_AUTH_USER": "studio", "M2N2_BASIC_AUTH_PASSWORD": "tell-nobody"}
+    assert "tell-nobody" not in repr(load_settings(pair))
+    for name in pair:
+        with pytest.raises(
+            ConfigurationError, match=r"^M2N2_BASIC_AUTH_PASSWORD cannot be used: should be set"
+        ) as caught:
+            load_settings({name: pair[name]})
+        assert "tell-nobody" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"^M2N2_BASIC_AUTH_PASSWORD cannot be used") as caught:
+        load_settings({**pair, "M2N2_BASIC_AUTH_PASSWORD": "tell nobody"})
+    assert "tell nobody" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("threads", "places"), [(2, 1), (8, 7), (16, 14), (32, 28), (256, 224)])
+def test_threads_are_kept_from_predictions(threads, places):
+    assert load_settings({"M2N2_SERVER_THREADS": str(threads)}).prediction_places == places

@@ -1,0 +1,100 @@
+"""What GET /metrics tells, in Prometheus' own format. Each application has a registry of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from flask import Flask, Response, g, request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from backend import request_log, stages
+from backend.click_queue import ClickQueue
+from backend.readiness import read_readiness
+from m2n2_engine.types import Segmenter
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+# From a click on a resident image to a first click on a slow machine.
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
+
+_GAUGES = {
+    "sessions": "Images resident between clicks.",
+    "session_bytes": "Bytes that the resident images take.",
+    "session_budget_bytes": "Bytes that the resident images may take.",
+    "device_memory_used_bytes": "Bytes of the device's memory in use, by any process.",
+    "device_memory_bytes": "Bytes of memory that the device has.",
+    "queue_places": "Predictions held at the same time at most.",
+    "queue_admitted": "Predictions held now, whatever they are doing.",
+    "queue_waiting": "Clicks in line for the engine.",
+    "queue_computing": "Clicks that the engine works on.",
+}
+_COUNTERS = {
+    "session_hits": "Clicks on an image that was resident already, or being prepared.",
+    "session_misses": "Clicks that an image had to be prepared for.",
+    "session_evictions": "Resident images that made room for others.",
+    "queue_refused": "Predictions answered 503: no place, or no turn in time.",
+    "queue_obsolete": "Clicks overtaken by a newer one before they were computed.",
+}
+
+
+class Metrics:
+    """Counts the requests of one application, and asks segmenter and line for their state when it is read."""
+
+    def __init__(self, segmenter: Segmenter, queue: ClickQueue) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_StateCollector(segmenter, queue))
+        ProcessCollector(registry=self._registry)
+        self._requests = Counter(
+            "m2n2_requests", "Requests by path and status.", ["path", "status"], registry=self._registry
+        )
+        self._errors = Counter("m2n2_errors", "Errors by kind.", ["kind"], registry=self._registry)
+        self._request_seconds = Histogram(
+            "m2n2_request_seconds", "Time of a request.", ["path"], buckets=_SECONDS, registry=self._registry
+        )
+        self._stage_seconds = Histogram(
+            "m2n2_stage_seconds",
+            "Time of a prediction by stage.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+
+    def register(self, app: Flask) -> None:
+        """Count each request of the app once it is answered."""
+        app.after_request(self._count)
+
+    def render(self) -> bytes:
+        """Everything that is known, of the media type CONTENT_TYPE."""
+        return generate_latest(self._registry)
+
+    def _count(self, response: Response) -> Response:
+        # The rule and not the path: whoever tries paths must not fill the memory with their names.
+        path = request.url_rule.rule if request.url_rule else "none"
+        self._requests.labels(path, str(response.status_code)).inc()
+        self._request_seconds.labels(path).observe(request_log.elapsed_seconds())
+        for stage, seconds in stages.recorded().items():
+            self._stage_seconds.labels(stage).observe(seconds)
+        if "error_kind" in g:
+            self._errors.labels(g.error_kind).inc()
+        return response
+
+
+class _StateCollector(Collector):
+    def __init__(self, segmenter: Segmenter, queue: ClickQueue) -> None:
+        self._segmenter = segmenter
+        self._queue = queue
+
+    def collect(self) -> Iterator[Metric]:
+        facts = self._segmenter.describe()
+        yield GaugeMetricFamily("m2n2_ready", "1 where /ready answers 200.", int(read_readiness(facts).is_ready))
+        queue = {f"queue_{name}": value for name, value in dataclasses.asdict(self._queue.statistics).items()}
+        for name, value in {**facts, **queue}.items():
+            # A segmenter without a device of its own, or one that is still loading, has fewer facts.
+            if name in _GAUGES and value is not None:
+                yield GaugeMetricFamily(f"m2n2_{name}", _GAUGES[name], float(value))
+            elif name in _COUNTERS and value is not None:
+                yield CounterMetricFamily(f"m2n2_{name}", _COUNTERS[name], float(value))

@@ -1,0 +1,131 @@
+"""``make studio``: a real Label Studio with a ready project, connected to this backend. One command, then click.
+
+Everything lives below one folder, which the next start takes up again; delete it to begin anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from processes import ROOT, Account, Server, create_token, make_backend, make_label_studio
+from pydantic import SecretStr
+
+from backend.label_studio_client import LabelStudioClient
+from backend.label_studio_setup import HINTS, Attachment, attach_backend, create_project
+from backend.settings import load_settings
+from m2n2_engine.errors import M2N2Error
+from m2n2_engine.tools.context import output
+
+_FOLDER = ROOT / "out" / "studio"
+_SAMPLES = Path(__file__).with_name("sample_images.json")
+_PROJECT_TITLE = "M2N2 samples"
+_LABELS = ("Person", "Cat", "Cup")
+_EMAIL = "annotator@example.com"
+# The first start makes the data base: half a minute, more on a busy machine.
+_LABEL_STUDIO_SECONDS = 300.0
+_BACKEND_SECONDS = 300.0
+
+
+def main() -> None:
+    """Start both, prepare the project, and serve until Ctrl+C."""
+    options = _parse_options()
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
+    try:
+        _serve(options.label_studio, options.port, load_settings().port)
+    except KeyboardInterrupt:
+        output.print("stopped; `make studio` goes on where you left off", highlight=False)
+    except M2N2Error as error:
+        output.print(f"studio: {error}", markup=False, highlight=False)
+        sys.exit(1)
+
+
+def _parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--label-studio", type=Path, required=True, help="virtual environment of Label Studio")
+    parser.add_argument("--port", type=int, default=8080, help="port of Label Studio")
+    return parser.parse_args()
+
+
+def _serve(environment: Path, port: int, backend_port: int) -> None:
+    account = _load_account()
+    label_studio = make_label_studio(environment, _FOLDER / "label-studio", account, port)
+    output.print(f"Label Studio starts at {label_studio.url} (up to a minute the first time) ...", highlight=False)
+    with label_studio:
+        label_studio.wait_ready(_LABEL_STUDIO_SECONDS)
+        token = _load_token(label_studio.url, account)
+        backend = _make_backend(label_studio.url, token, backend_port)
+        output.print(f"the backend starts at {backend.url} ...", highlight=False)
+        with backend:
+            backend.wait_ready(_BACKEND_SECONDS)
+            project = _prepare_project(LabelStudioClient(label_studio.url, SecretStr(token)), backend.url)
+            _greet(f"{label_studio.url}/projects/{project}/data", account)
+            signal.pause()
+
+
+def _make_backend(label_studio_url: str, token: str, port: int) -> Server:
+    environ = {"LABEL_STUDIO_URL": label_studio_url, "LABEL_STUDIO_API_KEY": token}
+    return make_backend(environ, port, _FOLDER / "backend.log")
+
+
+def _load_account() -> Account:
+    file = _FOLDER / "password"
+    if not file.exists():
+        _write_secret(file, secrets.token_urlsafe(9))
+    return Account(_EMAIL, file.read_text())
+
+
+def _load_token(url: str, account: Account) -> str:
+    file = _FOLDER / "token"
+    if not file.exists():
+        _write_secret(file, create_token(url, account))
+    return file.read_text()
+
+
+def _write_secret(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
+        opened.write(text)
+
+
+def _prepare_project(client: LabelStudioClient, backend_url: str) -> int:
+    """The id of the sample project, made where it is not there yet, with this backend as its model."""
+    projects = client.get("/api/projects/", page_size=100)["results"]
+    project = next((found["id"] for found in projects if found["title"] == _PROJECT_TITLE), None)
+    if project is None:
+        project = create_project(client, _PROJECT_TITLE, _LABELS, backend_url)
+        for image in _write_samples():
+            client.upload(project, image.name, image.read_bytes())
+    attach_backend(client, project, Attachment(backend_url))
+    return int(project)
+
+
+def _write_samples() -> list[Path]:
+    """The sample images as files, beside a note of their licences; scikit-image brings them."""
+    import skimage
+
+    folder = _FOLDER / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(_SAMPLES, folder / "LICENCES.json")
+    names = [sample["file"] for sample in json.loads(_SAMPLES.read_text(encoding="utf-8"))]
+    source = Path(skimage.__file__).parent / "data"
+    return [Path(shutil.copy(source / name, folder / name)) for name in names]
+
+
+def _greet(address: str, account: Account) -> None:
+    output.print(f"\nOpen {address}", highlight=False)
+    output.print(f"and log in as {account.email} with the password {account.password}\n", highlight=False)
+    for hint in HINTS:
+        output.print(f"- {hint}", markup=False, highlight=False)
+    output.print("\nCtrl+C stops both.", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

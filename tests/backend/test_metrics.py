@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from m2n2_engine.errors import OutOfMemory
+
+
+@pytest.fixture
+def click(recorded, make_png):
+    body = recorded("predict_interactive_1_points")
+    body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png()).decode()
+    return body
+
+
+def read(client):
+    """Value by name and labels, such as ``m2n2_requests_total{/health,200}``."""
+    response = client.get("/metrics")
+    assert response.status_code == 200
+    assert response.content_type.startswith("text/plain; version=")
+    return {
+        sample.name + ("{" + ",".join(sample.labels.values()) + "}" if sample.labels else ""): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def test_requests_are_counted_by_path_and_status(client):
+    for path in ("/health", "/health", "/no/such/path", "/another/one"):
+        client.get(path)
+    client.get("/predict")
+    values = read(client)
+    assert values["m2n2_requests_total{/health,200}"] == 2
+    assert values["m2n2_requests_total{none,404}"] == 2
+    assert values["m2n2_requests_total{none,405}"] == 1
+    assert values["m2n2_request_seconds_count{/health}"] == 2
+
+
+def test_errors_are_counted_by_kind(client, segmenter, click):
+    client.get("/nothing")
+    client.post("/predict", data=b"{")
+    segmenter.error = OutOfMemory("no room")
+    client.post("/predict", json=click)
+    values = read(client)
+    for kind in ("NotFound", "InvalidRequest", "OutOfMemory"):
+        assert values[f"m2n2_errors_total{{{kind}}}"] == 1
+
+
+def test_stages_are_measured(client, click):
+    client.post("/predict", json=click)
+    values = read(client)
+    for stage in ("fetch", "wait", "attention", "clicks", "encode"):
+        assert values[f"m2n2_stage_seconds_count{{{stage}}}"] == 1
+    assert values["m2n2_stage_seconds_sum{attention}"] == pytest.approx(0.25)
+
+
+def test_the_line_and_what_the_segmenter_says_are_told(client, segmenter, monkeypatch):
+    facts = {
+        "model_version": "disc-1",
+        "device": "cuda:0",
+        "device_usable": True,
+        "device_memory_used_bytes": 7,
+        "device_memory_bytes": 9,
+        "sessions": 2,
+        "session_bytes": 5,
+        "session_budget_bytes": 6,
+        "session_hits": 3,
+        "session_misses": 4,
+        "session_evictions": 1,
+    }
+    monkeypatch.setattr(segmenter, "describe", lambda: facts)
+    values = read(client)
+    expected = {
+        "m2n2_ready": 1,
+        "m2n2_sessions": 2,
+        "m2n2_session_bytes": 5,
+        "m2n2_session_budget_bytes": 6,
+        "m2n2_session_hits_total": 3,
+        "m2n2_session_misses_total": 4,
+        "m2n2_session_evictions_total": 1,
+        "m2n2_device_memory_used_bytes": 7,
+        "m2n2_device_memory_bytes": 9,
+        "m2n2_queue_places": 28,
+        "m2n2_queue_admitted": 0,
+        "m2n2_queue_waiting": 0,
+        "m2n2_queue_computing": 0,
+        "m2n2_queue_refused_total": 0,
+        "m2n2_queue_obsolete_total": 0,
+    }
+    assert {name: values[name] for name in expected} == expected
+    assert values["process_resident_memory_bytes"] > 0
+
+
+def test_what_is_not_known_is_left_out(client):
+    values = read(client)
+    assert not any("device_memory" in name or "session" in name for name in values)
+
+
+def test_each_application_counts_for_itself(make_client):
+    one, other = make_client(), make_client()
+    one.get("/health")
+    assert "m2n2_requests_total{/health,200}" not in read(other)

@@ -1,0 +1,78 @@
+"""What `make studio` and `make e2e` start, they also end; what does not start says why."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from processes import HOST, Account, Server, StartError, check_port, make_label_studio
+
+SERVE = """
+import http.server, os
+address = ("127.0.0.1", int(os.environ["TOY_PORT"]))
+http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+ACCOUNT = Account("a@example.com", "secret-password")
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def make_toy(tmp_path, port):
+    def make(code=SERVE):
+        command = [sys.executable, "-c", code]
+        environ = {"TOY_PORT": str(port)}
+        log = tmp_path / "logs" / "toy.log"
+        return Server("the toy", command, environ, port=port, ready_path="/", log=log, folder=tmp_path)
+
+    return make
+
+
+def test_a_server_serves_until_it_is_stopped_and_can_be_started_again(make_toy):
+    toy = make_toy()
+    for end in (toy.stop, toy.kill):
+        with toy:
+            toy.wait_ready(60)
+            assert requests.get(toy.url, timeout=5).ok
+            end()
+            with pytest.raises(requests.ConnectionError):
+                requests.get(toy.url, timeout=5)
+
+
+def test_a_server_that_ends_shows_its_log(make_toy):
+    with make_toy("raise SystemExit('no such model')") as toy, pytest.raises(StartError, match="no such model"):
+        toy.wait_ready(60)
+
+
+def test_a_server_that_never_serves_is_given_up(make_toy):
+    never = pytest.raises(StartError, match="the toy does not serve after 0 s")
+    with make_toy("import signal; signal.pause()") as toy, never:
+        toy.wait_ready(0)
+
+
+def test_a_port_that_is_taken_is_named(port):
+    with socket.create_server((HOST, port)), pytest.raises(StartError, match=f"port {port} cannot be used"):
+        check_port(port)
+    check_port(port)
+
+
+def test_label_studio_gets_no_password_on_its_command_line_and_sends_no_telemetry(tmp_path, port):
+    label_studio = make_label_studio(Path("environment"), tmp_path, ACCOUNT, port)
+    assert not any(ACCOUNT.password in str(word) for word in label_studio.command)
+    off = ("COLLECT_ANALYTICS", "SENTRY_DSN", "FRONTEND_SENTRY_DSN", "LATEST_VERSION_CHECK")
+    assert [label_studio.environ[name] for name in off] == ["false", "", "", "false"]
+
+
+def test_the_sample_images_name_their_licences():
+    samples = json.loads((Path(__file__).parents[2] / "deploy/label_studio/sample_images.json").read_text())
+    assert samples
+    assert all(sample["file"] and sample["shows"] and sample["licence"] for sample in samples)

@@ -1,0 +1,185 @@
+"""An annotator at Label Studio's page (1.23.2): headless Chromium, driven by what the page shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import BrowserContext, Page, Response, expect
+
+# The machine may be shared and slow; each wait ends as soon as its condition holds.
+PATIENCE_MS = 90_000
+_POLL_MS = 200
+
+_CLICK_PATH = "/interactive-annotating"
+_AUTO_ANNOTATION = "[data-testid=bottombar-auto-annotation-toggle]"
+_AUTO_ACCEPT = "[data-testid=bottombar-auto-accept-toggle]"
+_ACCEPT = "[data-testid=bottombar-accept-suggestions-button]"
+_AUTO_DETECT = "button.lsf-tool_smart"
+_ACTIVE_TOOL = re.compile("lsf-tool_active")
+_LABEL = ".lsf-label"
+_SELECTED_LABEL = "lsf-label_selected"
+_SETTINGS = "[data-testid=bottombar-settings-button]"
+_SETTING = ".lsf-settings__field"
+_CANVAS = ".konvajs-content canvas"
+_SHOWN_SIZE = (
+    "() => { const image = Htx.annotationStore.selected.objects[0]; return [image.stageWidth, image.stageHeight]; }"
+)
+_SHOWS = "id => [...Htx.annotationStore.selected.suggestions.values()].some(region => region.cleanId === id)"
+_HAS = "id => [...Htx.annotationStore.selected.areas.values()].some(region => region.cleanId === id)"
+_SUBMIT = '[data-testid="bottombar-submit-button"]'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exchange:
+    """A click's request to Label Studio and its answer."""
+
+    points: list[dict[str, Any]]
+    answer: dict[str, Any]
+
+    @property
+    def region(self) -> dict[str, Any]:
+        """The one region of the answer."""
+        (region,) = self.answer["data"]["result"]
+        return region
+
+
+class Annotator:
+    """Logged in, with one page. Positions are fractions of the shown image, from its top left corner."""
+
+    def __init__(self, context: BrowserContext, url: str, shots: Path) -> None:
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.set_default_navigation_timeout(PATIENCE_MS)
+        self._url = url
+        self._shots = shots
+        self._task = 0
+
+    def open_task(self, project: int, task: int) -> None:
+        self._task = task
+        self.page.goto(f"{self._url}/projects/{project}/data?task={task}")
+        self._wait_for_image()
+
+    def reload(self) -> None:
+        self.page.reload()
+        self._wait_for_image()
+
+    def prepare(self, *, auto_accept: bool = False) -> None:
+        """Auto-Annotation on, Auto-Accept as asked, the smart key-point tool in hand."""
+        self._toggle(_AUTO_ANNOTATION, "Auto-Annotation", wanted=True)
+        self._toggle(_AUTO_ACCEPT, "Auto-Accept Suggestions", wanted=auto_accept)
+        self.take_smart_tool()
+
+    def take_smart_tool(self) -> None:
+        tool = self.page.locator(_AUTO_DETECT)
+        tool.click()
+        expect(tool).to_have_class(_ACTIVE_TOOL, timeout=PATIENCE_MS)
+
+    def select_label(self, label: str) -> None:
+        """A label is unselected after every click; the key points' labels come first on the page."""
+        chip = self.page.locator(_LABEL, has_text=label).first
+        if _SELECTED_LABEL not in (chip.get_attribute("class") or ""):
+            chip.click()
+        self.page.wait_for_selector(f"{_LABEL}.{_SELECTED_LABEL}")
+
+    def keep_label_selected(self, picture: str) -> None:
+        """Turn that on in the page's settings, which are kept as a picture."""
+        self.page.locator(_SETTINGS).click()
+        choice = self.page.locator(_SETTING, has_text="Keep label selected after creating a region")
+        choice.click()
+        expect(choice.locator("input")).to_be_checked(timeout=PATIENCE_MS)
+        self.shoot(picture)
+        self.page.keyboard.press("Escape")
+        expect(choice).to_be_hidden(timeout=PATIENCE_MS)
+
+    def follow_instructions(self, link: str) -> None:
+        """Open the project's instructions and, in them, the link to the guide."""
+        self.page.get_by_role("button", name="Instructions").click()
+        self.page.get_by_role("link", name=link).click()
+        self.page.wait_for_url("**/guide")
+
+    def press(self, x: float, y: float, *, alt: bool = False) -> None:
+        """A bare click, without waiting for what it brings."""
+        box = self.page.locator(_CANVAS).first.bounding_box()
+        assert box is not None
+        # The canvas is as wide as its column; the image may leave some of it free.
+        width, height = self.page.evaluate(_SHOWN_SIZE)
+        if alt:
+            self.page.keyboard.down("Alt")
+        self.page.mouse.click(box["x"] + width * x, box["y"] + height * y)
+        if alt:
+            self.page.keyboard.up("Alt")
+
+    def click(self, label: str, x: float, y: float, *, alt: bool = False) -> Exchange:
+        """Select the label, click, and wait for the answer; a mask is on the page then."""
+        self.select_label(label)
+        with self.expect_click() as caught:
+            self.press(x, y, alt=alt)
+        return self.await_answer(caught.value)
+
+    def expect_click(self):
+        """For a ``with`` around `press`: its ``value`` is the response."""
+        return self.page.expect_response(lambda response: _CLICK_PATH in response.url)
+
+    def await_answer(self, response: Response) -> Exchange:
+        """The exchange, once the page shows its mask, pending or accepted."""
+        exchange = read_exchange(response)
+        if exchange.answer.get("data", {}).get("result"):
+            self.page.wait_for_function(f"id => ({_SHOWS})(id) || ({_HAS})(id)", arg=exchange.region["id"])
+        self.page.wait_for_function("() => !Htx.awaitingSuggestions")
+        return exchange
+
+    def accept(self) -> None:
+        self.page.locator(_ACCEPT).click()
+        expect(self.page.locator(_ACCEPT)).to_be_hidden(timeout=PATIENCE_MS)
+
+    def submit(self) -> list[dict[str, Any]]:
+        """Submit, and give the regions as Label Studio saved them."""
+        with self.page.expect_response(
+            lambda response: "/annotations" in response.url and response.request.method == "POST"
+        ) as saved:
+            self.page.locator(_SUBMIT).click()
+        assert saved.value.ok, saved.value.text()
+        return list(saved.value.json()["result"])
+
+    def await_draft(self, regions: int) -> None:
+        """Wait until the page has saved that many regions by itself, which it does every few seconds."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not self._is_saved(regions):
+            assert time.monotonic() < deadline, f"no draft of {regions} regions was saved"
+            self.page.wait_for_timeout(_POLL_MS)
+
+    def shoot(self, name: str) -> None:
+        """Keep a screenshot."""
+        self._shots.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=self._shots / f"{name}.png")
+
+    def _is_saved(self, regions: int) -> bool:
+        task = self.page.request.get(f"{self._url}/api/tasks/{self._task}").json()
+        return any(len(draft["result"]) == regions for draft in task["drafts"])
+
+    def _wait_for_image(self) -> None:
+        self.page.wait_for_selector(_CANVAS)
+        self.page.wait_for_selector(_LABEL)
+        self.page.wait_for_load_state("networkidle")
+
+    def _toggle(self, selector: str, text: str, *, wanted: bool) -> None:
+        box = self.page.locator(selector)
+        box.wait_for(state="attached")
+        if box.is_checked() != wanted:
+            # The box itself is hidden behind its label.
+            self.page.get_by_text(text, exact=True).click()
+            self.page.wait_for_function(
+                "([selector, wanted]) => document.querySelector(selector).checked === wanted", arg=[selector, wanted]
+            )
+
+
+def read_exchange(response: Response) -> Exchange:
+    """The click and its answer, both as the browser had them."""
+    assert response.status == 200, response.text()
+    body = json.loads(response.request.post_data or "")
+    return Exchange(points=body["context"]["result"], answer=response.json())

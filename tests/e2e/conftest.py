@@ -1,0 +1,159 @@
+"""One real Label Studio, one real backend and one browser for all tests of this folder; `make e2e` sets them up."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from annotator import Annotator
+from photographs import find_newest_task
+from playwright.sync_api import Browser, sync_playwright
+from processes import ROOT, Account, Server, create_token, log_in, make_backend, make_label_studio, sign_up
+from pydantic import SecretStr
+
+from backend.label_studio_client import LabelStudioClient
+from backend.label_studio_setup import Attachment, attach_backend, create_project
+from backend.settings import load_settings
+from m2n2_engine.engine import Engine, load_engine
+from m2n2_engine.image_file import decode_image
+from m2n2_engine.types import Click, Mask
+
+LABELS = ("Cat", "Cup", "Person")
+_START_SECONDS = 300.0
+_OUT = ROOT / "out" / "e2e"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--label-studio", type=Path, default=ROOT / ".venv-label-studio", help="its environment")
+    parser.addoption("--chromium", default=shutil.which("chromium"), help="the browser's program")
+
+
+@dataclasses.dataclass(frozen=True)
+class Studio:
+    """A running Label Studio. accounts: who can log in, the owner first. token: the owner's personal access token.
+    folder: its data. files: its local files."""
+
+    server: Server
+    accounts: tuple[Account, Account]
+    token: str
+    client: LabelStudioClient
+    folder: Path
+    files: Path
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+
+@pytest.fixture(scope="session")
+def studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    folder = tmp_path_factory.mktemp("label-studio")
+    files = folder / "files"
+    (files / "photographs").mkdir(parents=True)
+    owner, colleague = (Account(f"{name}@example.com", secrets.token_urlsafe(9)) for name in ("owner", "colleague"))
+    environment = request.config.getoption("label_studio")
+    with make_label_studio(environment, folder / "data", owner, find_free_port(), files) as server:
+        server.wait_ready(_START_SECONDS)
+        token = create_token(server.url, owner)
+        client = LabelStudioClient(server.url, SecretStr(token))
+        sign_up(server.url, client.get("/api/invite")["token"], colleague)
+        yield Studio(server, (owner, colleague), token, client, folder / "data", files)
+
+
+@pytest.fixture(scope="session")
+def backend(studio: Studio) -> Iterator[Server]:
+    environ = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token}
+    _OUT.mkdir(parents=True, exist_ok=True)
+    with make_backend(environ, find_free_port(), _OUT / "backend.log") as server:
+        server.wait_ready(_START_SECONDS)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=request.config.getoption("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def project(studio: Studio, backend: Server) -> int:
+    """An empty project with the labels of LABELS, connected to the backend."""
+    number = create_project(studio.client, "End to end", LABELS, backend.url)
+    attach_backend(studio.client, number, Attachment(backend.url))
+    return number
+
+
+@pytest.fixture
+def upload(studio: Studio, project: int) -> Callable[[str, bytes], int]:
+    """Uploads an image to the project and gives the number of its task."""
+
+    def upload_image(name: str, data: bytes) -> int:
+        studio.client.upload(project, name, data)
+        return find_newest_task(studio.client, project)
+
+    return upload_image
+
+
+@pytest.fixture
+def make_annotator(
+    request: pytest.FixtureRequest, studio: Studio, browser: Browser
+) -> Iterator[Callable[..., Annotator]]:
+    """Logs an account in, by default the owner, in a browser profile of its own."""
+    contexts = []
+
+    def make(account: Account | None = None) -> Annotator:
+        session = log_in(studio.url, account or studio.accounts[0])
+        context = browser.new_context(viewport={"width": 1400, "height": 900})
+        contexts.append(context)
+        context.add_cookies(
+            [{"name": cookie.name, "value": cookie.value or "", "url": studio.url} for cookie in session.cookies]
+        )
+        return Annotator(context, studio.url, _OUT / request.node.name)
+
+    yield make
+    for context in contexts:
+        for page in context.pages:
+            page.screenshot(path=_OUT / request.node.name / "last.png")
+        context.close()
+
+
+@pytest.fixture
+def free_port() -> int:
+    return find_free_port()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    return load_engine(load_settings().engine_config())
+
+
+@pytest.fixture
+def segment(engine: Engine) -> Callable[[bytes, Sequence[dict[str, Any]]], Mask]:
+    """The engine's own mask of an image file, for the points of a request and their signs."""
+
+    def segment_file(data: bytes, points: Sequence[dict[str, Any]]) -> Mask:
+        image = decode_image(data)
+        height, width = image.shape[:2]
+        clicks = [
+            Click(point["value"]["x"] / 100 * width, point["value"]["y"] / 100 * height, point["is_positive"])
+            for point in points
+        ]
+        return engine.segment(image, clicks).mask
+
+    return segment_file
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

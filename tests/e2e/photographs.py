@@ -1,0 +1,51 @@
+"""Photographs to annotate, and what their masks must be."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skimage
+from PIL import Image as PillowImage
+
+from backend import brush_rle
+from backend.label_studio_client import LabelStudioClient
+from m2n2_engine.types import Mask
+
+_SAMPLES = Path(skimage.__file__).parent / "data"
+_ORIENTATION_TAG, _TURN_RIGHT = 0x0112, 6
+
+
+def read_sample(name: str) -> bytes:
+    """One of the photographs that scikit-image brings."""
+    return (_SAMPLES / name).read_bytes()
+
+
+def lay_down(data: bytes) -> bytes:
+    """The photograph as a camera stores it that was held upright: on its side, with a note to turn it right."""
+    image = PillowImage.open(io.BytesIO(data)).convert("RGB").transpose(PillowImage.Transpose.ROTATE_90)
+    exif = PillowImage.Exif()
+    exif[_ORIENTATION_TAG] = _TURN_RIGHT
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=95, exif=exif)
+    return file.getvalue()
+
+
+def decode_region(region: dict[str, Any]) -> Mask:
+    """The mask of a brush region."""
+    return brush_rle.decode(region["value"]["rle"], (region["original_height"], region["original_width"]))
+
+
+def assert_same(mask: Mask, expected: Mask) -> None:
+    """Every pixel, of a mask that is neither empty nor everything."""
+    assert 0 < expected.mean() < 1
+    assert mask.shape == expected.shape
+    assert np.array_equal(mask, expected), f"{(mask != expected).sum()} of {mask.size} pixels differ"
+
+
+def find_newest_task(client: LabelStudioClient, project: int) -> int:
+    """The number of the task that was added last."""
+    tasks = client.get("/api/tasks", project=project, page_size=100)["tasks"]
+    return max(int(task["id"]) for task in tasks)

@@ -1,0 +1,36 @@
+"""Annotators at once are answered as if each were alone, and /health answers all the while."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import numpy as np
+from soak_load import Answer, compare, find_differences, render_report
+from soak_server import TINY
+
+from backend.brush_rle import encode
+
+SIZE = (120, 160)
+
+
+def test_every_answer_is_the_one_computed_alone(tmp_path, is_full):
+    if is_full:
+        environ, annotators, clicks, size = {"M2N2_BACKBONE": "dinov2-small"}, 16, 20, (480, 640)
+    else:
+        environ, annotators, clicks, size = TINY, 4, 5, SIZE
+    load, problems = compare(environ, tmp_path, annotators, clicks, size)
+    sys.stdout.write(f"\n{render_report(load)}\n")
+    assert problems == []
+    assert sum(len(answers) for answers in load.answers) == annotators * clicks
+
+
+def test_another_mask_is_noticed():
+    mask = np.zeros(SIZE, bool)
+    mask[:100, :100] = True
+    right = Answer(tuple(encode(mask)), 0.1)
+    mask[0, :20] = False
+    wrong = dataclasses.replace(right, rle=tuple(encode(mask)))
+    assert find_differences([[right, right]], [[right, right]], SIZE) == []
+    assert find_differences([[right, wrong]], [[right, right]], SIZE) == ["annotator 0, click 2: IoU 0.9980"]
+    assert find_differences([[right]], [[Answer((), 0.1)]], SIZE) == ["annotator 0, click 1: IoU 0.0000"]
