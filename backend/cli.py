@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from backend.settings import load_settings
+from backend.settings import calm_idle_threads, load_settings
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.cli import app
 from m2n2_engine.tools.context import ToolSettings, messages
@@ -16,6 +16,7 @@ from m2n2_engine.tools.context import ToolSettings, messages
 @app.callback()
 def read_settings(context: typer.Context) -> None:
     """Training-free interactive segmentation for annotation platforms."""
+    calm_idle_threads()
     settings = load_settings()
     # Progress is shown by the commands themselves; the log speaks when it was asked to, or of problems.
     level = settings.log_level if "log_level" in settings.model_fields_set else logging.WARNING

@@ -7,7 +7,7 @@ import logging
 from flask import Flask
 
 from backend.app import create_app
-from backend.settings import load_settings
+from backend.settings import calm_idle_threads, load_settings
 from backend.startup import BackgroundSegmenter
 from m2n2_engine.config import EngineConfig
 from m2n2_engine.errors import ConfigurationError
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 def create() -> Flask:
     """The application, its model loading in the background. A wrong setting ends the process with one line."""
+    calm_idle_threads()
     try:
         settings = load_settings()
     except ConfigurationError as error:

@@ -153,6 +153,15 @@ def test_every_clicked_pixel_has_its_sign(engine: Engine, image: Image) -> None:
     assert [mask[int(click.y), int(click.x)] for click in clicks] == [click.positive for click in clicks]
 
 
+def test_clicks_closer_than_the_working_size_shows_keep_their_signs(
+    make_engine: MakeEngine, draw_disc: DrawDisc
+) -> None:
+    image, _ = draw_disc(960, 720, (400, 360), 180)
+    clicks = [Click(400, 360), Click(402, 360, positive=False), Click(404, 360)]
+    mask = make_engine(method=dataclasses.replace(QUICK, working_size_pixels=96)).segment(image, clicks).mask
+    assert mask[360, [400, 402, 404]].tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (1, 50), (50, 1), (2, 2), (3, 40)])
 @pytest.mark.parametrize("kind", ["flat", "noise"])
 def test_the_smallest_images_have_a_mask(engine: Engine, shape: tuple[int, int], kind: str) -> None:
