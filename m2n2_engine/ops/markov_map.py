@@ -44,8 +44,9 @@ def build_coarse_maps(
     """Steps until each cell's state first exceeds ``method.arrival_level`` of the largest state.
 
     transition: ``(n, n)``, any device. start_states: ``(k, h, w)``, one for each click; on an accelerator the clicks
-    share each pass over the matrix. interpolate: linear between the two steps around the arrival, else the whole step. Returns ``(k, h, w)``
-    float32: 0 where the start state is above the level, ``method.max_steps`` where the walk never arrives.
+    share each pass over the matrix. interpolate: linear between the two steps around the arrival, else the whole step.
+    Returns ``(k, h, w)`` float32: 0 where the start state is above the level, ``method.max_steps`` where the walk never
+    arrives.
     """
     state = torch.from_numpy(start_states.reshape(len(start_states), -1)).to(transition)
     level = method.arrival_level
