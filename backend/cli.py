@@ -9,7 +9,7 @@ import typer
 
 from backend import label_studio_commands
 from backend.label_studio_commands import ServerToolSettings
-from backend.settings import load_settings
+from backend.settings import calm_idle_threads, load_settings
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.cli import app
 from m2n2_engine.tools.context import messages
@@ -20,10 +20,13 @@ app.add_typer(label_studio_commands.app, name="label-studio")
 @app.callback()
 def read_settings(context: typer.Context) -> None:
     """Training-free interactive segmentation for annotation platforms."""
+    calm_idle_threads()
     settings = load_settings()
     # Progress is shown by the commands themselves; the log speaks when it was asked to, or of problems.
-    level = settings.log_level if "log_level" in settings.model_fields_set else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    if "log_level" in settings.model_fields_set:
+        for name in ("backend", "m2n2_engine"):  # not of libraries: some of them log addresses with their secrets
+            logging.getLogger(name).setLevel(settings.log_level)
     context.obj = ServerToolSettings(engine=settings.engine_config(), port=settings.port, server=settings)
 
 

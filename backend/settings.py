@@ -277,6 +277,16 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigurationError("; ".join(problems)) from None
 
 
+def calm_idle_threads() -> None:
+    """Let idle threads of torch's OpenMP sleep instead of spin, unless the environment says otherwise.
+
+    Each request thread brings a team of its own, so there are often more threads than processors; spinning ones then
+    hold up those that work: a slow Markov chain was seen to take 15 to 20 times as long. To be called before torch is
+    imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def render_settings_table() -> str:
     """The settings as a Markdown table, for the README."""
     lines = ["| Variable | Default | Meaning |", "|---|---|---|"]

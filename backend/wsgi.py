@@ -8,7 +8,7 @@ from flask import Flask
 
 from backend.app import create_app
 from backend.log_format import create_formatter
-from backend.settings import Settings, load_settings
+from backend.settings import Settings, calm_idle_threads, load_settings
 from backend.startup import BackgroundSegmenter
 from m2n2_engine.config import EngineConfig
 from m2n2_engine.errors import ConfigurationError
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 def create() -> Flask:
     """The application, its model loading in the background. A wrong setting ends the process with one line."""
+    calm_idle_threads()
     try:
         settings = load_settings()
     except ConfigurationError as error:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from backend.settings import calm_idle_threads
 from m2n2_engine import weights
 from m2n2_engine.config import WeightsConfig
+
+calm_idle_threads()  # before any test imports torch
 
 
 @pytest.fixture(scope="session")

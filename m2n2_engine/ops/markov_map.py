@@ -43,9 +43,10 @@ def build_coarse_maps(
 ) -> npt.NDArray[np.float32]:
     """Steps until each cell's state first exceeds ``method.arrival_level`` of the largest state.
 
-    transition: ``(n, n)``, any device. start_states: ``(k, h, w)``, one for each click; the clicks share each pass over
-    the matrix. interpolate: linear between the two steps around the arrival, else the whole step. Returns ``(k, h, w)``
-    float32: 0 where the start state is above the level, ``method.max_steps`` where the walk never arrives.
+    transition: ``(n, n)``, any device. start_states: ``(k, h, w)``, one for each click; on an accelerator the clicks
+    share each pass over the matrix. interpolate: linear between the two steps around the arrival, else the whole step.
+    Returns ``(k, h, w)`` float32: 0 where the start state is above the level, ``method.max_steps`` where the walk never
+    arrives.
     """
     state = torch.from_numpy(start_states.reshape(len(start_states), -1)).to(transition)
     level = method.arrival_level
@@ -68,6 +69,10 @@ def build_coarse_maps(
 
 
 def _advance(state: torch.Tensor, transition: torch.Tensor) -> torch.Tensor:
-    # A single state goes through the matrix-vector product, which reads the matrix at memory speed.
-    following = (transition.T @ state[0])[None] if len(state) == 1 else state @ transition
+    if transition.device.type == "cpu":
+        # One matrix-vector product a click: it reads the matrix at memory speed, and a click's map is then the same to
+        # the last bit whether it is computed alone or with others.
+        following = torch.stack([transition.T @ single for single in state])
+    else:
+        following = state @ transition
     return following / following.amax(dim=1, keepdim=True)

@@ -79,7 +79,14 @@ def run_benchmark(config: EngineConfig, image: Image, repeats: int, with_direct:
     _print_report(report, rows)
     if json_file is not None:
         report["rows"] = [{**dataclasses.asdict(row), "ratio": row.ratio} for row in rows]
-        json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        _write_figures(json_file, report)
+
+
+def _write_figures(path: Path, report: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _measure_steps(loaded: LoadedBackbone, image: Image, method: MethodConfig) -> list[_Measurement]:

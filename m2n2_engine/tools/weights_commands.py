@@ -21,7 +21,7 @@ def list_weights(context: typer.Context) -> None:
     """Every backbone's weights: licence, size, and where they lie."""
     table = Table(box=None)
     for column in ("name", "licence", "MB", "at hand", "source"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for entry, folder in weights.list_weights(engine_config(context).weights):
         table.add_row(
             entry.name, entry.licence, str(entry.download_megabytes), str(folder) if folder else "no", entry.source

@@ -1,0 +1,374 @@
+"""The command line: what it writes and prints, and one clear line for what a person got wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from backend.cli import app
+from m2n2_engine.config import WeightsConfig
+from m2n2_engine.errors import M2N2Error
+from m2n2_engine.tools import doctor
+from m2n2_engine.types import Image, Mask
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+DISC = ["--point", "40.5,36"]
+GROUND = ["--negative", "85,10"]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """The tiny backbone, an empty cache, no connections."""
+    settings = {"M2N2_BACKBONE": "tiny", "M2N2_CACHE_FOLDER": str(tmp_path / "cache"), "M2N2_OFFLINE": "true"}
+    for name in os.environ:
+        if name.startswith("M2N2_"):
+            monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return settings
+
+
+@pytest.fixture
+def disc(draw_disc: Callable[..., tuple[Image, Mask]]) -> Mask:
+    return draw_disc()[1]
+
+
+@pytest.fixture
+def image_file(tmp_path: Path, draw_disc: Callable[..., tuple[Image, Mask]]) -> Path:
+    path = tmp_path / "image.png"
+    cv2.imwrite(str(path), draw_disc()[0][:, :, ::-1])
+    return path
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "output.png"
+
+
+@pytest.fixture
+def m2n2() -> Callable[..., Result]:
+    """Run a command as the entry point would; the arguments may be paths."""
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+Run = Callable[..., Result]
+
+
+def succeed(result: Result) -> str:
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.stdout
+
+
+def problem(result: Result) -> str:
+    """What the entry point would print of an error raised on purpose: one line."""
+    assert isinstance(result.exception, M2N2Error), repr(result.exception)
+    assert "\n" not in str(result.exception)
+    assert result.stdout == ""
+    return str(result.exception)
+
+
+def usage_problem(result: Result) -> str:
+    """What Typer prints of arguments that are wrong, its frame and line breaks removed."""
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    return re.sub(r"[\s│]+", " ", result.stderr)
+
+
+# --- segment
+
+
+def test_segment_writes_a_mask(
+    m2n2: Run, image_file: Path, output: Path, disc: Mask, iou: Callable[[Mask, Mask], float]
+) -> None:
+    printed = succeed(m2n2("segment", image_file, *DISC, *GROUND, "-o", output))
+    mask = cv2.imread(str(output), cv2.IMREAD_UNCHANGED)
+    assert (mask.shape, mask.dtype, set(np.unique(mask))) == ((72, 96), np.uint8, {0, 255})
+    assert iou(mask > 0, disc) > 0.9
+    assert f"{output}: {(mask > 0).sum()} of 6912 pixels" in printed
+    assert "tiny (asked for) on cpu, grid 24x24" in printed
+
+
+def test_segment_writes_an_overlay(m2n2: Run, image_file: Path, output: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.jpg"
+    succeed(m2n2("segment", image_file, *DISC, *GROUND, "-o", output, "--overlay", overlay))
+    image, mask = cv2.imread(str(image_file)), cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0
+    drawn = cv2.imread(str(overlay)).astype(int)
+    assert drawn.shape == image.shape
+    blue, green, red = drawn[36, 40]
+    assert green > max(blue, red) + 50  # the positive click's dot
+    blue, green, red = drawn[10, 85]
+    assert red > max(blue, green) + 50  # the negative click's dot
+    assert np.abs(drawn - image)[mask].mean() > 40
+    far_away = np.zeros(mask.shape, bool)
+    far_away[60:, 70:] = True
+    assert np.abs(drawn - image)[far_away & ~mask].mean() < 5
+
+
+def test_segment_takes_several_points_and_another_grid(m2n2: Run, image_file: Path, output: Path) -> None:
+    points = ["--point", "30,36", "--point", "50,36"]
+    assert "grid 16x16" in succeed(m2n2("segment", image_file, *points, "-o", output, "--grid", 16))
+    mask = cv2.imread(str(output), cv2.IMREAD_UNCHANGED)
+    assert mask[36, 30] == mask[36, 50] == 255
+
+
+@pytest.mark.parametrize("text", ["40", "40,36,1", "a,b", "", "40;36"])
+def test_a_point_is_x_and_y(m2n2: Run, image_file: Path, output: Path, text: str) -> None:
+    found = usage_problem(m2n2("segment", image_file, "--point", text, "-o", output))
+    assert f"'{text}' is no point: write X,Y in pixels, for example 120,64.5" in found
+
+
+def test_a_point_lies_in_the_image(m2n2: Run, image_file: Path, output: Path) -> None:
+    found = problem(m2n2("segment", image_file, "--point", "97,36", "-o", output))
+    assert found == "the click (97, 36) is outside the image: use 0 <= x <= 96, 0 <= y <= 72"
+    assert "(nan, 36.0) is no point" in problem(m2n2("segment", image_file, "--point", "nan,36", "-o", output))
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("missing", ["--point", "--output"])
+def test_what_a_command_needs_is_asked_for(m2n2: Run, image_file: Path, output: Path, missing: str) -> None:
+    given = {"--point": "40,36", "--output": output}
+    del given[missing]
+    found = usage_problem(m2n2("segment", image_file, *(part for option in given.items() for part in option)))
+    assert f"Missing option '{missing}'" in found
+
+
+def test_an_image_that_is_not_there(m2n2: Run, tmp_path: Path, output: Path) -> None:
+    path = tmp_path / "nothing.png"
+    expected = f"{path} cannot be read: No such file or directory"
+    assert problem(m2n2("segment", path, *DISC, "-o", output)) == expected
+    assert problem(m2n2("markov-map", path, *DISC, "-o", output)) == expected
+
+
+def test_an_image_that_is_none(m2n2: Run, tmp_path: Path, output: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("hello")
+    assert problem(m2n2("segment", path, *DISC, "-o", output)).startswith(f"{path}: these 5 bytes are no image file")
+
+
+def test_a_backbone_that_nobody_knows(m2n2: Run, image_file: Path, output: Path) -> None:
+    found = problem(m2n2("segment", image_file, *DISC, "-o", output, "--backbone", "resnet"))
+    assert found.startswith("unknown backbone 'resnet': use one of auto, dinov2-small, ")
+
+
+def test_weights_that_are_not_at_hand(m2n2: Run, image_file: Path, output: Path) -> None:
+    found = problem(m2n2("segment", image_file, *DISC, "-o", output, "--backbone", "dinov2-small"))
+    assert "Run `m2n2 weights get dinov2-small`" in found
+
+
+@pytest.mark.parametrize("command", ["segment", "markov-map"])
+def test_an_output_that_cannot_be_written(m2n2: Run, image_file: Path, tmp_path: Path, command: str) -> None:
+    path = tmp_path / "no folder" / "mask.png"
+    found = problem(m2n2(command, image_file, *DISC, "-o", path))
+    assert found == f"{path} cannot be written: No such file or directory"
+    strange = tmp_path / "mask.xyz"
+    assert problem(m2n2(command, image_file, *DISC, "-o", strange)) == (
+        f"{strange}: no picture can be written as '.xyz': use .png"
+    )
+
+
+# --- markov-map
+
+
+def test_markov_map_is_dark_near_and_bright_far(m2n2: Run, image_file: Path, output: Path, disc: Mask) -> None:
+    printed = succeed(m2n2("markov-map", image_file, *DISC, "-o", output))
+    assert re.fullmatch(rf"{re.escape(str(output))}: 0 to \d+\.\d steps\n", printed)
+    brightness = cv2.imread(str(output)).astype(int).sum(axis=2)
+    assert brightness.shape == (72, 96)
+    assert brightness[36, 40] == brightness.min()
+    assert brightness[~disc].mean() > 5 * brightness[disc].mean()
+
+
+# --- benchmark
+
+
+def test_benchmark_measures_every_step(m2n2: Run, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    printed = succeed(m2n2("benchmark", "--repeats", 1, "--size", "64x48", "--json", file))
+    report = json.loads(file.read_text())
+    assert {name: report[name] for name in ("backbone", "grid", "image", "working_size", "repeats", "threads")} == {
+        "backbone": "tiny",
+        "grid": "24x24",
+        "image": "64x48",
+        "working_size": "64x48",
+        "repeats": 1,
+        "threads": 1,
+    }
+    steps = {row["step"]: row for row in report["rows"]}
+    assert sorted({step[0] for step in steps}) == ["1", "2", "3", "4", "5", "6", "a"]
+    assert all(row["seconds"] > 0 for row in steps.values())
+    flood_fill = steps["5 flood fill"]
+    assert flood_fill["ratio"] == pytest.approx(flood_fill["direct_seconds"] / flood_fill["seconds"])
+    assert all(step in printed for step in steps)
+
+
+def test_benchmark_leaves_the_direct_forms_out(m2n2: Run, image_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    succeed(m2n2("benchmark", image_file, "--repeats", 1, "--no-direct", "--json", file))
+    report = json.loads(file.read_text())
+    assert report["image"] == "96x72"
+    assert {row["direct_seconds"] for row in report["rows"]} == {None}
+
+
+@pytest.mark.parametrize("size", ["64", "64x", "axb", "0x48", "64x-1", "1x2x3"])
+def test_a_size_is_width_and_height(m2n2: Run, size: str) -> None:
+    assert problem(m2n2("benchmark", "--size", size)) == (
+        f"{size!r} is no size: write WxH in pixels, for example 640x480"
+    )
+
+
+def test_figures_that_cannot_be_written(m2n2: Run, tmp_path: Path) -> None:
+    path = tmp_path / "no folder" / "figures.json"
+    result = m2n2("benchmark", "--repeats", 1, "--size", "64x48", "--no-direct", "--json", path)
+    assert isinstance(result.exception, M2N2Error)
+    assert str(result.exception) == f"{path} cannot be written: No such file or directory"
+
+
+# --- doctor
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def verdicts(printed: str) -> dict[str, str]:
+    """Name of each check -> its verdict."""
+    lines = [
+        re.fullmatch(r"(ok|problem) +(python|torch|device|\w+(?: folder)?) +(.+)", line)
+        for line in printed.splitlines()
+    ]
+    return {line[2]: line[1] for line in lines if line}
+
+
+ALL_OK = dict.fromkeys(["python", "torch", "device", "backbone", "weights", "cache folder", "port"], "ok")
+
+
+def test_doctor_finds_nothing(m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    monkeypatch.setenv("M2N2_PORT", str(free_port))
+    printed = succeed(m2n2("doctor"))
+    assert verdicts(printed) == ALL_OK
+    assert "tiny: asked for (others: dinov2-small, " in printed
+    assert "tiny needs none" in printed
+    assert f"{free_port} is free" in printed
+
+
+def test_doctor_finds_the_port_in_use(m2n2: Run, monkeypatch: pytest.MonkeyPatch, busy_port: int) -> None:
+    monkeypatch.setenv("M2N2_PORT", str(busy_port))
+    result = m2n2("doctor")
+    assert result.exit_code == 1
+    assert verdicts(result.stdout) == {**ALL_OK, "port": "problem"}
+    assert f"{busy_port} cannot be listened on (Address already in use): stop what uses it, or set M2N2_PORT" in (
+        result.stdout
+    )
+
+
+def test_doctor_goes_on_after_a_problem(m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    monkeypatch.setenv("M2N2_PORT", str(free_port))
+    monkeypatch.setenv("M2N2_BACKBONE", "dinov2-small")
+    monkeypatch.setenv("M2N2_DEVICE", "cuda:99")
+    monkeypatch.setattr(doctor, "_WANTED_FREE_BYTES", 2**80)
+    result = m2n2("doctor")
+    assert result.exit_code == 1
+    failing = dict.fromkeys(["device", "backbone", "weights", "cache folder"], "problem")
+    assert verdicts(result.stdout) == {**ALL_OK, **failing}
+    assert "MiB free: make room, or set M2N2_CACHE_FOLDER" in result.stdout
+    assert result.stdout.count("no device 'cuda:99' on this machine") == 3
+
+
+def test_doctor_misses_the_weights(m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    monkeypatch.setenv("M2N2_PORT", str(free_port))
+    monkeypatch.setenv("M2N2_BACKBONE", "dinov2-small")
+    result = m2n2("doctor")
+    assert verdicts(result.stdout) == {**ALL_OK, "weights": "problem"}
+    assert "dinov2-small is not at hand: run `m2n2 weights get dinov2-small`" in result.stdout
+
+
+# --- weights
+
+
+@pytest.fixture
+def fetched(embedded_weights: WeightsConfig, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of dinov2-small, in the cache that the settings name."""
+    monkeypatch.setenv("M2N2_CACHE_FOLDER", str(embedded_weights.cache_folder))
+    return embedded_weights.cache_folder / "weights" / "dinov2-small"
+
+
+def test_weights_list_shows_licence_and_place(m2n2: Run, fetched: Path) -> None:
+    printed = succeed(m2n2("weights", "list"))
+    for name in ("dinov2-small", "dinov2-base", "stable-diffusion-2", "stable-diffusion-1-5"):
+        assert re.search(rf"^\s*{name}\s", printed, re.MULTILINE), name
+    assert "Apache-2.0" in printed
+    assert fetched.name in printed
+
+
+def test_weights_verify(m2n2: Run, fetched: Path) -> None:
+    assert fetched.is_dir()
+    assert succeed(m2n2("weights", "verify")) == "dinov2-small: ok, 2 files have their recorded sha256\n"
+
+
+def test_weights_verify_finds_a_changed_file(
+    m2n2: Run, fetched: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changed = tmp_path / "cache" / "weights" / "dinov2-small"
+    changed.mkdir(parents=True)
+    for name in ("manifest.json", "config.json", "model.safetensors"):
+        (changed / name).write_bytes((fetched / name).read_bytes()[:1000])
+    monkeypatch.setenv("M2N2_CACHE_FOLDER", str(tmp_path / "cache"))
+    found = problem(m2n2("weights", "verify", "dinov2-small"))
+    assert found.startswith(f"{changed / 'model.safetensors'} should have sha256 ")
+    assert found.endswith("; run `m2n2 weights get dinov2-small --force`")
+
+
+def test_weights_that_nobody_knows(m2n2: Run) -> None:
+    assert problem(m2n2("weights", "verify", "resnet")).startswith("unknown weights 'resnet': use one of dinov2-small")
+
+
+def test_weights_get_offline_says_what_to_do(m2n2: Run) -> None:
+    found = problem(m2n2("weights", "get", "dinov2-small"))
+    assert found.startswith("offline mode forbids fetching the weights of dinov2-small. Run `m2n2 weights get")
+
+
+# --- the entry point
+
+
+def test_a_wrong_setting_is_named(m2n2: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M2N2_PORT", "many")
+    assert problem(m2n2("doctor")).startswith("M2N2_PORT='many' cannot be used: ")
+
+
+def test_help_is_given_without_importing_torch() -> None:
+    code = "import sys, backend.cli\ntry: backend.cli.app(['--help'])\nfinally: assert 'torch' not in sys.modules"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "segment" in found.stdout
+
+
+def test_an_error_is_one_line_and_status_1(environment: dict[str, str], tmp_path: Path, output: Path) -> None:
+    path = tmp_path / "nothing.png"
+    command = [sys.executable, "-c", "from backend.cli import main; main()", "segment", path, *DISC, "-o", output]
+    found = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == f"m2n2: {path} cannot be read: No such file or directory\n"
