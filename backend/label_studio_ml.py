@@ -30,7 +30,7 @@ from backend.label_studio_answer import find_answer_shape, render_answer, render
 from backend.label_studio_payload import PredictRequest
 from backend.label_studio_prompt import parse_prompts
 from backend.payload import render_problem
-from backend.settings import Settings, load_settings
+from backend.settings import Settings, calm_idle_threads, load_settings
 from backend.startup import BackgroundSegmenter
 from backend.wsgi import load_warm
 from m2n2_engine import __version__
@@ -119,6 +119,7 @@ def _load_predictor() -> Predictor:
 
 @functools.cache
 def _build_predictor() -> Predictor:
+    calm_idle_threads()
     settings = load_settings()
     config = settings.engine_config()
     return Predictor(settings, BackgroundSegmenter(lambda: load_warm(config)))
