@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import ipaddress
+import os
 import socket
 import threading
 import time
@@ -54,6 +55,7 @@ class Deadline:
         self._timer.daemon = True
         self._lock = threading.Lock()
         self._handles: list[socket.socket] = []
+        self._connections: list[socket.socket] = []
 
     def __enter__(self) -> Deadline:
         self._timer.start()
@@ -68,7 +70,12 @@ class Deadline:
         with self._lock:
             for handle in self._handles:
                 handle.close()
+            for connection in self._connections:
+                # Closing it would not do: where urllib3 gives up on a header, it leaves the file over it open.
+                if (descriptor := connection.detach()) >= 0:
+                    os.close(descriptor)
             self._handles.clear()
+            self._connections.clear()
 
     @property
     def has_passed(self) -> bool:
@@ -87,6 +94,7 @@ class Deadline:
         with self._lock:
             self.limit(0)
             self._handles.append(connection.dup())
+            self._connections.append(connection)
 
     def _cut(self) -> None:
         with self._lock:
