@@ -439,6 +439,10 @@ def test_load_engine_describes_what_it_loaded(tiny_config: EngineConfig, image: 
         "sessions": 0,
         "session_bytes": 0,
         "session_budget_bytes": tiny_config.session_cache_bytes,
+        "session_hits": 0,
+        "session_misses": 0,
+        "session_evictions": 0,
+        "device_usable": True,
     }
     engine.warm_up()
     assert engine.describe()["sessions"] == 0

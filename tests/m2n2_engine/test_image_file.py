@@ -185,9 +185,12 @@ def test_no_bytes() -> None:
         decode_image(b"")
 
 
-@pytest.mark.parametrize(
-    "data", [b"hello", b"<html>hello</html>", b'<svg xmlns="http://www.w3.org/2000/svg"/>', b"\x00" * 100]
-)
+def test_a_drawing_is_told_from_an_image() -> None:
+    with pytest.raises(InvalidImage, match="SVG is a drawing and has no pixels to segment: export it as PNG"):
+        decode_image(b'<svg xmlns="http://www.w3.org/2000/svg"/>')
+
+
+@pytest.mark.parametrize("data", [b"hello", b"<html>hello</html>", b"\x00" * 100])
 def test_what_is_no_image_names_what_is(data: bytes) -> None:
     with pytest.raises(InvalidImage, match=rf"these {len(data)} bytes are no image file: use JPEG, PNG, WebP or TIFF"):
         decode_image(data)
@@ -201,11 +204,23 @@ def test_a_truncated_file_is_damaged(kind: str) -> None:
         decode_image(data[: len(data) // 2])
 
 
-def test_a_damage_that_pillow_has_no_error_for_is_damage_too() -> None:
-    data = bytearray(encode(PillowImage.new("RGB", (16, 16)), "DDS"))
-    data[80:84] = bytes(4)  # the pixel format's flags: Pillow raises NotImplementedError
-    with pytest.raises(InvalidImage, match=r"the image file is damaged"):
-        decode_image(bytes(data))
+def test_a_format_that_is_not_opened_is_no_image() -> None:
+    with pytest.raises(InvalidImage, match="are no image file"):
+        decode_image(encode(PillowImage.new("RGB", (16, 16)), "DDS"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, struct.error])
+def test_a_damage_that_pillow_has_no_error_for_is_damage_too(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    data = encode(PillowImage.new("RGB", (16, 16)))
+
+    def fail(*_args: object) -> None:
+        raise error("inside a decoder")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(InvalidImage, match=r"the image file is damaged and cannot be decoded: inside a decoder"):
+        decode_image(data)
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +230,9 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch: pytest
         raise AssertionError("decoded pixels")
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", refuse)
-    with pytest.raises(InvalidImage, match=r"30 x 20 pixels, more than the 599 allowed: reduce it or raise the limit"):
+    with pytest.raises(
+        InvalidImage, match=r"30 x 20 pixels, more than the 599 allowed: reduce it or raise M2N2_MAX_IMAGE_MEGAPIXELS"
+    ):
         decode_image(data, max_pixels=599)
 
 
@@ -226,5 +243,5 @@ def test_as_many_pixels_as_allowed_are_decoded() -> None:
 def test_more_pixels_than_pillow_opens_are_an_invalid_image() -> None:
     header = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54)
     bitmap = header + struct.pack("<IiiHHIIiiII", 40, 40_000, 40_000, 1, 24, 0, 0, 0, 0, 0, 0)
-    with pytest.raises(InvalidImage, match=r"too large to decode"):
+    with pytest.raises(InvalidImage, match=r"too large for any setting"):
         decode_image(bitmap)
