@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 from m2n2_engine.errors import ConfigurationError, M2N2Error, NotReady
-from m2n2_engine.types import Box, Click, Image, Segmentation, Segmenter
+from m2n2_engine.types import Box, Click, Image, Level, Segmentation, Segmenter
 
 # Label Studio gives a click up after 100 s; waiting longer would only hold a thread that others need.
 _LONGEST_WAIT_SECONDS = 90.0
@@ -50,15 +50,11 @@ class BackgroundSegmenter:
 
         Raises what loading raised, as M2N2Error, and NotReady where loading takes longer than a client waits.
         """
-        loaded = self._find_loaded()
-        try:
-            failure = loaded.exception(self._longest_wait_seconds)
-        except TimeoutError:
-            raise NotReady("the model is still loading: try again in a minute") from None
-        if failure is not None:
-            # A copy: the one kept would gather the traceback, and with it the image, of each request it is raised in.
-            raise type(failure)(*failure.args)
-        return loaded.result().segment(image, clicks, box)
+        return self._wait_for_segmenter().segment(image, clicks, box)
+
+    def prepare(self, image: Image) -> Level:
+        """The same for preparing an image."""
+        return self._wait_for_segmenter().prepare(image)
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """The segmenter's facts with ``state`` (``loading``, ``ready`` or ``failed``) and ``reason``, why the last
@@ -69,6 +65,17 @@ class BackgroundSegmenter:
         if loaded.exception() is not None:
             return {"model_version": "m2n2", "state": "failed", "reason": self._reason()}
         return {**loaded.result().describe(), "state": "ready", "reason": None}
+
+    def _wait_for_segmenter(self) -> Segmenter:
+        loaded = self._find_loaded()
+        try:
+            failure = loaded.exception(self._longest_wait_seconds)
+        except TimeoutError:
+            raise NotReady("the model is still loading: try again in a minute") from None
+        if failure is not None:
+            # A copy: the one kept would gather the traceback, and with it the image, of each request it is raised in.
+            raise type(failure)(*failure.args)
+        return loaded.result()
 
     def _reason(self) -> str | None:
         return None if self._failure is None else str(self._failure)

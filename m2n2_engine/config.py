@@ -102,6 +102,15 @@ class EngineConfig:
     session_cache_bytes: int = 2048 * MEBIBYTE
     """Budget of the resident images (transition matrices, upsampling weights, click maps). The newest always stays."""
 
+    host_cache_bytes: int = 1024 * MEBIBYTE
+    """Budget of the queries, keys and balancing vectors kept in host memory; 0 keeps none."""
+
+    disk_cache_bytes: int = 0
+    """Budget of the same on disk, in ``disk_cache_folder``; 0 writes none."""
+
+    disk_cache_folder: Path = Path.home() / ".cache" / "m2n2" / "attention"
+    """Shared by all processes that use it, and by restarts."""
+
     click_maps_bytes: int = 256 * MEBIBYTE
     """Budget of the maps of the clicks of one session; at the default working size a click takes at most 7 MiB."""
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import math
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from m2n2_engine import __version__
-from m2n2_engine.aggregator import AttentionAggregator, BackboneAggregator
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.cache import SessionCache
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
+from m2n2_engine.factor_cache import FactorCache
 from m2n2_engine.ops.compiled import set_thread_count, thread_count
 from m2n2_engine.ops.working_size import reduced_size
 from m2n2_engine.session import Session, session_bytes
-from m2n2_engine.types import AttentionKey, Box, Click, Image, Segmentation, Timings
+from m2n2_engine.transition_source import BackboneSource, TransitionSource
+from m2n2_engine.types import AttentionKey, Box, Click, Image, Level, Segmentation, Timings
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
     """An engine on a backbone that is loaded already."""
     backbone = loaded.backbone
     return Engine(
-        BackboneAggregator(backbone),
+        BackboneSource(backbone, config.method, FactorCache(config.host_cache_bytes)),
         fingerprint=backbone.fingerprint,
         cells=backbone.grid[0] * backbone.grid[1],
         method=config.method,
@@ -69,7 +70,7 @@ class Engine:
 
     def __init__(
         self,
-        aggregator: AttentionAggregator,
+        source: TransitionSource,
         *,
         fingerprint: str,
         cells: int = 0,
@@ -80,15 +81,13 @@ class Engine:
     ) -> None:
         """fingerprint: changes whenever the attention of the same image would. cells: ``h * w`` of its grid, by which
         room is made before an image is prepared; 0 where it is not known before."""
-        self._aggregator = aggregator
+        self._source = source
         self._fingerprint = f"{fingerprint} {method}"
         self._cells = cells
         self._method = method
         self._click_maps_bytes = click_maps_bytes
         self._facts = dict(facts or {})
         self._cache: SessionCache[Session] = SessionCache(session_cache_bytes)
-        # One image is prepared at a time: a second one beside it would only make both later, at twice the memory.
-        self._prepare_lock = threading.Lock()
 
     def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
         """The mask of the object that the clicks and the box describe.
@@ -107,15 +106,20 @@ class Engine:
             return Segmentation(np.zeros(image.shape[:2], bool), 0.0, Timings(0.0, 0.0))
         image = np.ascontiguousarray(image)
         started = time.perf_counter()
-        expected_bytes = session_bytes(
-            reduced_size(image.shape[:2], self._method.working_size_pixels), self._cells, self._method
-        )
-        key = AttentionKey(_hash_image(image), self._fingerprint)
-        with self._cache.open(key, expected_bytes, lambda: self._prepare(image)) as session:
+        with self._open(image) as (session, _):
             prepared = time.perf_counter()
             mask, score = session.segment(image, clicks, box)
         timings = Timings(prepared - started, time.perf_counter() - prepared)
         return Segmentation(mask, score if mask.any() else 0.0, timings)
+
+    def prepare(self, image: Image) -> Level:
+        """Make the image resident, so that the first click finds it ready; says where it was found.
+
+        image: as for ``segment``. Raises InvalidImage or OutOfMemory.
+        """
+        check_image(image)
+        with self._open(np.ascontiguousarray(image)) as (_, level):
+            return level
 
     def warm_up(self) -> None:
         """Compile every kernel and run the network once, so that no annotator waits for it."""
@@ -144,26 +148,40 @@ class Engine:
             **_describe_device(self._facts.get("device", "cpu")),
         }
 
-    def _prepare(self, image: Image) -> Session:
-        with self._prepare_lock:
-            try:
-                return self._build_session(image)
-            except _OUT_OF_MEMORY:
-                logger.warning("out of memory: dropping the idle sessions and trying once more")
-            self._cache.drop_idle()
-            try:
-                return self._build_session(image)
-            except _OUT_OF_MEMORY as error:
-                height, width = image.shape[:2]
-                raise OutOfMemory(
-                    f"no memory left for this {width} x {height} image: use a smaller grid or working size, a smaller "
-                    "session budget, or a larger device"
-                ) from error
+    @contextlib.contextmanager
+    def _open(self, image: Image) -> Iterator[tuple[Session, Level]]:
+        """The image's session, and where the image was found."""
+        key = AttentionKey(_hash_image(image), self._fingerprint)
+        working_size = reduced_size(image.shape[:2], self._method.working_size_pixels)
+        expected_bytes = session_bytes(working_size, self._cells, self._method)
+        level = Level.DEVICE
 
-    def _build_session(self, image: Image) -> Session:
-        attention = self._aggregator.extract_attention(image)
-        with torch.inference_mode():
-            return Session(image, attention, self._method, self._click_maps_bytes)
+        def build() -> Session:
+            nonlocal level
+            session, level = self._build_session(image, key)
+            return session
+
+        with self._cache.open(key, expected_bytes, build) as session:
+            yield session, level
+
+    def _build_session(self, image: Image, key: AttentionKey) -> tuple[Session, Level]:
+        try:
+            return self._try_session(image, key)
+        except _OUT_OF_MEMORY:
+            logger.warning("out of memory: dropping the idle sessions and trying once more")
+        self._cache.drop_idle()
+        try:
+            return self._try_session(image, key)
+        except _OUT_OF_MEMORY as error:
+            height, width = image.shape[:2]
+            raise OutOfMemory(
+                f"no memory left for this {width} x {height} image: use a smaller grid or working size, a smaller "
+                "session budget, or a larger device"
+            ) from error
+
+    def _try_session(self, image: Image, key: AttentionKey) -> tuple[Session, Level]:
+        transition, level = self._source.find_transition(image, key)
+        return Session(image, transition, self._method, self._click_maps_bytes), level
 
 
 def check_image(image: Image) -> None:

@@ -23,6 +23,7 @@ from m2n2_engine.ops.flood_fill import flood_fill
 from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
 from m2n2_engine.ops.transition import build_transition
 from m2n2_engine.ops.upsample import upsample
+from m2n2_engine.transition_source import AggregatorSource
 from m2n2_engine.types import Click, Image
 
 TensorT = TypeVar("TensorT", torch.Tensor, npt.NDArray[np.float32])
@@ -86,7 +87,8 @@ class M2N2SegmentationModel:
     def __init__(self, aggregator: AttentionAggregator, **constants: Any) -> None:
         """constants: fields of ``config.MethodConfig`` to change, for example ``temperature=0.5``."""
         method = MethodConfig(**constants)
-        self._engine = Engine(_CopyingAggregator(aggregator), fingerprint="the aggregator given", method=method)
+        source = AggregatorSource(_CopyingAggregator(aggregator), method)
+        self._engine = Engine(source, fingerprint="the aggregator given", method=method)
 
     def segment(self, img: Image, points: Sequence[Point], points_in_segment: Sequence[bool]) -> npt.NDArray[np.uint8]:
         """The mask of one object, ``(H, W)`` of 0 and 1.

@@ -14,7 +14,6 @@ from m2n2_engine.ops.box import exclude_outside, find_seeds, surround
 from m2n2_engine.ops.flood_fill import flood_fill, normalise
 from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
 from m2n2_engine.ops.segment import RankedMap, choose_thresholds, merge_clicks, rank_map
-from m2n2_engine.ops.transition import build_transition
 from m2n2_engine.ops.upsample import build_upsampler, upsampler_bytes
 from m2n2_engine.ops.working_size import reduce_image, restore_mask
 from m2n2_engine.types import Box, Click, Image, Mask
@@ -30,13 +29,13 @@ def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig)
 class Session:
     """Answers clicks on one image. Safe under threads; clicks of one session wait for each other."""
 
-    def __init__(self, image: Image, attention: torch.Tensor, method: MethodConfig, click_maps_bytes: int) -> None:
-        """image: RGB uint8 ``(H, W, 3)``. attention: ``(h, w, h, w)`` float32, rows summing to 1; overwritten."""
+    def __init__(self, image: Image, transition: torch.Tensor, method: MethodConfig, click_maps_bytes: int) -> None:
+        """image: RGB uint8 ``(H, W, 3)``. transition: ``(h, w, h, w)``, doubly stochastic; kept."""
         self._method = method
         self._image_size = (image.shape[0], image.shape[1])
-        self._grid = (attention.shape[0], attention.shape[1])
+        self._grid = (transition.shape[0], transition.shape[1])
         cells = self._grid[0] * self._grid[1]
-        self._transition = build_transition(attention.reshape(cells, cells), method)
+        self._transition = transition.reshape(cells, cells)
         reduced = reduce_image(image, method.working_size_pixels)
         # The caller may change its array later; a reduced one is ours already.
         self._working_image = reduced.copy() if reduced is image else reduced

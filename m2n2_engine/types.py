@@ -7,6 +7,7 @@ Points are ``(x, y)`` pixels of the full-size image, x to the right, y down, as 
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -86,6 +87,15 @@ class LayerFactors:
     weight: float
     special_tokens: int = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of both, in bytes."""
+        return self.query.nbytes + self.key.nbytes
+
+    def to(self, device: str) -> LayerFactors:
+        """The same on a torch device; no copy where it is there already."""
+        return dataclasses.replace(self, query=self.query.to(device), key=self.key.to(device))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AttentionFactors:
@@ -93,6 +103,40 @@ class AttentionFactors:
 
     layers: tuple[LayerFactors, ...]
     grid: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BalancedFactors:
+    """What is kept of an image beside its session: rebuilds the transition matrix without network and balancing.
+
+    rows, columns: ``(n,)`` float32, ``n = h * w``; the transition matrix is ``diag(rows) K diag(columns)`` with ``K``
+    the tempered attention of ``factors``.
+    """
+
+    factors: AttentionFactors
+    rows: torch.Tensor
+    columns: torch.Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors, in bytes."""
+        return sum(layer.nbytes for layer in self.factors.layers) + self.rows.nbytes + self.columns.nbytes
+
+    def to(self, device: str) -> BalancedFactors:
+        """The same on a torch device; no copy where it is there already."""
+        layers = tuple(layer.to(device) for layer in self.factors.layers)
+        return BalancedFactors(
+            AttentionFactors(layers, self.factors.grid), self.rows.to(device), self.columns.to(device)
+        )
+
+
+class Level(enum.StrEnum):
+    """Where an image was found, from the fastest place to the slowest; NETWORK is nowhere: it was prepared anew."""
+
+    DEVICE = "device"
+    HOST = "host"
+    DISK = "disk"
+    NETWORK = "network"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,10 +184,17 @@ class Segmenter(Protocol):
         InvalidClicks or OutOfMemory.
         """
 
+    def prepare(self, image: Image) -> Level:
+        """Make the image resident, so that the first click finds it ready; says where it was found.
+
+        Raises InvalidImage or OutOfMemory.
+        """
+
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """Facts for /health, /metrics and logs; never blocks for long.
 
         Always: model_version. Where known: backbone, backbone_reason, device, grid; sessions, session_bytes,
-        session_budget_bytes, and since the start session_hits, session_misses, session_evictions; device_usable, and
-        of a device with its own memory device_memory_used_bytes, device_memory_bytes.
+        session_budget_bytes, and since the start session_hits, session_misses, session_evictions; the same of the
+        levels below, host_* and disk_*, with host_images and disk_images; device_usable, and of a device with its own
+        memory device_memory_used_bytes, device_memory_bytes.
         """

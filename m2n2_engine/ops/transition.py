@@ -7,7 +7,9 @@ import numpy.typing as npt
 import torch
 
 from m2n2_engine.config import MethodConfig
+from m2n2_engine.ops.attention import build_attention
 from m2n2_engine.ops.compiled import compiled_fast, run_in_bands
+from m2n2_engine.types import AttentionFactors, BalancedFactors
 
 _CHECK_EVERY_ROUNDS = 8
 """Rounds between convergence tests on an accelerator, where each test waits for the device."""
@@ -23,8 +25,25 @@ def build_transition(attention: torch.Tensor, method: MethodConfig) -> torch.Ten
     ``diag(rows) K diag(columns)`` with ``K`` the tempered attention.
     """
     tempered = temper(attention, method.temperature)
+    return scale(tempered, *balance(tempered, method.balancing_rounds, method.balancing_tolerance))
+
+
+def balance_factors(factors: AttentionFactors, method: MethodConfig) -> tuple[BalancedFactors, torch.Tensor]:
+    """The two vectors that balance an image's tempered attention, and the transition matrix ``(n, n)`` itself."""
+    tempered = temper(build_attention(factors), method.temperature)
     rows, columns = balance(tempered, method.balancing_rounds, method.balancing_tolerance)
-    return tempered.mul_(rows[:, None]).mul_(columns)
+    return BalancedFactors(factors, rows, columns), scale(tempered, rows, columns)
+
+
+def restore_transition(balanced: BalancedFactors, method: MethodConfig) -> torch.Tensor:
+    """The transition matrix ``(n, n)`` that ``balance_factors`` gave, to the last bit, without balancing again."""
+    tempered = temper(build_attention(balanced.factors), method.temperature)
+    return scale(tempered, balanced.rows, balanced.columns)
+
+
+def scale(matrix: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """``diag(rows) @ matrix @ diag(columns)``, in place. matrix: ``(n, n)``. rows, columns: ``(n,)``."""
+    return matrix.mul_(rows[:, None]).mul_(columns)
 
 
 def temper(attention: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -19,6 +19,7 @@ from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.ops.compiled import thread_count
+from m2n2_engine.transition_source import AggregatorSource
 from m2n2_engine.types import Click, Image, Mask
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
@@ -66,7 +67,8 @@ def make_engine(tiny_aggregator: BackboneAggregator) -> MakeEngine:
 
     def make(aggregator: AttentionAggregator = tiny_aggregator, method: MethodConfig = QUICK, **options: Any) -> Engine:
         cells = int(np.prod(tiny_aggregator.backbone.grid))
-        return Engine(aggregator, fingerprint="tiny", cells=cells, method=method, **options)
+        source = AggregatorSource(aggregator, method)
+        return Engine(source, fingerprint="tiny", cells=cells, method=method, **options)
 
     return make
 
