@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import math
 import time
@@ -18,6 +17,7 @@ from m2n2_engine.cache import SessionCache
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.factor_cache import FactorCache
+from m2n2_engine.image_digest import ImageDigests
 from m2n2_engine.ops.compiled import set_thread_count, thread_count
 from m2n2_engine.ops.working_size import reduced_size
 from m2n2_engine.session import Session, session_bytes
@@ -82,6 +82,7 @@ class Engine:
         """fingerprint: changes whenever the attention of the same image would. cells: ``h * w`` of its grid, by which
         room is made before an image is prepared; 0 where it is not known before."""
         self._source = source
+        self._digests = ImageDigests()
         self._fingerprint = f"{fingerprint} {method}"
         self._cells = cells
         self._method = method
@@ -151,7 +152,7 @@ class Engine:
     @contextlib.contextmanager
     def _open(self, image: Image) -> Iterator[tuple[Session, Level]]:
         """The image's session, and where the image was found."""
-        key = AttentionKey(_hash_image(image), self._fingerprint)
+        key = AttentionKey(self._digests.digest(image), self._fingerprint)
         working_size = reduced_size(image.shape[:2], self._method.working_size_pixels)
         expected_bytes = session_bytes(working_size, self._cells, self._method)
         level = Level.DEVICE
@@ -224,9 +225,3 @@ def _describe_device(device: str) -> Mapping[str, int | bool]:
     except RuntimeError:
         return {"device_usable": False}
     return {"device_usable": True, "device_memory_used_bytes": total - free, "device_memory_bytes": total}
-
-
-def _hash_image(image: Image) -> str:
-    digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
-    digest.update(image.data)
-    return digest.hexdigest()
