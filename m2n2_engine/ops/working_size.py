@@ -52,9 +52,7 @@ def restore_mask(mask: Mask, reduced: Image, image: Image, range_sigma: float) -
     colour_factor = np.float32(1.0 / (2 * (255 * range_sigma) ** 2))
 
     def run(start: int, stop: int) -> None:
-        _restore_kernel(
-            mask, undecided, reduced, image, colour_factor, first_rows, first_columns, result, start, stop
-        )
+        _restore_kernel(mask, undecided, reduced, image, colour_factor, first_rows, first_columns, result, start, stop)
 
     run_in_bands(run, len(mask))
     return result
@@ -88,7 +86,9 @@ def _vote_kernel(mask, reduced, image, row, column, colour_factor, near_j, near_
     """Whether the working pixels around ``(near_j, near_i)`` make a pixel of the image object. y, x: its centre in
     working pixels."""
     red, green, blue = (
-        np.float32(image[row, column, 0]), np.float32(image[row, column, 1]), np.float32(image[row, column, 2])
+        np.float32(image[row, column, 0]),
+        np.float32(image[row, column, 1]),
+        np.float32(image[row, column, 2]),
     )
     balance = np.float32(0)
     for j in range(max(near_j - _REACH, 0), min(near_j + _REACH + 1, mask.shape[0])):
