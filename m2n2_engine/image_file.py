@@ -6,8 +6,8 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image as PillowImage
 from PIL import ExifTags, UnidentifiedImageError
+from PIL import Image as PillowImage
 
 from m2n2_engine.errors import InvalidImage
 from m2n2_engine.types import Image
