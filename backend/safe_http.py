@@ -113,8 +113,9 @@ def open_response(
     check: Callable[[IPAddress], None],
     timeouts: Timeouts,
     deadline: Deadline,
+    payload: Any = None,
 ) -> Iterator[requests.Response]:
-    """The answer to one GET, its body not read yet, redirects not followed.
+    """The answer to one GET, or to a POST of the payload as JSON; its body not read yet, redirects not followed.
 
     check: raises for an address that must not be connected to; not called where a proxy connects. A private CA and
     proxies come from the environment as usual. Raises what ``render_failure`` takes, and what ``check`` raises.
@@ -123,8 +124,10 @@ def open_response(
     with _Session() as session:
         session.mount("http://", adapter)
         session.mount("https://", adapter)
-        with session.get(
+        with session.request(
+            "GET" if payload is None else "POST",
             url,
+            json=payload,
             auth=auth,
             headers={"Accept-Encoding": "identity"},
             timeout=(deadline.limit(timeouts.connect_seconds), deadline.limit(timeouts.read_seconds)),
