@@ -61,6 +61,10 @@ class Exchange:
         (region,) = self.regions
         return region
 
+    def overlaps(self, other: Exchange) -> bool:
+        """Whether both were under way at some time."""
+        return max(self.start_ms, other.start_ms) < min(self.end_ms, other.end_ms)
+
 
 class Annotator:
     """Logged in, with one page. Positions are fractions of the shown image, from its top left corner."""
