@@ -8,7 +8,9 @@ import torch
 
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.ops.attention import build_attention
+from m2n2_engine.ops.attention_rows import raise_row
 from m2n2_engine.ops.compiled import compiled_fast, run_in_bands
+from m2n2_engine.ops.simd import LANES
 from m2n2_engine.types import AttentionFactors, BalancedFactors
 
 _CHECK_EVERY_ROUNDS = 8
@@ -43,14 +45,52 @@ def restore_transition(balanced: BalancedFactors, method: MethodConfig) -> torch
 
 def scale(matrix: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """``diag(rows) @ matrix @ diag(columns)``, in place. matrix: ``(n, n)``. rows, columns: ``(n,)``."""
-    return matrix.mul_(rows[:, None]).mul_(columns)
+    if matrix.device.type != "cpu":
+        return matrix.mul_(rows[:, None]).mul_(columns)
+
+    def run(start: int, stop: int) -> None:
+        _scale_kernel(matrix.numpy(), rows.numpy(), columns.numpy(), start, stop)
+
+    run_in_bands(run, len(matrix))
+    return matrix
+
+
+@compiled_fast
+def _scale_kernel(matrix, rows, columns, start, stop):  # type: ignore[no-untyped-def]
+    for i in range(start, stop):
+        row = rows[i]
+        for j in range(matrix.shape[1]):
+            matrix[i, j] *= row * columns[j]
 
 
 def temper(attention: torch.Tensor, temperature: float) -> torch.Tensor:
     """``rowsoftmax(log A / temperature)``, in place. attention: ``(n, n)``, rows (last axis) not all zero."""
+    if attention.device.type == "cpu":
+        return _temper_compiled(attention, temperature)
     # The row's largest element is 1 before the power, so that no row underflows as a whole.
     attention.div_(attention.amax(dim=1, keepdim=True)).pow_(1.0 / temperature)
     return attention.div_(attention.sum(dim=1, keepdim=True))
+
+
+def _temper_compiled(attention: torch.Tensor, temperature: float) -> torch.Tensor:
+    matrix = attention.numpy()
+
+    def run(start: int, stop: int) -> None:
+        padded = np.zeros(-(-matrix.shape[1] // LANES) * LANES, np.float32)
+        _temper_kernel(matrix, np.float32(1.0 / temperature), padded, start, stop)
+
+    run_in_bands(run, len(matrix))
+    return attention
+
+
+@compiled_fast
+def _temper_kernel(matrix, exponent, padded, start, stop):  # type: ignore[no-untyped-def]
+    cells = matrix.shape[1]
+    for i in range(start, stop):
+        padded[:cells] = matrix[i]
+        inverse = np.float32(1.0) / raise_row(padded, exponent)
+        for j in range(cells):
+            matrix[i, j] = padded[j] * inverse
 
 
 def balance(matrix: torch.Tensor, rounds: int, tolerance: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.ops.compiled import compiled_fast, run_in_bands
-from m2n2_engine.ops.simd import EXPONENT_SCALE, LANES, accumulate_taps
+from m2n2_engine.ops.simd import LANES
+from m2n2_engine.ops.window_taps import EXPONENT_SCALE, accumulate_taps
 from m2n2_engine.types import Image, Map
 
 _FAR = 100.0

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from m2n2_engine.config import MethodConfig
+from m2n2_engine.ops.compiled import set_thread_count, thread_count
 from m2n2_engine.ops.transition import build_transition
 
 NAMES = ("flowers_dinov2_16", "blobs_local_10x14", "ratio_11x13")
@@ -15,6 +16,14 @@ def reference(request, parity_folder):
     """A dictionary of arrays; see tests/data/parity/README.md for their meaning."""
     with np.load(parity_folder / f"{request.param}.npz") as arrays:
         return dict(arrays)
+
+
+@pytest.fixture
+def threads():
+    """Sets how many threads the kernels use, until the test ends."""
+    before = thread_count()
+    yield set_thread_count
+    set_thread_count(before)
 
 
 @pytest.fixture

@@ -9,13 +9,6 @@ from m2n2_engine.ops import compiled
 from m2n2_engine.ops.flood_fill import flood_fill
 
 
-@pytest.fixture
-def threads():
-    before = compiled.thread_count()
-    yield compiled.set_thread_count
-    compiled.set_thread_count(before)
-
-
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("length", [0, 1, 5, 100])
 def test_bands_cover_the_range_once(threads, count, length):

@@ -1,6 +1,7 @@
 """The compiled steps against their direct forms, on shapes that the reference arrays do not have."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from m2n2_engine.config import MethodConfig
 from m2n2_engine.ops.attention import build_attention
 from m2n2_engine.ops.flood_fill import flood_fill, normalise
 from m2n2_engine.ops.segment import rank_map
-from m2n2_engine.ops.transition import _balance_on_device, balance, build_transition, temper
+from m2n2_engine.ops.transition import (
+    _balance_on_device,
+    balance,
+    balance_factors,
+    build_transition,
+    restore_transition,
+    temper,
+)
 from m2n2_engine.ops.upsample import upsample
 from m2n2_engine.tools import direct
 from m2n2_engine.types import AttentionFactors, LayerFactors
@@ -32,18 +40,57 @@ def random_image(rng, height, width):
     return (rng.integers(0, 4, (height, width, 3)) * 60).astype(np.uint8)
 
 
-@pytest.mark.parametrize("special_tokens", [0, 1, 5])
-def test_attention_of_two_layers(rng, special_tokens):
+def random_factors(rng, grid, special_tokens=1):
+    tokens = grid[0] * grid[1] + special_tokens
+
     def layer(heads, depth, weight):
-        query, key = (
-            torch.from_numpy(rng.normal(size=(heads, 12 + special_tokens, depth)).astype(np.float32)) for _ in "qk"
-        )
+        query, key = (torch.from_numpy(rng.normal(size=(heads, tokens, depth)).astype(np.float32)) for _ in "qk")
         return LayerFactors(query, key, weight, special_tokens)
 
-    factors = AttentionFactors((layer(2, 8, 0.3), layer(3, 4, 0.7)), (3, 4))
+    return AttentionFactors((layer(2, 8, 0.3), layer(3, 4, 0.7)), grid)
+
+
+@pytest.mark.parametrize("special_tokens", [0, 1, 5])
+@pytest.mark.parametrize("grid", [(1, 1), (3, 4), (11, 13)])
+def test_attention_of_two_layers(rng, grid, special_tokens):
+    factors = random_factors(rng, grid, special_tokens)
     found = build_attention(factors)
     torch.testing.assert_close(found, direct.attention(factors), rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(found.sum(dim=1), torch.ones(12))
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(len(found)))
+
+
+@pytest.mark.parametrize("shift", [-300.0, 300.0])
+def test_attention_of_scores_whose_exponentials_float32_cannot_hold(rng, shift):
+    query, key = torch.zeros(1, 9, 4), torch.from_numpy(rng.normal(size=(1, 9, 4)).astype(np.float32))
+    query[..., 0], key[..., 0] = 2.0, shift
+    query[..., 1] = torch.arange(9)
+    factors = AttentionFactors((LayerFactors(query, key, 1.0),), (3, 3))
+    torch.testing.assert_close(build_attention(factors), direct.attention(factors), rtol=1e-4, atol=1e-7)
+
+
+def test_attention_keeps_far_scores_apart():
+    key = torch.tensor([0.0, -50.0, -200.0, -1e4])[None, :, None]
+    factors = AttentionFactors((LayerFactors(torch.ones(1, 4, 1), key, 1.0),), (2, 2))
+    expected = torch.tensor([1.0, math.exp(-50.0), 0.0, 0.0]).expand(4, 4)
+    torch.testing.assert_close(build_attention(factors), expected, rtol=1e-5, atol=0.0)
+
+
+def test_the_restored_transition_matrix_is_the_first_one_to_the_last_bit(rng, threads):
+    factors = random_factors(rng, (11, 13))
+    threads(1)
+    balanced, transition = balance_factors(factors, METHOD)
+    threads(3)
+    assert torch.equal(restore_transition(balanced, METHOD), transition)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 0.65, 1.0, 1.7])
+def test_tempering_meets_its_direct_form_and_keeps_zeros(rng, temperature):
+    attention = torch.from_numpy(rng.random((37, 37), np.float32) ** 8 + 1e-12)
+    attention[:, 5] = 0
+    expected = direct.temper(attention, temperature)
+    found = temper(attention.clone(), temperature)
+    torch.testing.assert_close(found, expected, rtol=2e-5, atol=1e-30)
+    assert (found[:, 5] == 0).all()
 
 
 @pytest.mark.parametrize("cells", [4, 37, 300])
