@@ -7,9 +7,10 @@ import logging
 from flask import Flask, Response, g, jsonify
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from backend import auth, guide, label_studio, monitoring, request_log
+from backend import auth, guide, monitoring, request_log
 from backend.click_queue import ClickQueue
 from backend.images import ImageFetcher
+from backend.label_studio import LabelStudioDesk
 from backend.metrics import Metrics
 from backend.settings import Settings
 from m2n2_engine.config import MEBIBYTE
@@ -46,13 +47,14 @@ def create_app(settings: Settings, segmenter: Segmenter) -> Flask:
     app = Flask("backend", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mib * MEBIBYTE
     queue = ClickQueue(settings.prediction_places, settings.computing_clicks)
-    metrics = Metrics(segmenter, queue)
+    images = ImageFetcher(settings)
+    metrics = Metrics(segmenter, queue, images)
     request_log.register(app)
     metrics.register(app)
     if settings.basic_auth_user is not None and settings.basic_auth_password is not None:
         auth.register(app, settings.basic_auth_user, settings.basic_auth_password)
     app.register_blueprint(monitoring.create_blueprint(segmenter, metrics))
-    app.register_blueprint(label_studio.create_blueprint(settings, segmenter, ImageFetcher(settings), queue))
+    app.register_blueprint(LabelStudioDesk(settings, segmenter, images, queue).create_blueprint())
     app.register_blueprint(guide.create_blueprint())
     app.register_error_handler(M2N2Error, _render_own_error)
     app.register_error_handler(HTTPException, _render_http_error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import threading
 import time
@@ -11,6 +12,18 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from m2n2_engine.types import Image
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageCacheStatistics:
+    """What the cache holds now, and counts since the start. hits: references answered without asking their source."""
+
+    kept: int
+    bytes: int
+    budget_bytes: int
+    hits: int
+    misses: int
+    evictions: int
 
 
 class ImageCache:
@@ -29,6 +42,20 @@ class ImageCache:
         self._contents: dict[bytes, tuple[bytes, float]] = {}
         """Reference -> content and the time it was seen."""
         self._loading: dict[bytes, Future[Image]] = {}
+        self._hits = self._misses = self._evictions = 0
+
+    @property
+    def statistics(self) -> ImageCacheStatistics:
+        """A consistent snapshot."""
+        with self._lock:
+            return ImageCacheStatistics(
+                kept=len(self._images),
+                bytes=self._used_bytes,
+                budget_bytes=self._max_bytes,
+                hits=self._hits,
+                misses=self._misses,
+                evictions=self._evictions,
+            )
 
     def get(self, reference: str, fetch: Callable[[], bytes], decode: Callable[[bytes], Image]) -> Image:
         """The image behind a reference, read-only; fetched and decoded once, however many ask at the same time.
@@ -38,9 +65,13 @@ class ImageCache:
         key = _digest(reference.encode("utf-8", "surrogatepass"))
         with self._lock:
             image = self._find_fresh(key)
+            others = self._loading.get(key)
+            if image is not None or others is not None:
+                self._hits += 1
+            else:
+                self._misses += 1
             if image is not None:
                 return image
-            others = self._loading.get(key)
             own: Future[Image] = Future()
             if others is None:
                 self._loading[key] = own
@@ -93,6 +124,7 @@ class ImageCache:
         while self._used_bytes + image.nbytes > self._max_bytes:
             _, dropped = self._images.popitem(last=False)
             self._used_bytes -= dropped.nbytes
+            self._evictions += 1
         self._images[content] = image
         self._used_bytes += image.nbytes
         self._contents = {key: seen for key, seen in self._contents.items() if seen[0] in self._images}

@@ -10,7 +10,7 @@ import re
 from urllib.parse import parse_qs
 
 from backend.data_uri import decode_data_uri
-from backend.image_cache import ImageCache
+from backend.image_cache import ImageCache, ImageCacheStatistics
 from backend.local_files import read_file
 from backend.settings import Settings
 from backend.web_images import CLOUD_SCHEMES, UNPRINTABLE, WebImages, split_address
@@ -35,6 +35,11 @@ class ImageFetcher:
         self._root = settings.local_files_root
         self._web = WebImages(settings)
         self._cache = ImageCache(settings.image_cache_mib * MEBIBYTE, settings.image_recheck_seconds)
+
+    @property
+    def cache_statistics(self) -> ImageCacheStatistics:
+        """How the cache of decoded images is doing."""
+        return self._cache.statistics
 
     def fetch_image(self, reference: str, task_id: int | None = None) -> Image:
         """The RGB uint8 (H, W, 3) image that a task's data refers to, turned upright; read-only.

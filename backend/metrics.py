@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from backend import request_log, stages
 from backend.click_queue import ClickQueue
+from backend.images import ImageFetcher
 from backend.readiness import read_readiness
 from m2n2_engine.types import Segmenter
 
@@ -25,6 +26,9 @@ _GAUGES = {
     "sessions": "Images resident between clicks.",
     "session_bytes": "Bytes that the resident images take.",
     "session_budget_bytes": "Bytes that the resident images may take.",
+    "images_kept": "Decoded images kept between clicks.",
+    "images_bytes": "Bytes that the kept images take.",
+    "images_budget_bytes": "Bytes that the kept images may take.",
     "device_memory_used_bytes": "Bytes of the device's memory in use, by any process.",
     "device_memory_bytes": "Bytes of memory that the device has.",
     "queue_places": "Predictions held at the same time at most.",
@@ -36,17 +40,20 @@ _COUNTERS = {
     "session_hits": "Clicks on an image that was resident already, or being prepared.",
     "session_misses": "Clicks that an image had to be prepared for.",
     "session_evictions": "Resident images that made room for others.",
+    "images_hits": "References to images that were kept already, or on their way.",
+    "images_misses": "References to images that were fetched, or fetched again to see whether they changed.",
+    "images_evictions": "Kept images that made room for others.",
     "queue_refused": "Predictions answered 503: no place, or no turn in time.",
     "queue_obsolete": "Clicks overtaken by a newer one before they were computed.",
 }
 
 
 class Metrics:
-    """Counts the requests of one application, and asks segmenter and line for their state when it is read."""
+    """Counts the requests of one application, and asks segmenter, line and images for their state when it is read."""
 
-    def __init__(self, segmenter: Segmenter, queue: ClickQueue) -> None:
+    def __init__(self, segmenter: Segmenter, queue: ClickQueue, images: ImageFetcher) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_StateCollector(segmenter, queue))
+        self._registry.register(_StateCollector(segmenter, queue, images))
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "m2n2_requests", "Requests by path and status.", ["path", "status"], registry=self._registry
@@ -84,15 +91,17 @@ class Metrics:
 
 
 class _StateCollector(Collector):
-    def __init__(self, segmenter: Segmenter, queue: ClickQueue) -> None:
+    def __init__(self, segmenter: Segmenter, queue: ClickQueue, images: ImageFetcher) -> None:
         self._segmenter = segmenter
         self._queue = queue
+        self._images = images
 
     def collect(self) -> Iterator[Metric]:
         facts = self._segmenter.describe()
         yield GaugeMetricFamily("m2n2_ready", "1 where /ready answers 200.", int(read_readiness(facts).is_ready))
         queue = {f"queue_{name}": value for name, value in dataclasses.asdict(self._queue.statistics).items()}
-        for name, value in {**facts, **queue}.items():
+        images = {f"images_{name}": value for name, value in dataclasses.asdict(self._images.cache_statistics).items()}
+        for name, value in {**facts, **queue, **images}.items():
             # A segmenter without a device of its own, or one that is still loading, has fewer facts.
             if name in _GAUGES and value is not None:
                 yield GaugeMetricFamily(f"m2n2_{name}", _GAUGES[name], float(value))

@@ -6,8 +6,8 @@ import io
 import warnings
 
 import numpy as np
+from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
-from PIL import ImageOps, UnidentifiedImageError
 
 from m2n2_engine.errors import InvalidImage
 from m2n2_engine.types import Image
@@ -24,6 +24,17 @@ _HEAD_BYTES = 4096
 _BACKDROP = (255, 255, 255, 255)
 """Transparent pixels are laid on white, as annotation pages show them."""
 
+_TURNS = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
+"""EXIF orientation (CIPA DC-008, tag 0x0112) -> what turns the stored pixels upright; 1 and all others are."""
+
 
 def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:
     """Decode an image file.
@@ -31,15 +42,15 @@ def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:
     data: the whole file: AVIF, BMP, GIF, JPEG (MPO too), JPEG 2000, PNG, PPM, TIFF or WebP; the first frame of several.
     max_pixels: refuse images of more pixels, before they are decoded; None for no limit.
 
-    Returns uint8 RGB ``(H, W, 3)`` with the EXIF orientation applied, transparency laid on white, 16-bit grey scaled
-    to 8 bits. Raises InvalidImage where the data is empty, truncated, too large or no image.
+    Returns uint8 RGB ``(H, W, 3)`` with the EXIF orientation applied (damaged EXIF is ignored), transparency laid on
+    white, 16-bit grey scaled to 8 bits. Raises InvalidImage where the data is empty, truncated, too large or no image.
     """
     if not data:
         raise InvalidImage("the image file is empty (0 bytes): upload it again")
     try:
         with PillowImage.open(io.BytesIO(data), formats=_FORMATS) as file:
             _check_size(file.width, file.height, max_pixels)
-            return _render_rgb(ImageOps.exif_transpose(file))
+            return _render_rgb(_turn_upright(file))
     except UnidentifiedImageError:
         if b"<svg" in data[:_HEAD_BYTES].lower():
             raise InvalidImage("SVG is a drawing and has no pixels to segment: export it as PNG") from None
@@ -58,6 +69,21 @@ def _check_size(width: int, height: int, max_pixels: int | None) -> None:
             f"the image has {width} x {height} pixels, more than the {max_pixels} allowed: "
             "reduce it or raise M2N2_MAX_IMAGE_MEGAPIXELS"
         )
+
+
+def _turn_upright(image: PillowImage.Image) -> PillowImage.Image:
+    # Before EXIF is asked for: a PNG may have it behind its pixels.
+    image.load()
+    turn = _TURNS.get(_read_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _read_orientation(image: PillowImage.Image) -> int:
+    """The EXIF orientation; 1 where there is none, or none that can be read: the pixels are sound all the same."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Pillow's readers of EXIF share no base: SyntaxError, struct.error, TypeError, ...
+        return 1
 
 
 def _render_rgb(image: PillowImage.Image) -> Image:

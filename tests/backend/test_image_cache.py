@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backend import image_cache
-from backend.image_cache import ImageCache
+from backend.image_cache import ImageCache, ImageCacheStatistics
 from m2n2_engine.errors import ImageUnavailable
 
 IMAGE_BYTES = 300
@@ -104,6 +104,7 @@ def test_parallel_first_clicks_fetch_once():
         go_on.set()
         assert all(other.result(10) is leader.result(10) for other in others)
     assert len(asked) == 1
+    assert (cache.statistics.hits, cache.statistics.misses) == (7, 2)
 
 
 def test_a_failure_reaches_all_who_wait_and_is_forgotten(monkeypatch):
@@ -131,3 +132,18 @@ def test_a_failure_reaches_all_who_wait_and_is_forgotten(monkeypatch):
     assert [str(failure) for failure in failures] == ["status 500", "status 500"]
     assert failures[0] is not failures[1]
     assert cache.get("a", Source(b"a"), decode)[0, 0, 0] == ord("a")
+
+
+def test_hits_misses_evictions_and_bytes_are_counted(clock):
+    cache = ImageCache(2 * IMAGE_BYTES, fresh_seconds=60)
+    for reference in ("a", "a", "b", "b"):
+        cache.get(reference, Source(reference.encode()), decode)
+    assert cache.statistics == ImageCacheStatistics(
+        kept=2, bytes=2 * IMAGE_BYTES, budget_bytes=2 * IMAGE_BYTES, hits=2, misses=2, evictions=0
+    )
+    cache.get("c", Source(b"c"), decode)
+    clock[0] += 60
+    cache.get("c", Source(b"c"), decode)
+    statistics = cache.statistics
+    assert (statistics.hits, statistics.misses, statistics.evictions) == (2, 4, 1), "asking again is no hit"
+    assert (statistics.kept, statistics.bytes) == (2, 2 * IMAGE_BYTES)

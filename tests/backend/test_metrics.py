@@ -93,6 +93,22 @@ def test_the_line_and_what_the_segmenter_says_are_told(client, segmenter, monkey
     assert values["process_resident_memory_bytes"] > 0
 
 
+def test_the_cache_of_decoded_images_is_told(make_client, click, make_png):
+    client = make_client({"M2N2_IMAGE_CACHE_MIB": "1"})
+    client.post("/predict", json=click)
+    client.post("/predict", json=click)
+    values = read(client)
+    expected = {"kept": 1, "bytes": 640 * 480 * 3, "budget_bytes": 1024 * 1024}
+    assert {name: values[f"m2n2_images_{name}"] for name in expected} == expected
+    assert (values["m2n2_images_hits_total"], values["m2n2_images_misses_total"]) == (1, 1)
+
+    other = base64.b64encode(make_png(600, 480)).decode()
+    click["tasks"][0]["data"]["image"] = f"data:image/png;base64,{other}"
+    client.post("/predict", json=click)
+    values = read(client)
+    assert (values["m2n2_images_evictions_total"], values["m2n2_images_bytes"]) == (1, 600 * 480 * 3)
+
+
 def test_what_is_not_known_is_left_out(client):
     values = read(client)
     assert not any("device_memory" in name or "session" in name for name in values)

@@ -163,6 +163,39 @@ def test_exif_orientation_is_applied(kind: str, orientation: int, turn_upright: 
     assert np.abs(found.astype(int) - upright).mean() < 4
 
 
+# Pillow warns of some of it, which is an error in these tests and a line in the server's log.
+pillow_may_warn = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pillow_may_warn
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0neither II nor MM",
+        b"Exif\0\0II*\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\xff\xff\0\0\0\0",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0a\0\0\0\0\0\0\0",
+    ],
+    ids=["empty", "no byte order", "no directory", "directory elsewhere", "value elsewhere", "orientation of text"],
+)
+def test_damaged_exif_is_ignored(kind: str, exif: bytes) -> None:
+    grey = PillowImage.new("RGB", (48, 32), (90, 90, 90))
+    found = decode_image(encode(grey, kind, exif=exif))
+    assert found.shape == (32, 48, 3)
+    assert (found == 90).all()
+
+
+@pillow_may_warn
+def test_the_orientation_counts_where_the_rest_of_the_exif_is_damaged() -> None:
+    orientation = b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    damaged = b"\x1a\x01\x05\0\x01\0\0\0\xff\xff\xff\0"
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + orientation + damaged + b"\0\0\0\0"
+    assert decode_image(encode(PillowImage.new("RGB", (48, 32)), "JPEG", exif=exif)).shape == (48, 32, 3)
+
+
 def test_webp(rgb: Image) -> None:
     found = decode_image(encode(PillowImage.fromarray(rgb), "WEBP", lossless=True))
     np.testing.assert_array_equal(found, rgb)
