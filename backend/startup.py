@@ -56,6 +56,11 @@ class BackgroundSegmenter:
         """The same for preparing an image."""
         return self._wait_for_segmenter().prepare(image)
 
+    def is_resident(self, image: Image) -> bool:
+        """The segmenter's answer; nothing is resident until it is loaded."""
+        loaded = self._find_loaded()
+        return loaded.done() and loaded.exception() is None and loaded.result().is_resident(image)
+
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """The segmenter's facts with ``state`` (``loading``, ``ready`` or ``failed``) and ``reason``, why the last
         load failed; only a stand-in version until it is ready."""

@@ -81,6 +81,12 @@ class SessionCache(Generic[SessionT]):
         finally:
             self._leave(entry)
 
+    def __contains__(self, key: AttentionKey) -> bool:
+        """Whether the session of ``key`` is built; one that is being built is not."""
+        with self._lock:
+            entry = self._entries.get(key)
+            return entry is not None and entry.future.done()
+
     def drop_idle(self) -> None:
         """Evict every session that is not in use."""
         with self._lock:

@@ -190,6 +190,9 @@ class Segmenter(Protocol):
         Raises InvalidImage or OutOfMemory.
         """
 
+    def is_resident(self, image: Image) -> bool:
+        """Whether a click on the image would find it ready now. Waits for nothing; raises InvalidImage."""
+
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """Facts for /health, /metrics and logs; never blocks for long.
 

@@ -28,6 +28,12 @@ class Gate:
         assert self.opened.wait(DEADLINE_SECONDS)
         return self.inner.segment(*arguments)
 
+    def prepare(self, image):
+        return self.inner.prepare(image)
+
+    def is_resident(self, image):
+        return self.inner.is_resident(image)
+
     def describe(self):
         return self.inner.describe()
 
