@@ -26,7 +26,7 @@ from backend.payload import parse_body
 from backend.preparation import BackgroundPreparation
 from backend.settings import Settings
 from m2n2_engine.errors import InvalidRequest
-from m2n2_engine.types import Box, Click, Image, Segmentation, Segmenter
+from m2n2_engine.types import Box, Click, Image, Level, Segmentation, Segmenter
 
 
 class LabelStudioDesk:
@@ -119,7 +119,8 @@ class LabelStudioDesk:
     def _prepare_in_turn(self, ticket: Ticket, image: Image) -> None:
         with contextlib.ExitStack() as lane:
             with stages.measure("wait"):
-                if self._segmenter.is_resident(image):
+                # From memory or disk an image is back soon: it need not stand behind others in the network's line.
+                if self._segmenter.find_level(image) is not Level.NETWORK:
                     return
                 is_needed = lane.enter_context(self._queue.preparation(ticket))
             if is_needed:

@@ -51,13 +51,12 @@ class DiscSegmenter:
 
     def prepare(self, image: Image) -> Level:
         self.prepared.append(image.shape)
-        if self.is_resident(image):
-            return Level.DEVICE
+        level = self.find_level(image)
         self.resident.add(image.tobytes())
-        return Level.NETWORK
+        return level
 
-    def is_resident(self, image: Image) -> bool:
-        return image.tobytes() in self.resident
+    def find_level(self, image: Image) -> Level:
+        return Level.DEVICE if image.tobytes() in self.resident else Level.NETWORK
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         return {"model_version": "disc-1", "backbone": "disc", "device": "cpu"}

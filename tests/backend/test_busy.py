@@ -31,8 +31,8 @@ class Gate:
     def prepare(self, image):
         return self.inner.prepare(image)
 
-    def is_resident(self, image):
-        return self.inner.is_resident(image)
+    def find_level(self, image):
+        return self.inner.find_level(image)
 
     def describe(self):
         return self.inner.describe()
