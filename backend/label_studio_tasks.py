@@ -17,12 +17,15 @@ from backend.settings import Settings
 _PAGE_TASKS = 100
 
 
-def find_images(task: Task, config: LabelConfig) -> list[TaskImage]:
-    """The images that a task shows at first: one for each Image tag, of several pages the first. What the task's data
-    does not have is left out."""
-    shown = [(image, task.data.get(image.key)) for image in config.images]
-    first = (value[0] if image.is_list and isinstance(value, list) and value else value for image, value in shown)
-    return [TaskImage(reference, task.id) for reference in first if isinstance(reference, str) and reference]
+def find_images(task: Task, config: LabelConfig, *, every_page: bool = False) -> list[TaskImage]:
+    """The images that a task shows: one for each Image tag, of several pages the first or every one. What the task's
+    data does not have is left out."""
+    references: list[object] = []
+    for image in config.images:
+        shown = task.data.get(image.key)
+        pages = shown if image.is_list and isinstance(shown, list) else [shown]
+        references += pages if every_page else pages[:1]
+    return [TaskImage(reference, task.id) for reference in references if isinstance(reference, str) and reference]
 
 
 def fetch_tasks(client: LabelStudioClient, project: int, after: int, count: int, *, unfinished: bool) -> TaskPage:
