@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 
 # Label Studio, and what drives its page, live in environments of their own: their dependencies are not ours.
 LABEL_STUDIO := .venv-label-studio
+LABEL_STUDIO_ML := .venv-label-studio-ml
 E2E := .venv-e2e
 STUDIO_PORT ?= 8080
 
-.PHONY: run test setup setup-test check studio e2e soak benchmark clean
+.PHONY: run test setup setup-test check studio e2e label-studio-ml soak benchmark clean
 
 run: setup
 	$(BIN)/m2n2 weights get
@@ -30,11 +31,15 @@ studio: setup-test $(LABEL_STUDIO)/.setup
 	exec $(BIN)/python deploy/label_studio/studio.py --label-studio $(LABEL_STUDIO) --port $(STUDIO_PORT)
 
 # The real Label Studio, the real backend and a real browser; screenshots and the backend's log are kept in out/e2e.
-e2e: setup-test $(LABEL_STUDIO)/.setup $(E2E)/.setup
+e2e: label-studio-ml setup-test $(LABEL_STUDIO)/.setup $(E2E)/.setup
 	command -v chromium || tests/e2e/install_chromium.sh
 	$(BIN)/m2n2 weights get
 	$(E2E)/bin/python -m pytest tests/e2e --verbose --durations=0 \
 		--override-ini=pythonpath="deploy/label_studio tests/e2e" --label-studio=$(LABEL_STUDIO)
+
+# Our model class in a server of label-studio-ml, the package that others build backends with.
+label-studio-ml: setup-test $(LABEL_STUDIO_ML)/.setup
+	$(LABEL_STUDIO_ML)/bin/python -m pytest tests/label_studio_ml --verbose
 
 # The full figures of tests/soak, of which the tests do a small share; tens of minutes on two cores.
 soak: setup-test
@@ -64,13 +69,23 @@ $(LABEL_STUDIO)/.setup: deploy/label_studio/requirements.txt
 	$(LABEL_STUDIO)/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
-# It sees the packages of $(VENV) behind its own, so that the tests can ask the engine itself for a mask.
+# These two see the packages of $(VENV) behind their own: tests ask the engine itself for a mask, and serve its model.
+define SEE_PRODUCT
+printf 'import site; site.addsitedir("%s")\n' "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth"
+endef
+
 $(E2E)/.setup: tests/e2e/requirements.txt $(VENV)/.setup-test
-	$(BIN)/python -m venv $(E2E)
-	$(E2E)/bin/python -m pip install --quiet --requirement $<
-	printf 'import site; site.addsitedir("%s")\n' "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
-		> "$$($(E2E)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth"
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	$(SEE_PRODUCT)
+	touch $@
+
+$(LABEL_STUDIO_ML)/.setup: tests/label_studio_ml/requirements.txt $(VENV)/.setup-test
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --no-deps --requirement $<
+	$(SEE_PRODUCT)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LABEL_STUDIO) $(E2E) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LABEL_STUDIO) $(LABEL_STUDIO_ML) $(E2E) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

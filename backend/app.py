@@ -47,6 +47,7 @@ def create_app(settings: Settings, segmenter: Segmenter) -> Flask:
     images to prepare and the metrics hold."""
     app = Flask("backend", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mib * MEBIBYTE
+    app.config["BODY_TIMEOUT_SECONDS"] = settings.body_timeout_seconds
     queue = ClickQueue(settings.prediction_places, settings.computing_clicks)
     images = ImageFetcher(settings)
     preparation = BackgroundPreparation(settings.prepare_ahead, segmenter, images, queue)

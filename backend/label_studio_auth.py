@@ -12,14 +12,18 @@ import threading
 import time
 
 import requests
+import urllib3
 from pydantic import SecretStr
 from requests.auth import AuthBase
 
+from backend.safe_http import Deadline, Timeouts, open_response
+from m2n2_engine.config import MEBIBYTE
 from m2n2_engine.errors import ImageUnavailable
 
 _JWT_PARTS = 3
 _MARGIN_SECONDS = 30.0
 _DEFAULT_LIFETIME_SECONDS = 60.0
+_LONGEST_ANSWER_BYTES = MEBIBYTE
 _CHECK_URL = "check LABEL_STUDIO_URL and that Label Studio runs"
 
 
@@ -33,7 +37,7 @@ class NoAuth(AuthBase):
 class LabelStudioAuth(AuthBase):
     """Puts the token on requests to one Label Studio, to be used for no other host; safe under threads.
 
-    Using it raises ImageUnavailable where Label Studio grants no access token.
+    timeout_seconds: for a whole exchange. Using it raises ImageUnavailable where Label Studio grants no access token.
     """
 
     def __init__(self, url: str, key: SecretStr, timeout_seconds: float) -> None:
@@ -60,26 +64,34 @@ class LabelStudioAuth(AuthBase):
 
     def _fetch_access_token(self) -> str:
         try:
-            response = requests.post(
-                f"{self._url}/api/token/refresh/",
-                json={"refresh": self._key},
-                auth=NoAuth(),
-                timeout=self._timeout_seconds,
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
+            status, body = self._ask_for_access_token()
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise ImageUnavailable(f"{self._url} gives no answer ({type(error).__name__}): {_CHECK_URL}") from None
-        if response.status_code in (401, 403):
+        if status in (401, 403):
             raise ImageUnavailable(
-                f"{self._url} does not accept LABEL_STUDIO_API_KEY (status {response.status_code}): "
+                f"{self._url} does not accept LABEL_STUDIO_API_KEY (status {status}): "
                 "make a new personal access token there"
             )
         try:
-            return str(response.json()["access"])
+            return str(json.loads(body)["access"])
         except (ValueError, KeyError, TypeError):
-            raise ImageUnavailable(
-                f"{self._url} grants no access token (status {response.status_code}): {_CHECK_URL}"
-            ) from None
+            raise ImageUnavailable(f"{self._url} grants no access token (status {status}): {_CHECK_URL}") from None
+
+    def _ask_for_access_token(self) -> tuple[int, bytes]:
+        """Status and body of the answer."""
+        seconds = self._timeout_seconds
+        with (
+            Deadline(seconds) as deadline,
+            open_response(
+                f"{self._url}/api/token/refresh/",
+                auth=NoAuth(),
+                check=lambda _: None,
+                timeouts=Timeouts(seconds, seconds, seconds),
+                deadline=deadline,
+                payload={"refresh": self._key},
+            ) as response,
+        ):
+            return response.status_code, response.raw.read(_LONGEST_ANSWER_BYTES, decode_content=True)
 
 
 def _read_lifetime_seconds(token: str) -> float:

@@ -26,16 +26,18 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ReadTimeoutError
 
 from backend.image_hosts import IPAddress
+from backend.name_resolution import Answer, NameResolver
 from m2n2_engine.config import MEBIBYTE
 from m2n2_engine.errors import ImageRefused, ImageUnavailable
 
 _CHUNK_BYTES = 64 * 1024
 _TOO_LATE = "it takes too long to arrive: raise M2N2_FETCH_TIMEOUT_SECONDS"
+_resolver = NameResolver()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to connect to one address, to wait for the next byte, and for a whole download."""
+    """Seconds to resolve a name or connect to one address, to wait for the next byte, and for a whole download."""
 
     connect_seconds: float
     read_seconds: float
@@ -111,8 +113,9 @@ def open_response(
     check: Callable[[IPAddress], None],
     timeouts: Timeouts,
     deadline: Deadline,
+    payload: Any = None,
 ) -> Iterator[requests.Response]:
-    """The answer to one GET, its body not read yet, redirects not followed.
+    """The answer to one GET, or to a POST of the payload as JSON; its body not read yet, redirects not followed.
 
     check: raises for an address that must not be connected to; not called where a proxy connects. A private CA and
     proxies come from the environment as usual. Raises what ``render_failure`` takes, and what ``check`` raises.
@@ -121,8 +124,10 @@ def open_response(
     with _Session() as session:
         session.mount("http://", adapter)
         session.mount("https://", adapter)
-        with session.get(
+        with session.request(
+            "GET" if payload is None else "POST",
             url,
+            json=payload,
             auth=auth,
             headers={"Accept-Encoding": "identity"},
             timeout=(deadline.limit(timeouts.connect_seconds), deadline.limit(timeouts.read_seconds)),
@@ -180,11 +185,12 @@ class _Guard:
     connect_seconds: float
     deadline: Deadline
 
-    def open(self, host: str, port: int) -> socket.socket:
-        """A connection to the first address of the host that answers, after all of them were checked."""
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        for *_, target in found:
-            self.check(ipaddress.ip_address(str(target[0]).partition("%")[0]))
+    def open(self, host: str, port: int, *, is_proxy: bool) -> socket.socket:
+        """A connection to the first address of the host that answers, after all but those of a proxy were checked."""
+        found = self._resolve(host, port)
+        if not is_proxy:
+            for *_, target in found:
+                self.check(ipaddress.ip_address(str(target[0]).partition("%")[0]))
         failure = OSError(f"{host} has no address")
         for family, _, _, _, target in found:
             try:
@@ -192,6 +198,15 @@ class _Guard:
             except OSError as error:
                 failure = error
         raise failure
+
+    def _resolve(self, host: str, port: int) -> Answer:
+        try:
+            return _resolver.resolve(host, port, self.deadline.limit(self.connect_seconds))
+        except TimeoutError:
+            self.deadline.limit(0)
+            raise ImageUnavailable(
+                f"the name {host} is not resolved in time: check the name server, or raise M2N2_CONNECT_TIMEOUT_SECONDS"
+            ) from None
 
 
 def _connect(family: int, target: tuple[Any, ...], timeout_seconds: float) -> socket.socket:
@@ -206,14 +221,14 @@ def _connect(family: int, target: tuple[Any, ...], timeout_seconds: float) -> so
 
 
 class _GuardedConnection(HTTPConnection):
-    """A connection that its guard opens; to a proxy it is opened as usual, but still watched."""
+    """A connection that its guard opens and its deadline watches."""
 
     def __init__(self, *arguments: Any, guard: _Guard, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._guard = guard
 
     def _new_conn(self) -> socket.socket:
-        connection = super()._new_conn() if self.proxy else self._open()
+        connection = self._open()
         try:
             self._guard.deadline.watch(connection)
         except BaseException:
@@ -224,7 +239,7 @@ class _GuardedConnection(HTTPConnection):
     def _open(self) -> socket.socket:
         # As the errors of urllib3, for it tells the kinds apart and passes our own through.
         try:
-            return self._guard.open(self.host, self.port)
+            return self._guard.open(self.host, self.port, is_proxy=self.proxy is not None)
         except (socket.gaierror, UnicodeError) as error:
             raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from error
         except TimeoutError as error:

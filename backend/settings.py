@@ -199,12 +199,18 @@ class Settings(BaseSettings):
         "LABEL_STUDIO_URL. 0: none.",
     )
     max_body_mib: int = Field(64, ge=1, le=4096, description="Largest request body, in MiB.")
+    body_timeout_seconds: float = Field(
+        30, gt=0, le=90, description="Time for the whole body of a request to arrive, in seconds."
+    )
     max_image_mib: int = Field(64, ge=1, le=4096, description="Largest image file, in MiB.")
     max_image_megapixels: int = Field(
         100, ge=1, le=_LARGEST_IMAGE_MEGAPIXELS, description="Largest image, in millions of pixels."
     )
     connect_timeout_seconds: float = Field(
-        5, gt=0, le=90, description="Longest wait for a connection when fetching an image, in seconds."
+        5,
+        gt=0,
+        le=90,
+        description="Longest wait for a name server, and for a connection, when fetching an image, in seconds.",
     )
     read_timeout_seconds: float = Field(
         10, gt=0, le=90, description="Longest silence of the other side when fetching an image, in seconds."

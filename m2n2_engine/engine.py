@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import math
 import time
@@ -19,6 +18,7 @@ from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.disk_store import DiskStore
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.factor_cache import FactorCache
+from m2n2_engine.image_digest import ImageDigests
 from m2n2_engine.ops.compiled import set_thread_count, thread_count
 from m2n2_engine.ops.working_size import reduced_size
 from m2n2_engine.session import Session, session_bytes
@@ -92,6 +92,7 @@ class Engine:
         """fingerprint: changes whenever the attention of the same image would. cells: ``h * w`` of its grid, by which
         room is made before an image is prepared; 0 where it is not known before."""
         self._source = source
+        self._digests = ImageDigests()
         # The version, for a release may prepare images in another way, and the disk outlives it.
         self._fingerprint = f"{__version__} {fingerprint} {method}"
         self._cells = cells
@@ -182,7 +183,7 @@ class Engine:
             yield session, level
 
     def _find_key(self, image: Image) -> AttentionKey:
-        return AttentionKey(_hash_image(image), self._fingerprint)
+        return AttentionKey(self._digests.digest(image), self._fingerprint)
 
     def _build_session(self, image: Image, key: AttentionKey) -> tuple[Session, Level]:
         try:
@@ -244,9 +245,3 @@ def _describe_device(device: str) -> Mapping[str, int | bool]:
     except RuntimeError:
         return {"device_usable": False}
     return {"device_usable": True, "device_memory_used_bytes": total - free, "device_memory_bytes": total}
-
-
-def _hash_image(image: Image) -> str:
-    digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
-    digest.update(image.data)
-    return digest.hexdigest()

@@ -36,10 +36,11 @@ class Session:
         self._grid = (transition.shape[0], transition.shape[1])
         cells = self._grid[0] * self._grid[1]
         self._transition = transition.reshape(cells, cells)
-        reduced = reduce_image(image, method.working_size_pixels)
-        # The caller may change its array later; a reduced one is ours already.
-        self._working_image = reduced.copy() if reduced is image else reduced
-        self._upsampler = build_upsampler(self._working_image, self._grid, method)
+        working_image = reduce_image(image, method.working_size_pixels)
+        self._working_size = (working_image.shape[0], working_image.shape[1])
+        self._upsampler = build_upsampler(working_image, self._grid, method)
+        # Needed on the way back to full size; the caller's own array may change later and is not kept.
+        self._reduced = None if working_image is image else working_image
         self._click_maps_bytes = click_maps_bytes
         self._maps: collections.OrderedDict[tuple[float, float], RankedMap] = collections.OrderedDict()
         self._lock = threading.Lock()
@@ -47,8 +48,8 @@ class Session:
     @property
     def nbytes(self) -> int:
         """Memory held now, in bytes; grows with the clicks."""
-        fixed = self._transition.nbytes + self._upsampler.weights.nbytes + self._working_image.nbytes
-        return fixed + self._used_map_bytes()
+        reduced_bytes = 0 if self._reduced is None else self._reduced.nbytes
+        return self._transition.nbytes + self._upsampler.weights.nbytes + reduced_bytes + self._used_map_bytes()
 
     def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> tuple[Mask, float]:
         """Mask bool ``(H, W)`` and score 0..1. image: the session's own, full size. clicks: at least one positive,
@@ -59,8 +60,9 @@ class Session:
             maps = self._find_maps([(click.x, click.y) for click in clicks])
         signs = [click.positive for click in clicks]
         segments = choose_thresholds(maps, signs, self._method)
-        working_mask = merge_clicks(maps, segments, signs)
-        mask = restore_mask(working_mask, self._working_image, image, self._method.range_sigma)
+        mask = merge_clicks(maps, segments, signs)
+        if self._reduced is not None:
+            mask = restore_mask(mask, self._reduced, image, self._method.range_sigma)
         for click in clicks:
             x, y = self._to_pixel(click.x, click.y, self._image_size)
             mask[y, x] = click.positive
@@ -93,7 +95,7 @@ class Session:
         coarse_maps = build_coarse_maps(self._transition, starts, self._method)
         maps = []
         for (x, y), coarse in zip(points, coarse_maps, strict=True):
-            pixel = self._to_pixel(x, y, self._working_image.shape[:2])
+            pixel = self._to_pixel(x, y, self._working_size)
             filled = flood_fill(normalise(self._upsampler.apply(coarse)), pixel)
             maps.append(rank_map(normalise(filled), pixel, self._method))
         return maps

@@ -255,10 +255,11 @@ def test_the_log_holds_no_secret_and_the_server_stops_cleanly(
     """The last of the file: it stops the server."""
     token = read_body("setup_request")["access_token"]
     server.ask("/setup", read_body("setup_request"))
+    requests.get(f"{server.url}/health?token=in-a-query", auth=("user", "basic"), timeout=ANSWER_SECONDS)
     server.ask("/predict", interactive("predict_interactive_1_points"))
     assert server.stop() == 0
     log = server.log
     assert "POST '/setup' 200" in log
     assert "POST '/predict' 200" in log
-    for secret in (token, API_KEY, "base64,", "Traceback", "ERROR"):
+    for secret in (token, API_KEY, "in-a-query", "dXNlcjpiYXNpYw==", "base64,", "Traceback", "ERROR"):
         assert secret not in log

@@ -98,3 +98,25 @@ def test_a_server_that_is_down_is_named(server, ask):
     server.close()
     with pytest.raises(ImageUnavailable, match=r"gives no answer \(ConnectionError\)"):
         ask()
+
+
+def test_an_answer_that_drips_in_is_given_up(make_raw_server):
+    def talk(connection, closing):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not closing.wait(0.01):
+            connection.sendall(b" ")
+
+    auth = LabelStudioAuth(make_raw_server(talk).url, SecretStr(PERSONAL), timeout_seconds=0.2)
+    with pytest.raises(ImageUnavailable, match=r"grants no access token|gives no answer"):
+        auth(requests.Request("GET", "http://here").prepare())
+
+
+def test_an_endless_answer_is_given_up(make_raw_server):
+    def talk(connection, closing):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not closing.is_set():
+            connection.sendall(b" " * 65536)
+
+    auth = LabelStudioAuth(make_raw_server(talk).url, SecretStr(PERSONAL), timeout_seconds=60)
+    with pytest.raises(ImageUnavailable, match="grants no access token"):
+        auth(requests.Request("GET", "http://here").prepare())

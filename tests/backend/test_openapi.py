@@ -1,13 +1,17 @@
-"""deploy/openapi.yaml and the application name the same endpoints, methods and fields."""
+"""deploy/openapi.yaml and the application name the same endpoints, methods and fields, in answers too."""
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
+import schemathesis
 import yaml
+from schemathesis.core.failures import Failure
 
 from backend.app import create_app
+from backend.label_studio_answer import render_regions
 from backend.label_studio_payload import (
     KeyPoint,
     KeyPointValue,
@@ -18,8 +22,10 @@ from backend.label_studio_payload import (
     Task,
 )
 from backend.settings import load_settings
+from m2n2_engine.errors import ImageRefused, ImageUnavailable, M2N2Error, OutOfMemory
 
-DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "deploy" / "openapi.yaml").read_text(encoding="utf-8"))
+FILE = Path(__file__).parents[2] / "deploy" / "openapi.yaml"
+DOCUMENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
 
@@ -59,3 +65,80 @@ def test_only_the_webhook_is_open():
         path for path, methods in DOCUMENT["paths"].items() for one in methods.values() if one.get("security") == []
     }
     assert is_open == {"/webhook"}
+
+
+@pytest.fixture
+def follow(make_client):
+    """Asks an application with these settings and holds its answer to the document."""
+    described = schemathesis.openapi.from_path(FILE)
+
+    def ask(method, path, environ=None, **options):
+        response = make_client(environ).open(path, method=method, **options)
+        described[path][method].validate_response(response)
+        assert str(response.status_code) in DOCUMENT["paths"][path][method.lower()]["responses"]
+        return response
+
+    return ask
+
+
+@pytest.fixture
+def click(recorded, make_png):
+    """A request whose configuration takes masks of both kinds."""
+    body = recorded("predict_interactive_1_points")
+    body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png()).decode()
+    body["label_config"] = body["label_config"].replace(
+        "</View>", '<PolygonLabels name="poly" toName="image"><Label value="Cat"/></PolygonLabels></View>'
+    )
+    return body
+
+
+@pytest.mark.parametrize(
+    ("output", "types"),
+    [("brush", ["brushlabels"]), ("polygon", ["polygonlabels"]), ("both", ["brushlabels", "polygonlabels"])],
+)
+@pytest.mark.parametrize("page", [None, 0])
+def test_regions_of_every_kind_are_as_described(follow, click, output, types, page):
+    if page is not None:
+        click["params"]["context"]["result"][0]["item_index"] = page
+    response = follow("POST", "/predict", {"M2N2_OUTPUT": output}, json=click)
+    regions = response.json["results"][0]["result"]
+    assert [region["type"] for region in regions] == types
+    assert [region.get("item_index") for region in regions] == [page] * len(types)
+
+
+@pytest.mark.parametrize("output", ["brush", "polygon"])
+def test_a_region_with_a_field_that_is_not_described_is_told(follow, click, monkeypatch, output):
+    """The document says all that a region has: else the test above would take anything."""
+
+    def render(*arguments):
+        return [{**region, "surprise": 1} for region in render_regions(*arguments)]
+
+    monkeypatch.setattr("backend.label_studio.render_regions", render)
+    with pytest.raises(Failure, match="surprise"):
+        follow("POST", "/predict", {"M2N2_OUTPUT": output}, json=click)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods]
+)
+def test_every_endpoint_answers_as_described(follow, recorded, method, path):
+    bodies = {"/setup": "setup_request", "/webhook": "webhook_ANNOTATION_CREATED", "/predict": "predict_batch_2_tasks"}
+    options = {"json": recorded(bodies[path])} if path in bodies else {}
+    follow(method, path, **options)
+    if path != "/webhook":
+        wanting = {"M2N2_BASIC_AUTH_USER": "user", "M2N2_BASIC_AUTH_PASSWORD": "password"}
+        assert follow(method, path, wanting, **options).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/setup", "/predict"])
+@pytest.mark.parametrize(("body", "status"), [(b"{", 400), (bytes(2**20 + 1), 413)])
+def test_errors_are_as_described(follow, path, body, status):
+    assert follow("POST", path, {"M2N2_MAX_BODY_MIB": "1"}, data=body).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ImageRefused, 403), (ImageUnavailable, 424), (M2N2Error, 500), (OutOfMemory, 503)]
+)
+def test_errors_of_a_prediction_are_as_described(follow, segmenter, click, error, status):
+    segmenter.error = error("what was wrong: the remedy")
+    assert follow("POST", "/predict", json=click).status_code == status

@@ -37,6 +37,7 @@ def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         **TINY,
         "M2N2_LOCAL_FILES_ROOT": str(folder / "files"),
         "M2N2_MAX_BODY_MIB": "1",
+        "M2N2_BODY_TIMEOUT_SECONDS": "2",
         "M2N2_MAX_IMAGE_MEGAPIXELS": "1",
         "M2N2_SESSION_CACHE_MIB": "32",
         "M2N2_LOG_LEVEL": "DEBUG",

@@ -40,3 +40,15 @@ def test_a_mask_of_the_full_size_is_itself():
     mask = np.eye(12, dtype=bool)
     image = np.zeros((12, 12, 3), np.uint8)
     assert restore_mask(mask, image, image, 0.1) is mask
+
+
+@pytest.mark.parametrize("full_size", [(31, 47), (60, 41), (97, 203)])
+def test_far_from_the_border_every_pixel_takes_the_nearest_working_pixel(full_size):
+    mask = np.zeros((19, 23), bool)
+    mask[:, 12:] = True
+    image = np.zeros((*full_size, 3), np.uint8)
+    restored = restore_mask(mask, np.zeros((19, 23, 3), np.uint8), image, 0.1)
+    rows, columns = ((np.arange(full) + 0.5) * size // full for full, size in zip(full_size, mask.shape, strict=True))
+    far = np.abs(columns - 11.5) > 3
+    nearest = mask[np.ix_(rows.astype(int), columns.astype(int))]
+    np.testing.assert_array_equal(restored[:, far], nearest[:, far])
