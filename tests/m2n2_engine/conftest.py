@@ -56,7 +56,7 @@ def iou() -> Callable[[Mask, Mask], float]:
 
 @pytest.fixture
 def make_balanced() -> MakeBalanced:
-    """Factors of one image with two layers, one of them with a special token, on a 3 x 4 grid; 1120 bytes as float32."""
+    """Factors of one image with two layers, one of them with a special token, on a 3 x 4 grid."""
 
     def make(seed: int = 0, dtype: torch.dtype = torch.float32) -> BalancedFactors:
         generator = torch.Generator().manual_seed(seed)

@@ -195,6 +195,29 @@ def test_two_images_are_built_beside_each_other(cache: Cache) -> None:
     assert first is not second
 
 
+def test_the_room_of_sessions_being_built_is_taken(cache: Cache) -> None:
+    touch(cache, "a", "b", "c")
+    used = []
+
+    def build_another() -> FakeSession:
+        with cache.open(key("e"), SIZE, FakeSession):
+            used.append(cache.statistics.used_bytes)
+        return FakeSession()
+
+    with cache.open(key("d"), SIZE, build_another):
+        pass
+    assert used == [3 * SIZE]
+    assert resident(cache, "a", "b", "c", "d", "e") == ["c", "d", "e"]
+
+
+def test_the_newest_stays_only_where_it_may() -> None:
+    cache: Cache = ResidentCache(SIZE, keep_newest=False)
+    touch(cache, "a")
+    assert resident(cache, "a") == ["a"]
+    touch(cache, "large", nbytes=2 * SIZE)
+    assert (cache.statistics.images, cache.statistics.used_bytes) == (0, 0)
+
+
 def test_a_session_being_built_is_not_evicted(cache: Cache) -> None:
     def build() -> FakeSession:
         touch(cache, "a", "b", "c", "d")

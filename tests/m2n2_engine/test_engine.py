@@ -444,6 +444,12 @@ def test_load_engine_describes_what_it_loaded(tiny_config: EngineConfig, image: 
         "session_hits": 0,
         "session_misses": 0,
         "session_evictions": 0,
+        "host_images": 0,
+        "host_bytes": 0,
+        "host_budget_bytes": tiny_config.host_cache_bytes,
+        "host_hits": 0,
+        "host_misses": 0,
+        "host_evictions": 0,
         "device_usable": True,
     }
     engine.warm_up()
