@@ -51,6 +51,8 @@ def create_app(settings: Settings, segmenter: Segmenter) -> Flask:
     queue = ClickQueue(settings.prediction_places, settings.computing_clicks)
     images = ImageFetcher(settings)
     preparation = BackgroundPreparation(settings.prepare_ahead, segmenter, images, queue)
+    # Whoever ends the process finds it there, to close it.
+    app.extensions["preparation"] = preparation
     metrics = Metrics(segmenter, queue, images, preparation)
     request_log.register(app)
     metrics.register(app)

@@ -18,6 +18,8 @@ from backend.images import ImageFetcher, TaskImage
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.types import Level, Segmenter
 
+_LONGEST_STOP_SECONDS = 60.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -61,6 +63,7 @@ class BackgroundPreparation:
         self._line: dict[TaskImage, _Place] = {}
         self._numbers = itertools.count()
         self._worker: threading.Thread | None = None
+        self._is_closed = False
         self._found: collections.Counter[Level] = collections.Counter()
         self._failures = self._dropped = 0
 
@@ -92,6 +95,16 @@ class BackgroundPreparation:
                 self._worker = threading.Thread(target=self._work, name="prepare-images", daemon=True)
                 self._worker.start()
 
+    def close(self) -> None:
+        """Begin nothing any more, and wait for the image under way: a process that ends in the middle of torch's work
+        is aborted."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+            worker = self._worker
+        if worker is not None:
+            worker.join(_LONGEST_STOP_SECONDS)
+
     @property
     def statistics(self) -> PreparationStatistics:
         """A consistent snapshot."""
@@ -101,7 +114,9 @@ class BackgroundPreparation:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._line)
+                self._changed.wait_for(lambda: self._line or self._is_closed)
+                if self._is_closed:
+                    return
                 image = max(self._line, key=self._rank)
             try:
                 self._prepare(image)
@@ -124,7 +139,7 @@ class BackgroundPreparation:
 
     def _take_newest(self, image: TaskImage) -> _Place | None:
         with self._changed:
-            if image in self._line and image == max(self._line, key=self._rank):
+            if not self._is_closed and image in self._line and image == max(self._line, key=self._rank):
                 return self._line.pop(image)
             return None
 

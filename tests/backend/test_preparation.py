@@ -241,6 +241,28 @@ def test_a_question_for_what_comes_next_that_fails_is_counted(busy, gate):
     background.wait_for(waiting=0, failures=1, found={Level.NETWORK: 3})
 
 
+def test_closing_waits_for_the_image_under_way_and_begins_no_other(busy, gate):
+    background = busy()
+    background.add(2)
+    closing = threading.Thread(target=background.preparation.close)
+    closing.start()
+    closing.join(0)
+    assert closing.is_alive()
+    gate.allowed.release(2)
+    closing.join(DEADLINE_SECONDS)
+    assert not closing.is_alive()
+    assert not background.preparation._worker.is_alive()
+    assert gate.announced == [1]
+
+
+def test_closing_wakes_a_background_that_has_nothing_to_do(busy, gate):
+    background = busy()
+    gate.allowed.release()
+    background.wait_for(waiting=0, found={Level.NETWORK: 1})
+    background.preparation.close()
+    assert not background.preparation._worker.is_alive()
+
+
 def test_without_places_nothing_is_prepared(make_background):
     background = make_background(places=0)
     background.add(1)
