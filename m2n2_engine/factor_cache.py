@@ -61,7 +61,7 @@ class FactorCache:
             if kept is not None:
                 return kept, Level.DISK
             balanced = build().to("cpu")
-            # The click waits for the write: it goes to the kernel's memory, in about a hundredth of the time that
+            # The click waits for the write: it goes to the kernel's memory, in at most a hundredth of the time that
             # building took, and there is no queue that could grow or be lost.
             self._disk.save(key, balanced)
             return balanced, Level.NETWORK

@@ -68,7 +68,12 @@ def studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def backend(studio: Studio) -> Iterator[Server]:
-    environ = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": studio.token}
+    environ = {
+        "LABEL_STUDIO_URL": studio.url,
+        "LABEL_STUDIO_API_KEY": studio.token,
+        # Images are prepared here, whatever was clicked on before.
+        "M2N2_DISK_CACHE_MIB": "0",
+    }
     _OUT.mkdir(parents=True, exist_ok=True)
     with make_backend(environ, find_free_port(), _OUT / "backend.log") as server:
         server.wait_ready(_START_SECONDS)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,31 @@ def test_all_users_of_a_folder_keep_one_budget(folder: Path, make_balanced: Make
         stores[i % 2].save(key(str(i)), make_balanced(i))
         assert sum(path.stat().st_size for path in folder.iterdir()) <= 2 * file_bytes
     assert [i for i in range(5) if stores[0].load(key(str(i))) is not None] == [3, 4]
+
+
+def test_writers_beside_each_other_keep_the_budget(
+    folder: Path, make_balanced: MakeBalanced, file_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = [DiskStore(folder, 2 * file_bytes) for _ in range(6)]
+    start = threading.Barrier(len(stores))
+    sizes = []
+    replace = os.replace
+
+    def look(source: Path, target: Path) -> None:
+        sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
+        replace(source, target)
+
+    def write(i: int) -> None:
+        start.wait(LONG_SECONDS)
+        for j in range(3):
+            stores[i].save(key(f"{i} {j}"), make_balanced())
+
+    monkeypatch.setattr(os, "replace", look)
+    with ThreadPoolExecutor(len(stores)) as pool:
+        list(pool.map(write, range(len(stores))))
+    assert len(sizes) == 18
+    assert max(sizes) <= 2 * file_bytes
+    assert [store.write_failures for store in stores] == [0] * 6
 
 
 def test_an_image_larger_than_the_budget_drives_no_other_out(

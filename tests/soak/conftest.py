@@ -40,6 +40,7 @@ def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "M2N2_BODY_TIMEOUT_SECONDS": "2",
         "M2N2_MAX_IMAGE_MEGAPIXELS": "1",
         "M2N2_SESSION_CACHE_MIB": "32",
+        "M2N2_DISK_CACHE_FOLDER": str(folder / "attention"),
         "M2N2_LOG_LEVEL": "DEBUG",
         "M2N2_LOG_FORMAT": "json",
     }

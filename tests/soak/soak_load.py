@@ -183,10 +183,11 @@ def compare(environ: dict[str, str], folder: Path, annotators: int, clicks: int,
     images = folder / "images"
     images.mkdir()
     draw_images(images, annotators, size)
-    environ = {**environ, "M2N2_LOCAL_FILES_ROOT": str(images)}
+    own = {"M2N2_LOCAL_FILES_ROOT": str(images), "M2N2_DISK_CACHE_FOLDER": str(folder / "attention")}
+    environ = {**environ, **own}
     with Server(environ, folder / "together.log") as server:
         load = run_load(server.url, annotators, clicks, size)
-    with Server(environ, folder / "alone.log") as server:
+    with Server({**environ, "M2N2_DISK_CACHE_MIB": "0"}, folder / "alone.log") as server:
         alone = [refine(server.url, annotator, clicks, size) for annotator in range(annotators)]
     problems = find_differences(load.answers, alone, size)
     if max(load.health_seconds) >= MOST_HEALTH_SECONDS:

@@ -59,6 +59,7 @@ def label_studio():
 def test_a_full_server_still_tells_its_health_and_ends_only_after_its_clicks(label_studio, tmp_path):
     environ = {
         **TINY,
+        "M2N2_DISK_CACHE_MIB": "0",
         "LABEL_STUDIO_URL": f"http://127.0.0.1:{label_studio.server_port}",
         "M2N2_FETCH_TIMEOUT_SECONDS": str(DEADLINE_SECONDS),
         "M2N2_READ_TIMEOUT_SECONDS": str(DEADLINE_SECONDS),
