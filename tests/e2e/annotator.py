@@ -14,12 +14,14 @@ from playwright.sync_api import BrowserContext, Page, Response, expect
 # The machine may be shared and slow; each wait ends as soon as its condition holds.
 PATIENCE_MS = 90_000
 _POLL_MS = 200
+_DRAG_STEPS = 5
 
 _CLICK_PATH = "/interactive-annotating"
 _AUTO_ANNOTATION = "[data-testid=bottombar-auto-annotation-toggle]"
 _AUTO_ACCEPT = "[data-testid=bottombar-auto-accept-toggle]"
 _ACCEPT = "[data-testid=bottombar-accept-suggestions-button]"
-_AUTO_DETECT = "button.lsf-tool_smart"
+# The tool bar's own button; where several tools are smart, those in its fly-out have names.
+_AUTO_DETECT = "button.lsf-tool_smart:not([aria-label])"
 _ACTIVE_TOOL = re.compile("lsf-tool_active")
 _LABEL = ".lsf-label"
 _SELECTED_LABEL = "lsf-label_selected"
@@ -29,23 +31,39 @@ _CANVAS = ".konvajs-content canvas"
 _SHOWN_SIZE = (
     "() => { const image = Htx.annotationStore.selected.objects[0]; return [image.stageWidth, image.stageHeight]; }"
 )
+_IS_LOADED = "() => Htx.annotationStore.selected.objects[0].imageIsLoaded"
 _SHOWS = "id => [...Htx.annotationStore.selected.suggestions.values()].some(region => region.cleanId === id)"
 _HAS = "id => [...Htx.annotationStore.selected.areas.values()].some(region => region.cleanId === id)"
+_NEXT_PAGE = ".lsf-pagination__btn_arrow-right:not(.lsf-pagination__btn_arrow-right-double)"
 _SUBMIT = '[data-testid="bottombar-submit-button"]'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exchange:
-    """A click's request to Label Studio and its answer."""
+    """A click's request to Label Studio and its answer.
 
-    points: list[dict[str, Any]]
+    asked: the key points, or the rectangles, of the request. start_ms, end_ms: of the exchange, by the same clock.
+    """
+
+    asked: list[dict[str, Any]]
     answer: dict[str, Any]
+    start_ms: float
+    end_ms: float
+
+    @property
+    def regions(self) -> list[dict[str, Any]]:
+        """Those of the answer; none where there is an error instead."""
+        return list(self.answer.get("data", {}).get("result", []))
 
     @property
     def region(self) -> dict[str, Any]:
         """The one region of the answer."""
-        (region,) = self.answer["data"]["result"]
+        (region,) = self.regions
         return region
+
+    def overlaps(self, other: Exchange) -> bool:
+        """Whether both were under way at some time."""
+        return max(self.start_ms, other.start_ms) < min(self.end_ms, other.end_ms)
 
 
 class Annotator:
@@ -69,7 +87,7 @@ class Annotator:
         self._wait_for_image()
 
     def prepare(self, *, auto_accept: bool = False) -> None:
-        """Auto-Annotation on, Auto-Accept as asked, the smart key-point tool in hand."""
+        """Auto-Annotation on, Auto-Accept as asked, the configuration's one smart tool in hand."""
         self._toggle(_AUTO_ANNOTATION, "Auto-Annotation", wanted=True)
         self._toggle(_AUTO_ACCEPT, "Auto-Accept Suggestions", wanted=auto_accept)
         self.take_smart_tool()
@@ -80,7 +98,7 @@ class Annotator:
         expect(tool).to_have_class(_ACTIVE_TOOL, timeout=PATIENCE_MS)
 
     def select_label(self, label: str) -> None:
-        """A label is unselected after every click; the key points' labels come first on the page."""
+        """A label is unselected after every click; those of the smart tool come first on the page."""
         chip = self.page.locator(_LABEL, has_text=label).first
         if _SELECTED_LABEL not in (chip.get_attribute("class") or ""):
             chip.click()
@@ -104,13 +122,10 @@ class Annotator:
 
     def press(self, x: float, y: float, *, alt: bool = False) -> None:
         """A bare click, without waiting for what it brings."""
-        box = self.page.locator(_CANVAS).first.bounding_box()
-        assert box is not None
-        # The canvas is as wide as its column; the image may leave some of it free.
-        width, height = self.page.evaluate(_SHOWN_SIZE)
+        place = self._locate(x, y)
         if alt:
             self.page.keyboard.down("Alt")
-        self.page.mouse.click(box["x"] + width * x, box["y"] + height * y)
+        self.page.mouse.click(*place)
         if alt:
             self.page.keyboard.up("Alt")
 
@@ -121,15 +136,31 @@ class Annotator:
             self.press(x, y, alt=alt)
         return self.await_answer(caught.value)
 
+    def draw_box(self, label: str, start: tuple[float, float], end: tuple[float, float]) -> Exchange:
+        """Select the label, drag a rectangle from one corner to the other, and wait for the answer as `click` does."""
+        self.select_label(label)
+        places = [self._locate(*corner) for corner in (start, end)]
+        with self.expect_click() as caught:
+            self.page.mouse.move(*places[0])
+            self.page.mouse.down()
+            self.page.mouse.move(*places[1], steps=_DRAG_STEPS)
+            self.page.mouse.up()
+        return self.await_answer(caught.value)
+
+    def turn_page(self) -> None:
+        """To the next page of an image that has several."""
+        self.page.locator(_NEXT_PAGE).click()
+        self.page.wait_for_function(_IS_LOADED)
+
     def expect_click(self):
         """For a ``with`` around `press`: its ``value`` is the response."""
         return self.page.expect_response(lambda response: _CLICK_PATH in response.url)
 
     def await_answer(self, response: Response) -> Exchange:
-        """The exchange, once the page shows its mask, pending or accepted."""
+        """The exchange, once the page shows its regions, pending or accepted."""
         exchange = read_exchange(response)
-        if exchange.answer.get("data", {}).get("result"):
-            self.page.wait_for_function(f"id => ({_SHOWS})(id) || ({_HAS})(id)", arg=exchange.region["id"])
+        for region in exchange.regions:
+            self.page.wait_for_function(f"id => ({_SHOWS})(id) || ({_HAS})(id)", arg=region["id"])
         self.page.wait_for_function("() => !Htx.awaitingSuggestions")
         return exchange
 
@@ -138,13 +169,14 @@ class Annotator:
         expect(self.page.locator(_ACCEPT)).to_be_hidden(timeout=PATIENCE_MS)
 
     def submit(self) -> list[dict[str, Any]]:
-        """Submit, and give the regions as Label Studio saved them."""
+        """Submit, and give the regions as Label Studio has them saved."""
         with self.page.expect_response(
             lambda response: "/annotations" in response.url and response.request.method == "POST"
         ) as saved:
             self.page.locator(_SUBMIT).click()
         assert saved.value.ok, saved.value.text()
-        return list(saved.value.json()["result"])
+        annotation = self.page.request.get(f"{self._url}/api/annotations/{saved.value.json()['id']}/")
+        return list(annotation.json()["result"])
 
     def await_draft(self, regions: int) -> None:
         """Wait until the page has saved that many regions by itself, which it does every few seconds."""
@@ -157,6 +189,14 @@ class Annotator:
         """Keep a screenshot."""
         self._shots.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=self._shots / f"{name}.png")
+
+    def _locate(self, x: float, y: float) -> tuple[float, float]:
+        """A position in the image as one in the window, in pixels."""
+        box = self.page.locator(_CANVAS).first.bounding_box()
+        assert box is not None
+        # The canvas is as wide as its column; the image may leave some of it free.
+        width, height = self.page.evaluate(_SHOWN_SIZE)
+        return box["x"] + width * x, box["y"] + height * y
 
     def _is_saved(self, regions: int) -> bool:
         task = self.page.request.get(f"{self._url}/api/tasks/{self._task}").json()
@@ -182,4 +222,7 @@ def read_exchange(response: Response) -> Exchange:
     """The click and its answer, both as the browser had them."""
     assert response.status == 200, response.text()
     body = json.loads(response.request.post_data or "")
-    return Exchange(points=body["context"]["result"], answer=response.json())
+    answer = response.json()
+    timing = response.request.timing
+    start = timing["startTime"]
+    return Exchange(body["context"]["result"], answer, start_ms=start, end_ms=start + timing["responseEnd"])

@@ -22,7 +22,7 @@ from backend.label_studio_setup import Attachment, attach_backend, create_projec
 from backend.settings import load_settings
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.image_file import decode_image
-from m2n2_engine.types import Click, Mask
+from m2n2_engine.types import Box, Click, Mask
 
 LABELS = ("Cat", "Cup", "Person")
 _START_SECONDS = 300.0
@@ -68,9 +68,11 @@ def studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def backend(studio: Studio) -> Iterator[Server]:
+    # Polygons are given where a project's configuration has a place for them, brush masks in all.
     environ = {
         "LABEL_STUDIO_URL": studio.url,
         "LABEL_STUDIO_API_KEY": studio.token,
+        "M2N2_OUTPUT": "both",
         # Images are prepared here, whatever was clicked on before.
         "M2N2_DISK_CACHE_MIB": "0",
     }
@@ -144,14 +146,22 @@ def engine() -> Engine:
 
 @pytest.fixture
 def segment(engine: Engine) -> Callable[[bytes, Sequence[dict[str, Any]]], Mask]:
-    """The engine's own mask of an image file, for the points of a request and their signs."""
+    """The engine's own mask of an image file, for the key points of a request and their signs, or for its box."""
 
-    def segment_file(data: bytes, points: Sequence[dict[str, Any]]) -> Mask:
+    def segment_file(data: bytes, asked: Sequence[dict[str, Any]]) -> Mask:
         image = decode_image(data)
         height, width = image.shape[:2]
+        values = [region["value"] for region in asked]
+        if "rectanglelabels" in values[0]:
+            (box,) = values
+            (left, right), (top, bottom) = (
+                (box[start] / 100 * pixels, (box[start] + box[extent]) / 100 * pixels)
+                for start, extent, pixels in (("x", "width", width), ("y", "height", height))
+            )
+            return engine.segment(image, (), Box(left, top, right, bottom)).mask
         clicks = [
-            Click(point["value"]["x"] / 100 * width, point["value"]["y"] / 100 * height, point["is_positive"])
-            for point in points
+            Click(value["x"] / 100 * width, value["y"] / 100 * height, region["is_positive"])
+            for region, value in zip(asked, values, strict=True)
         ]
         return engine.segment(image, clicks).mask
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import skimage
 from PIL import Image as PillowImage
+from skimage.draw import polygon2mask
 
 from backend import brush_rle
 from backend.label_studio_client import LabelStudioClient
@@ -36,6 +38,21 @@ def lay_down(data: bytes) -> bytes:
 def decode_region(region: dict[str, Any]) -> Mask:
     """The mask of a brush region."""
     return brush_rle.decode(region["value"]["rle"], (region["original_height"], region["original_width"]))
+
+
+def rasterise(regions: Iterable[dict[str, Any]]) -> Mask:
+    """The mask of polygon regions of one image: the pixels whose centre lies within one of them."""
+    masks = []
+    for region in regions:
+        shape = region["original_height"], region["original_width"]
+        columns, rows = np.array(region["value"]["points"]).T / 100 * np.array([shape[1], shape[0]])[:, None] - 0.5
+        masks.append(polygon2mask(shape, np.stack([rows, columns], axis=1)))
+    return np.any(masks, axis=0)
+
+
+def compute_iou(mask: Mask, other: Mask) -> float:
+    """Intersection over union."""
+    return float((mask & other).sum() / (mask | other).sum())
 
 
 def assert_same(mask: Mask, expected: Mask) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from photographs import assert_same, decode_region, find_newest_task, lay_down, read_sample
+from photographs import assert_same, compute_iou, decode_region, find_newest_task, lay_down, read_sample
 
 CUP, CUP_RIM, TABLE = (0.40, 0.45), (0.62, 0.55), (0.85, 0.15)
 NOSE, EAR, BACKDROP = (0.50, 0.60), (0.30, 0.25), (0.95, 0.10)
@@ -17,20 +17,21 @@ def test_an_uploaded_image_click_click_alt_click_accept_submit(make_annotator, u
 
     first = annotator.click("Cup", *CUP)
     annotator.shoot("1-click")
-    assert_same(decode_region(first.region), segment(coffee, first.points))
+    assert_same(decode_region(first.region), segment(coffee, first.asked))
     second = annotator.click("Cup", *CUP_RIM)
     annotator.shoot("2-clicks")
+    assert_same(decode_region(second.region), segment(coffee, second.asked))
     third = annotator.click("Cup", *TABLE, alt=True)
     annotator.shoot("3-alt-click")
-    assert [point["is_positive"] for point in third.points] == [True, True, False]
-    assert [point["id"] for point in third.points[:2]] == [point["id"] for point in second.points]
+    assert [point["is_positive"] for point in third.asked] == [True, True, False]
+    assert [point["id"] for point in third.asked[:2]] == [point["id"] for point in second.asked]
 
     annotator.accept()
     annotator.shoot("4-accepted")
     (saved,) = annotator.submit()
     assert (saved["type"], saved["value"]["brushlabels"]) == ("brushlabels", ["Cup"])
     assert saved["value"]["rle"] == third.region["value"]["rle"]
-    assert_same(decode_region(saved), segment(coffee, third.points))
+    assert_same(decode_region(saved), segment(coffee, third.asked))
 
 
 def test_a_local_file_with_auto_accept(make_annotator, studio, project, segment):
@@ -48,10 +49,10 @@ def test_a_local_file_with_auto_accept(make_annotator, studio, project, segment)
     first = annotator.click("Cat", *NOSE)
     second = annotator.click("Cat", *BACKDROP)
     annotator.shoot("two-objects")
-    assert [len(exchange.points) for exchange in (first, second)] == [1, 1]
+    assert [len(exchange.asked) for exchange in (first, second)] == [1, 1]
     saved = {region["id"]: region for region in annotator.submit()}
     for exchange in (first, second):
-        assert_same(decode_region(saved[exchange.region["id"]]), segment(chelsea, exchange.points))
+        assert_same(decode_region(saved[exchange.region["id"]]), segment(chelsea, exchange.asked))
     assert len(saved) == 2
 
 
@@ -59,7 +60,8 @@ def test_a_lone_alt_click_with_auto_accept_adds_nothing(make_annotator, upload, 
     annotator = make_annotator()
     annotator.open_task(project, upload("coffee.png", read_sample("coffee.png")))
     annotator.prepare(auto_accept=True)
-    assert annotator.click("Cup", *TABLE, alt=True).answer["data"]["result"] == []
+    assert annotator.click("Cup", *TABLE, alt=True).regions == []
+    assert annotator.submit() == []
 
 
 def test_points_restored_after_a_reload_keep_their_signs(make_annotator, upload, project, segment):
@@ -69,21 +71,23 @@ def test_points_restored_after_a_reload_keep_their_signs(make_annotator, upload,
     annotator.prepare()
     annotator.click("Cup", *CUP)
     before = annotator.click("Cup", *TABLE, alt=True)
-    annotator.await_draft(len(before.points))
+    annotator.await_draft(len(before.asked))
 
     annotator.reload()
     annotator.prepare()
     after = annotator.click("Cup", *CUP_RIM)
     annotator.shoot("restored")
-    assert [point["id"] for point in after.points[:2]] == [point["id"] for point in before.points]
-    signs = {point["id"]: point["is_positive"] for point in [*after.points[2:], *before.points]}
-    restored = [{**point, "is_positive": signs[point["id"]]} for point in after.points]
+    assert [point["id"] for point in after.asked[:2]] == [point["id"] for point in before.asked]
+    assert not any("is_positive" in point for point in after.asked[:2]), "the page has forgotten them"
+    signs = {point["id"]: point["is_positive"] for point in [*after.asked[2:], *before.asked]}
+    restored = [{**point, "is_positive": signs[point["id"]]} for point in after.asked]
     assert [point["is_positive"] for point in restored] == [True, False, True]
     assert_same(decode_region(after.region), segment(coffee, restored))
 
 
 def test_a_photograph_that_its_exif_note_turns(make_annotator, upload, project, segment):
-    photograph = lay_down(read_sample("chelsea.png"))
+    chelsea = read_sample("chelsea.png")
+    photograph = lay_down(chelsea)
     annotator = make_annotator()
     annotator.open_task(project, upload("upright.jpg", photograph))
     annotator.prepare()
@@ -93,8 +97,9 @@ def test_a_photograph_that_its_exif_note_turns(make_annotator, upload, project, 
     annotator.accept()
     (saved,) = annotator.submit()
     mask = decode_region(saved)
-    assert_same(mask, segment(photograph, exchange.points))
-    assert mask[round(NOSE[1] * 300), round(NOSE[0] * 451)]
+    assert_same(mask, segment(photograph, exchange.asked))
+    # Against the photograph that was never turned; what differs is what JPEG loses.
+    assert compute_iou(mask, segment(chelsea, exchange.asked)) > 0.9
 
 
 def test_two_annotators_at_the_same_time_never_meet(make_annotator, upload, project, studio, segment):
@@ -111,15 +116,18 @@ def test_two_annotators_at_the_same_time_never_meet(make_annotator, upload, proj
         with cup.expect_click() as cup_answer, cat.expect_click() as cat_answer:
             cup.press(*spots["Cup"][turn])
             cat.press(*spots["Cat"][turn])
-        for label, answer in (("Cup", cup_answer), ("Cat", cat_answer)):
-            exchange = annotators[label].await_answer(answer.value)
-            assert len(exchange.points) == turn + 1
-            assert_same(decode_region(exchange.region), segment(images[label], exchange.points))
+        exchanges = {"Cup": cup.await_answer(cup_answer.value), "Cat": cat.await_answer(cat_answer.value)}
+        # The first clicks take long, as the engine has to look at the images; later ones may be answered in between.
+        assert turn > 0 or exchanges["Cup"].overlaps(exchanges["Cat"])
+        for label, exchange in exchanges.items():
+            assert len(exchange.asked) == turn + 1
+            assert_same(decode_region(exchange.region), segment(images[label], exchange.asked))
     for label, annotator in annotators.items():
         annotator.shoot(label)
         annotator.accept()
         (saved,) = annotator.submit()
         assert saved["value"]["brushlabels"] == [label]
+        assert_same(decode_region(saved), segment(images[label], exchanges[label].asked))
 
 
 def test_a_backend_that_dies_between_clicks_loses_nothing(make_annotator, upload, project, backend, segment):
@@ -135,7 +143,7 @@ def test_a_backend_that_dies_between_clicks_loses_nothing(make_annotator, upload
     backend.wait_ready(300)
     third = annotator.click("Cup", *TABLE, alt=True)
     annotator.shoot("after-the-restart")
-    assert [point["is_positive"] for point in third.points] == [True, True, False]
+    assert [point["is_positive"] for point in third.asked] == [True, True, False]
     annotator.accept()
     (saved,) = annotator.submit()
-    assert_same(decode_region(saved), segment(coffee, third.points))
+    assert_same(decode_region(saved), segment(coffee, third.asked))

@@ -28,8 +28,8 @@ def test_the_label_stays_selected_where_the_guide_says_so(make_annotator, upload
             annotator.press(x, y, alt=True)
         last = annotator.await_answer(answer.value)
     annotator.shoot("points")
-    assert [point["is_positive"] for point in last.points] == [True] * len(PARTS) + [False] * len(NOT_PARTS)
-    assert_same(decode_region(last.region), segment(astronaut, last.points))
+    assert [point["is_positive"] for point in last.asked] == [True] * len(PARTS) + [False] * len(NOT_PARTS)
+    assert_same(decode_region(last.region), segment(astronaut, last.asked))
     annotator.accept()
     annotator.shoot("accepted")
 
