@@ -12,6 +12,7 @@ from backend.click_queue import ClickQueue
 from backend.images import ImageFetcher
 from backend.label_studio import LabelStudioDesk
 from backend.metrics import Metrics
+from backend.preparation import BackgroundPreparation
 from backend.settings import Settings
 from m2n2_engine.config import MEBIBYTE
 from m2n2_engine.errors import (
@@ -42,20 +43,23 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, segmenter: Segmenter) -> Flask:
-    """The WSGI application. It holds no state but what the segmenter, the image fetcher, the line of
-    clicks and the metrics hold."""
+    """The WSGI application. It holds no state but what the segmenter, the image fetcher, the line of clicks, that of
+    images to prepare and the metrics hold."""
     app = Flask("backend", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mib * MEBIBYTE
     app.config["BODY_TIMEOUT_SECONDS"] = settings.body_timeout_seconds
     queue = ClickQueue(settings.prediction_places, settings.computing_clicks)
     images = ImageFetcher(settings)
-    metrics = Metrics(segmenter, queue, images)
+    preparation = BackgroundPreparation(settings.prepare_ahead, segmenter, images, queue)
+    # Whoever ends the process finds it there, to close it.
+    app.extensions["preparation"] = preparation
+    metrics = Metrics(segmenter, queue, images, preparation)
     request_log.register(app)
     metrics.register(app)
     if settings.basic_auth_user is not None and settings.basic_auth_password is not None:
         auth.register(app, settings.basic_auth_user, settings.basic_auth_password)
     app.register_blueprint(monitoring.create_blueprint(segmenter, metrics))
-    app.register_blueprint(LabelStudioDesk(settings, segmenter, images, queue).create_blueprint())
+    app.register_blueprint(LabelStudioDesk(settings, segmenter, images, queue, preparation).create_blueprint())
     app.register_blueprint(guide.create_blueprint())
     app.register_error_handler(M2N2Error, _render_own_error)
     app.register_error_handler(HTTPException, _render_http_error)

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from backend import label_studio_commands
+from backend import label_studio_commands, warm_commands
 from backend.label_studio_commands import ServerToolSettings
 from backend.settings import calm_idle_threads, load_settings
 from m2n2_engine.errors import M2N2Error
@@ -15,6 +15,7 @@ from m2n2_engine.tools.cli import app
 from m2n2_engine.tools.context import messages
 
 app.add_typer(label_studio_commands.app, name="label-studio")
+app.command()(warm_commands.warm)
 
 
 @app.callback()

@@ -6,6 +6,7 @@ Label Studio of LABEL_STUDIO_URL (also for what lies in cloud storage), and the 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from urllib.parse import parse_qs
 
@@ -21,6 +22,14 @@ from m2n2_engine.types import Image
 
 _LOCAL_FILES_PATH = "/data/local-files/"
 _LONGEST_SHOWN = 160
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskImage:
+    """An image as a task names it. reference: as it stands in the task's data. task_id: in Label Studio."""
+
+    reference: str
+    task_id: int | None
 
 
 class ImageFetcher:

@@ -7,6 +7,7 @@ person must change is named in the log.
 from __future__ import annotations
 
 import contextlib
+import functools
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -15,24 +16,36 @@ from flask import Blueprint, Response, jsonify
 
 from backend import stages
 from backend.click_queue import ClickQueue, Obsolete, Ticket
-from backend.images import ImageFetcher
-from backend.label_config import ProblemLog
+from backend.images import ImageFetcher, TaskImage
+from backend.label_config import ProblemLog, parse_label_config
 from backend.label_studio_answer import find_answer_shape, render_answer, render_regions, resize_mask
 from backend.label_studio_payload import PredictRequest, SetupRequest
 from backend.label_studio_prompt import Prompt, parse_prompts
+from backend.label_studio_tasks import NextTasks, find_images
 from backend.payload import parse_body
+from backend.preparation import BackgroundPreparation
 from backend.settings import Settings
-from m2n2_engine.types import Image, Segmentation, Segmenter
+from m2n2_engine.errors import InvalidRequest
+from m2n2_engine.types import Box, Click, Image, Level, Segmentation, Segmenter
 
 
 class LabelStudioDesk:
     """What Label Studio's endpoints but /health answer; safe under threads."""
 
-    def __init__(self, settings: Settings, segmenter: Segmenter, images: ImageFetcher, queue: ClickQueue) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        segmenter: Segmenter,
+        images: ImageFetcher,
+        queue: ClickQueue,
+        preparation: BackgroundPreparation,
+    ) -> None:
         self._settings = settings
         self._segmenter = segmenter
         self._images = images
         self._queue = queue
+        self._preparation = preparation
+        self._next_tasks = NextTasks(settings)
         self._problem_log = ProblemLog()
 
     def create_blueprint(self) -> Blueprint:
@@ -66,6 +79,7 @@ class LabelStudioDesk:
         with self._queue.admit():
             request = parse_body(PredictRequest)
             if request.params.context is None:
+                self._prepare_soon(request)
                 # One empty list a task is the one answer that makes Label Studio store nothing.
                 return jsonify(results=[[] for _ in request.tasks])
             self._problem_log.report(request.label_config)
@@ -77,22 +91,43 @@ class LabelStudioDesk:
             except Obsolete:
                 return self._render([], 0.0)
 
+    def _prepare_soon(self, request: PredictRequest) -> None:
+        """Have the images of a batch prepared in the background. Opening a task sends a batch of one."""
+        with contextlib.suppress(InvalidRequest):
+            config = parse_label_config(request.label_config)
+            images = [image for task in request.tasks for image in find_images(task, config)]
+            is_opened = len(request.tasks) == 1
+            look_ahead = functools.partial(self._next_tasks.find_images, request) if is_opened else None
+            self._preparation.add(images, is_opened=is_opened, look_ahead=look_ahead)
+
     def _answer(self, prompts: Sequence[Prompt]) -> Response:
-        with self._queue.join(prompts[0].chain) as ticket:
+        name = TaskImage(prompts[0].image_reference, prompts[0].task_id)
+        with self._queue.join(prompts[0].chain, name) as ticket:
             with stages.measure("fetch"):
-                image = self._images.fetch_image(prompts[0].image_reference, prompts[0].task_id)
-            size = (image.shape[0], image.shape[1])
-            shapes = [find_answer_shape(prompt.region, size, self._images.max_pixels) for prompt in prompts]
-            segmentations = [self._segment_in_turn(ticket, image, prompt) for prompt in prompts]
+                image = self._images.fetch_image(name.reference, name.task_id)
+            height, width = image.shape[:2]
+            shapes = [find_answer_shape(prompt.region, (height, width), self._images.max_pixels) for prompt in prompts]
+            asked = [(prompt.clicks(width, height), prompt.box(width, height)) for prompt in prompts]
+            self._prepare_in_turn(ticket, image)
+            segmentations = [self._segment_in_turn(ticket, image, clicks, box) for clicks, box in asked]
         with stages.measure("encode"):
             regions = []
             for prompt, shape, found in zip(prompts, shapes, segmentations, strict=True):
                 regions += render_regions(prompt, resize_mask(found.mask, shape), found.score, self._settings)
             return self._render(regions, statistics.mean(found.score for found in segmentations))
 
-    def _segment_in_turn(self, ticket: Ticket, image: Image, prompt: Prompt) -> Segmentation:
-        height, width = image.shape[:2]
-        clicks, box = prompt.clicks(width, height), prompt.box(width, height)
+    def _prepare_in_turn(self, ticket: Ticket, image: Image) -> None:
+        with contextlib.ExitStack() as lane:
+            with stages.measure("wait"):
+                # From memory or disk an image is back soon: it need not stand behind others in the network's line.
+                if self._segmenter.find_level(image) is not Level.NETWORK:
+                    return
+                is_needed = lane.enter_context(self._queue.preparation(ticket))
+            if is_needed:
+                with stages.measure("attention"):
+                    self._segmenter.prepare(image)
+
+    def _segment_in_turn(self, ticket: Ticket, image: Image, clicks: list[Click], box: Box | None) -> Segmentation:
         with contextlib.ExitStack() as turn:
             with stages.measure("wait"):
                 turn.enter_context(self._queue.turn(ticket))

@@ -31,15 +31,17 @@ class LabelStudioError(M2N2Error):
 class LabelStudioClient:
     """One Label Studio, spoken to as the owner of a token.
 
-    url: its address, with a path at most. key: a personal access token or a legacy token.
+    url: its address, with a path at most. key: a personal access token or a legacy token. timeout_seconds: longest
+    silence.
     Every method raises LabelStudioError with Label Studio's own reason, and ImageUnavailable where the personal access
     token is not accepted. The token is sent to ``url`` alone: redirects are not followed.
     """
 
-    def __init__(self, url: str, key: SecretStr) -> None:
+    def __init__(self, url: str, key: SecretStr, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         self.url = url.rstrip("/")
         self._is_personal = key.get_secret_value().count(".") == _PERSONAL_DOTS
-        self._auth = LabelStudioAuth(self.url, key, _TIMEOUT_SECONDS)
+        self._timeout_seconds = timeout_seconds
+        self._auth = LabelStudioAuth(self.url, key, timeout_seconds)
 
     @property
     def token_kind(self) -> str:
@@ -71,7 +73,7 @@ class LabelStudioClient:
             response = requests.request(
                 method,
                 f"{self.url}{path}",
-                timeout=_TIMEOUT_SECONDS,
+                timeout=self._timeout_seconds,
                 allow_redirects=False,
                 **{"auth": self._auth, **arguments},
             )

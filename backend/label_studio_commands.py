@@ -40,6 +40,25 @@ class ServerToolSettings(ToolSettings):
     server: Settings
 
 
+def read_server_settings(context: typer.Context) -> Settings:
+    """The server's settings, as every command is given them."""
+    settings: ServerToolSettings = context.obj
+    return settings.server
+
+
+def use_label_studio(settings: Settings, url: str | None, token: str | None) -> Settings:
+    """The settings with the Label Studio of a command's options, where it has any."""
+    given = {"label_studio_url": url, "label_studio_api_key": SecretStr(token) if token else None}
+    return settings.model_copy(update={name: value for name, value in given.items() if value})
+
+
+def open_client(settings: Settings) -> LabelStudioClient:
+    """The Label Studio of the settings. Raises BadParameter where none is set."""
+    if settings.label_studio_url is None or settings.label_studio_api_key is None:
+        raise typer.BadParameter("give --url and --token, or set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY")
+    return LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
+
+
 @app.command()
 def config(labels: Annotated[str, typer.Option(help="Labels, as in Car,Person.")]) -> None:
     """Print a labelling configuration that works."""
@@ -88,22 +107,13 @@ def check(
 def _open(
     context: typer.Context, url: str | None, token: str | None, backend: str | None
 ) -> tuple[LabelStudioClient, Attachment]:
-    settings = _read_server_settings(context)
-    url = url or settings.label_studio_url
-    key = SecretStr(token) if token else settings.label_studio_api_key
-    if url is None or key is None:
-        raise typer.BadParameter("give --url and --token, or set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY")
+    settings = use_label_studio(read_server_settings(context), url, token)
     attachment = Attachment(
         url=(backend or f"http://localhost:{settings.port}").rstrip("/"),
         user=settings.basic_auth_user,
         password=settings.basic_auth_password,
     )
-    return LabelStudioClient(url, key), attachment
-
-
-def _read_server_settings(context: typer.Context) -> Settings:
-    settings: ServerToolSettings = context.obj
-    return settings.server
+    return open_client(settings), attachment
 
 
 def _parse_project(text: str) -> int:

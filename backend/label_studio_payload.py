@@ -131,3 +131,10 @@ class PredictRequest(Payload):
     project: int | str | None = None
     label_config: str = ""
     params: Params = Params()
+
+
+class TaskPage(Payload):
+    """Answer to the question for a project's tasks. total: of all that fit, not only those of this page."""
+
+    tasks: list[Task]
+    total: NonNegativeInt

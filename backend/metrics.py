@@ -14,8 +14,9 @@ from prometheus_client.registry import Collector
 from backend import request_log, stages
 from backend.click_queue import ClickQueue
 from backend.images import ImageFetcher
+from backend.preparation import BackgroundPreparation
 from backend.readiness import read_readiness
-from m2n2_engine.types import Segmenter
+from m2n2_engine.types import Level, Segmenter
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -30,8 +31,11 @@ _GAUGES = {
     "device_memory_bytes": "Bytes of memory that the device has.",
     "queue_places": "Predictions held at the same time at most.",
     "queue_admitted": "Predictions held now, whatever they are doing.",
+    "queue_unprepared": "Clicks in line for the preparation of their image.",
+    "queue_preparing": "Images in preparation, for a click or in the background.",
     "queue_waiting": "Clicks in line for the engine.",
     "queue_computing": "Clicks that the engine works on.",
+    "preparation_waiting": "Images in line to be prepared in the background.",
 }
 _COUNTERS = {
     "images_hits": "References to images that were kept already, or on their way.",
@@ -40,6 +44,8 @@ _COUNTERS = {
     "disk_write_failures": "Images that could not be written to the disk cache.",
     "queue_refused": "Predictions answered 503: no place, or no turn in time.",
     "queue_obsolete": "Clicks overtaken by a newer one before they were computed.",
+    "preparation_failures": "Images, and questions for what comes next, that failed in the background.",
+    "preparation_dropped": "Images that newer ones drove out of the background's line.",
 }
 
 _CACHE_LEVELS = {"session": "device", "host": "host", "disk": "disk"}
@@ -58,11 +64,13 @@ _CACHE_COUNTERS = {
 
 
 class Metrics:
-    """Counts the requests of one application, and asks segmenter, line and images for their state when it is read."""
+    """Counts the requests of one application, and asks segmenter, lines and images for their state when it is read."""
 
-    def __init__(self, segmenter: Segmenter, queue: ClickQueue, images: ImageFetcher) -> None:
+    def __init__(
+        self, segmenter: Segmenter, queue: ClickQueue, images: ImageFetcher, preparation: BackgroundPreparation
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_StateCollector(segmenter, queue, images))
+        self._registry.register(_StateCollector(segmenter, queue, images, preparation))
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "m2n2_requests", "Requests by path and status.", ["path", "status"], registry=self._registry
@@ -100,22 +108,33 @@ class Metrics:
 
 
 class _StateCollector(Collector):
-    def __init__(self, segmenter: Segmenter, queue: ClickQueue, images: ImageFetcher) -> None:
+    def __init__(
+        self, segmenter: Segmenter, queue: ClickQueue, images: ImageFetcher, preparation: BackgroundPreparation
+    ) -> None:
         self._segmenter = segmenter
         self._queue = queue
         self._images = images
+        self._preparation = preparation
 
     def collect(self) -> Iterator[Metric]:
         facts = self._segmenter.describe()
         yield GaugeMetricFamily("m2n2_ready", "1 where /ready answers 200.", int(read_readiness(facts).is_ready))
         queue = {f"queue_{name}": value for name, value in dataclasses.asdict(self._queue.statistics).items()}
         images = {f"images_{name}": value for name, value in dataclasses.asdict(self._images.cache_statistics).items()}
-        for name, value in {**facts, **queue, **images}.items():
+        prepared = self._preparation.statistics
+        preparation = {f"preparation_{name}": getattr(prepared, name) for name in ("waiting", "failures", "dropped")}
+        for name, value in {**facts, **queue, **images, **preparation}.items():
             # A segmenter without a device of its own, or one that is still loading, has fewer facts.
             if name in _GAUGES and value is not None:
                 yield GaugeMetricFamily(f"m2n2_{name}", _GAUGES[name], float(value))
             elif name in _COUNTERS and value is not None:
                 yield CounterMetricFamily(f"m2n2_{name}", _COUNTERS[name], float(value))
+        found = CounterMetricFamily(
+            "m2n2_preparation_found", "Images prepared in the background, by where they were found.", labels=["level"]
+        )
+        for level in Level:
+            found.add_metric([level], prepared.found.get(level, 0))
+        yield found
         yield from _describe_cache(facts)
 
 

@@ -184,6 +184,20 @@ class Settings(BaseSettings):
     computing_clicks: int = Field(
         4, ge=1, le=256, description="Clicks that the engine works on at the same time; the others wait in line."
     )
+    prepare_ahead: int = Field(
+        8,
+        ge=0,
+        le=1000,
+        description="Images of opened tasks that may wait to be prepared in the background, while no click is under "
+        "way; one too many drops the oldest. 0: images are prepared by their first click.",
+    )
+    prepare_next: int = Field(
+        1,
+        ge=0,
+        le=100,
+        description="Unfinished tasks after an opened one that are prepared too; they are asked for at "
+        "LABEL_STUDIO_URL. 0: none.",
+    )
     max_body_mib: int = Field(64, ge=1, le=4096, description="Largest request body, in MiB.")
     body_timeout_seconds: float = Field(
         30, gt=0, le=90, description="Time for the whole body of a request to arrive, in seconds."

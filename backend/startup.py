@@ -56,6 +56,12 @@ class BackgroundSegmenter:
         """The same for preparing an image."""
         return self._wait_for_segmenter().prepare(image)
 
+    def find_level(self, image: Image) -> Level:
+        """The segmenter's answer; nothing is kept anywhere until it is loaded."""
+        loaded = self._find_loaded()
+        is_ready = loaded.done() and loaded.exception() is None
+        return loaded.result().find_level(image) if is_ready else Level.NETWORK
+
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """The segmenter's facts with ``state`` (``loading``, ``ready`` or ``failed``) and ``reason``, why the last
         load failed; only a stand-in version until it is ready."""

@@ -43,3 +43,10 @@ if _settings.log_format == "json":
 
 # Nothing manages the process through gunicorn's socket, and the home folder may be read-only.
 control_socket_disable = True
+
+
+def worker_exit(server, worker):
+    """Let the image in preparation be finished before the process ends."""
+    app = getattr(worker, "wsgi", None)  # none where it could not be made, and in gunicorn's own process
+    if app is not None:
+        app.extensions["preparation"].close()

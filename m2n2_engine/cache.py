@@ -95,6 +95,12 @@ class ResidentCache(Generic[ResidentT]):
         finally:
             self._leave(entry)
 
+    def __contains__(self, key: AttentionKey) -> bool:
+        """Whether ``key`` is kept and built; what is being built is not."""
+        with self._lock:
+            entry = self._entries.get(key)
+            return entry is not None and entry.future.done()
+
     def drop_idle(self) -> None:
         """Evict everything that is not in use."""
         with self._lock:

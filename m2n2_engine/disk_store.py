@@ -69,6 +69,10 @@ class DiskStore:
         self._images = self._bytes = 0
         self._is_failing = False
 
+    def __contains__(self, key: AttentionKey) -> bool:
+        """Whether there is a file of ``key``, usable or not."""
+        return (self._folder / _file_name(key)).is_file()
+
     def load(self, key: AttentionKey) -> BalancedFactors | None:
         """What is kept of ``key``, in host memory, and now the most recently used; None where there is nothing usable,
         and then no file any more."""

@@ -133,6 +133,15 @@ class Engine:
         with self._open(np.ascontiguousarray(image)) as (_, level):
             return level
 
+    def find_level(self, image: Image) -> Level:
+        """Where a click would find the image now; takes as long as its pixels take to be hashed.
+
+        image: as for ``segment``. Raises InvalidImage.
+        """
+        check_image(image)
+        key = self._find_key(np.ascontiguousarray(image))
+        return Level.DEVICE if key in self._cache else self._source.find_level(key)
+
     def warm_up(self) -> None:
         """Compile every kernel and run the network once, so that no annotator waits for it."""
         rng = np.random.default_rng(0)
@@ -160,7 +169,7 @@ class Engine:
     @contextlib.contextmanager
     def _open(self, image: Image) -> Iterator[tuple[Session, Level]]:
         """The image's session, and where the image was found."""
-        key = AttentionKey(self._digests.digest(image), self._fingerprint)
+        key = self._find_key(image)
         working_size = reduced_size(image.shape[:2], self._method.working_size_pixels)
         expected_bytes = session_bytes(working_size, self._cells, self._method)
         level = Level.DEVICE
@@ -172,6 +181,9 @@ class Engine:
 
         with self._cache.open(key, expected_bytes, build) as session:
             yield session, level
+
+    def _find_key(self, image: Image) -> AttentionKey:
+        return AttentionKey(self._digests.digest(image), self._fingerprint)
 
     def _build_session(self, image: Image, key: AttentionKey) -> tuple[Session, Level]:
         try:

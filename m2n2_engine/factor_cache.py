@@ -36,6 +36,12 @@ class FactorCache:
             self._expected_bytes = balanced.nbytes
             return balanced, level
 
+    def find_level(self, key: AttentionKey) -> Level:
+        """Where ``find`` would look first and not in vain; NETWORK: nowhere."""
+        if key in self._host:
+            return Level.HOST
+        return Level.DISK if self._disk is not None and key in self._disk else Level.NETWORK
+
     def describe(self) -> Mapping[str, int]:
         """Counts and sizes, ``host_*`` and where there is a disk ``disk_*``."""
         facts = self._host.statistics.describe("host")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, UnidentifiedImageError
@@ -34,6 +35,13 @@ _TURNS = {
     8: PillowImage.Transpose.ROTATE_90,
 }
 """EXIF orientation (CIPA DC-008, tag 0x0112) -> what turns the stored pixels upright; 1 and all others are."""
+
+
+def find_image_files(folder: Path) -> list[Path]:
+    """Files below a folder that are named like images of a format that `decode_image` opens, in the order of their
+    names."""
+    endings = {ending for ending, name in PillowImage.registered_extensions().items() if name in _FORMATS}
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
 
 
 def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:

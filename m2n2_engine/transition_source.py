@@ -21,6 +21,9 @@ class TransitionSource(Protocol):
     def find_transition(self, image: Image, key: AttentionKey) -> tuple[torch.Tensor, Level]:
         """The image's transition matrix ``(h, w, h, w)``, the caller's to keep, and where it was found."""
 
+    def find_level(self, key: AttentionKey) -> Level:
+        """Where ``find_transition`` would find it, by what is known without looking into it."""
+
     def build_transition(self, image: Image) -> torch.Tensor:
         """The same prepared anew, of which nothing is kept here."""
 
@@ -40,6 +43,10 @@ class AggregatorSource:
     def find_transition(self, image: Image, key: AttentionKey) -> tuple[torch.Tensor, Level]:
         """Always prepared anew."""
         return self.build_transition(image), Level.NETWORK
+
+    def find_level(self, key: AttentionKey) -> Level:
+        """Nowhere."""
+        return Level.NETWORK
 
     def build_transition(self, image: Image) -> torch.Tensor:
         """The transition matrix ``(h, w, h, w)``."""
@@ -78,6 +85,10 @@ class BackboneSource:
             balanced, level = self._cache.find(key, build)
             matrix = built[0] if built else restore_transition(balanced.to(self._backbone.device), self._method)
         return self._to_grid(matrix), level
+
+    def find_level(self, key: AttentionKey) -> Level:
+        """The host's memory, the disk or the network."""
+        return self._cache.find_level(key)
 
     def build_transition(self, image: Image) -> torch.Tensor:
         """The transition matrix ``(h, w, h, w)``; the cache is not asked and does not learn of it."""

@@ -190,6 +190,9 @@ class Segmenter(Protocol):
         Raises InvalidImage or OutOfMemory.
         """
 
+    def find_level(self, image: Image) -> Level:
+        """Where a click would find the image now. Waits for nothing; raises InvalidImage."""
+
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """Facts for /health, /metrics and logs; never blocks for long.
 

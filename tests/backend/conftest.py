@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 
 from backend.app import create_app
 from backend.settings import load_settings
-from m2n2_engine.types import Box, Click, Image, Segmentation, Segmenter, Timings
+from m2n2_engine.types import Box, Click, Image, Level, Segmentation, Segmenter, Timings
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -31,6 +31,8 @@ class DiscSegmenter:
     def __init__(self) -> None:
         self.asked: list[tuple[tuple[int, ...], tuple[Click, ...]]] = []
         self.boxes: list[Box | None] = []
+        self.prepared: list[tuple[int, ...]] = []
+        self.resident: set[bytes] = set()
         self.error: Exception | None = None
         self.radius_pixels = 40.0
 
@@ -46,6 +48,15 @@ class DiscSegmenter:
         else:
             mask = (x > box.left) & (x < box.right) & (y > box.top) & (y < box.bottom)
         return Segmentation(mask, score=0.75, timings=Timings(prepare_seconds=0.25, clicks_seconds=0.125))
+
+    def prepare(self, image: Image) -> Level:
+        self.prepared.append(image.shape)
+        level = self.find_level(image)
+        self.resident.add(image.tobytes())
+        return level
+
+    def find_level(self, image: Image) -> Level:
+        return Level.DEVICE if image.tobytes() in self.resident else Level.NETWORK
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         return {"model_version": "disc-1", "backbone": "disc", "device": "cpu"}

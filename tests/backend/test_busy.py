@@ -28,6 +28,12 @@ class Gate:
         assert self.opened.wait(DEADLINE_SECONDS)
         return self.inner.segment(*arguments)
 
+    def prepare(self, image):
+        return self.inner.prepare(image)
+
+    def find_level(self, image):
+        return self.inner.find_level(image)
+
     def describe(self):
         return self.inner.describe()
 

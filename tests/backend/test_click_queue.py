@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
+import time
 
 import pytest
 
@@ -56,8 +58,7 @@ def wait_for(queue, **expected):
     """Until the statistics are these; every change of the line is announced."""
     with queue._changed:
         assert queue._changed.wait_for(
-            lambda: (len(queue._waiting), len(queue._computing)) == (expected["waiting"], expected["computing"]),
-            DEADLINE_SECONDS,
+            lambda: all(getattr(queue.statistics, name) == value for name, value in expected.items()), DEADLINE_SECONDS
         )
 
 
@@ -159,3 +160,166 @@ def test_a_click_whose_turn_does_not_come_is_refused():
         with pytest.raises(Busy, match="no turn within 0 s"), queue.join(DOG) as ticket, queue.turn(ticket):
             pass
     assert (queue.statistics.waiting, queue.statistics.refused) == (0, 1)
+
+
+class Holder:
+    """One click in a thread of its own that goes into the preparation's lane and stays there until it is told to go on;
+    with ``fails`` its preparation then raises."""
+
+    def __init__(self, queue, image, chain=None, fails=False):
+        self.queue = queue
+        self.fails = fails
+        self.is_needed = None
+        self.is_obsolete = False
+        self.started = threading.Event()
+        self.go = threading.Event()
+        self.thread = threading.Thread(target=self._click, args=(image, chain))
+        self.thread.start()
+
+    def _click(self, image, chain):
+        with contextlib.suppress(RuntimeError), self.queue.join(chain, image) as ticket:
+            try:
+                with self.queue.preparation(ticket) as self.is_needed:
+                    self.started.set()
+                    assert self.go.wait(DEADLINE_SECONDS)
+                    if self.fails:
+                        raise RuntimeError
+            except Obsolete:
+                self.is_obsolete = True
+
+    def finish(self):
+        self.go.set()
+        return self.leave()
+
+    def leave(self):
+        self.thread.join(DEADLINE_SECONDS)
+        assert not self.thread.is_alive()
+        return self.is_needed
+
+
+def begin(queue, *images, **options):
+    """Holders of the lane for these images, the first inside and the others in line in this order."""
+    holders = []
+    for waiting, image in enumerate(images):
+        holders.append(Holder(queue, image, **options))
+        wait_for(queue, unprepared=waiting, preparing=1)
+    return holders
+
+
+def test_images_are_prepared_one_at_a_time_in_order_and_clicks_on_others_are_not_held_up():
+    queue = ClickQueue(places=9, computing=1)
+    holders = begin(queue, 1, 2, 3)
+    with queue.join(DOG, 9) as ticket, queue.turn(ticket):
+        pass
+    for first, second in itertools.pairwise(holders):
+        assert not second.started.is_set()
+        assert first.finish()
+        assert second.started.wait(DEADLINE_SECONDS)
+    assert holders[-1].finish()
+    assert (queue.statistics.unprepared, queue.statistics.preparing) == (0, 0)
+
+
+def test_who_waits_to_prepare_the_same_image_is_let_go_when_it_is_prepared():
+    queue = ClickQueue(places=9, computing=1)
+    first, other, same = begin(queue, "cat.png", "dog.png", "cat.png")
+    same.go.set()
+    assert first.finish()
+    # Before the one that stood in line before it, and without preparing.
+    assert same.leave() is False
+    assert other.finish() is True
+
+
+def test_after_a_preparation_that_failed_the_next_one_prepares_the_same_image():
+    queue = ClickQueue(places=9, computing=1)
+    first, second = begin(queue, "cat.png", "cat.png", fails=True)
+    assert first.finish()
+    assert second.finish()
+    assert queue.statistics.preparing == 0
+
+
+def test_images_without_a_name_are_not_taken_for_the_same():
+    queue = ClickQueue(places=9, computing=1)
+    first, second = begin(queue, None, None)
+    assert first.finish()
+    assert second.finish()
+
+
+def test_being_let_go_is_no_turn_to_compute():
+    queue = ClickQueue(places=9, computing=1, longest_wait_seconds=0)
+    with queue.join(CAT, "cat.png") as ticket:
+        ticket.is_prepared = True
+        with queue.join(DOG) as other, queue.turn(other), pytest.raises(Busy), queue.turn(ticket):
+            pass
+
+
+def test_a_click_that_waits_to_prepare_is_dropped_by_a_newer_one_of_its_chain():
+    queue = ClickQueue(places=9, computing=4)
+    first = Holder(queue, "dog.png", DOG)
+    wait_for(queue, unprepared=0, preparing=1)
+    older = Holder(queue, "cat.png", CAT)
+    wait_for(queue, unprepared=1, preparing=1)
+    with queue.join(CAT, "cat.png"):
+        assert older.leave() is None
+    assert older.is_obsolete
+    assert queue.statistics.obsolete == 1
+    first.finish()
+
+
+def test_the_longest_wait_is_one_for_both_lanes():
+    queue = ClickQueue(places=9, computing=1)
+    with queue.join(CAT, 1) as one, queue.preparation(one), queue.turn(one), queue.join(DOG, 2) as late:
+        late.deadline = time.monotonic()
+        for lane in (queue.preparation, queue.turn):
+            with pytest.raises(Busy, match="no turn within 90 s"), lane(late):
+                pass
+    assert queue.statistics.refused == 2
+
+
+class Background:
+    """One preparation in the background, in a thread of its own, that ends when it is told to."""
+
+    def __init__(self, queue, image):
+        self.queue = queue
+        self.image = image
+        self.started = threading.Event()
+        self.go = threading.Event()
+        self.thread = threading.Thread(target=self._prepare)
+        self.thread.start()
+
+    def _prepare(self):
+        with self.queue.idle_preparation() as ticket:
+            ticket.image = self.image
+            self.started.set()
+            assert self.go.wait(DEADLINE_SECONDS)
+
+    def finish(self):
+        self.go.set()
+        self.thread.join(DEADLINE_SECONDS)
+        assert not self.thread.is_alive()
+
+
+def test_the_background_begins_only_when_no_click_is_under_way_whatever_that_click_does():
+    queue = ClickQueue(places=9, computing=2)
+    with queue.join(CAT, "cat.png") as cat:  # still fetching its image
+        background = Background(queue, "next.png")
+        with queue.preparation(cat), queue.join(DOG) as dog, queue.turn(dog):
+            assert not background.started.is_set()
+        with queue.turn(cat):
+            assert not background.started.is_set()
+        assert not background.started.is_set()
+    assert background.started.wait(DEADLINE_SECONDS)
+    background.finish()
+
+
+def test_a_click_on_the_image_in_the_background_waits_for_it_and_goes_before_others():
+    queue = ClickQueue(places=9, computing=2)
+    background = Background(queue, "cat.png")
+    assert background.started.wait(DEADLINE_SECONDS)
+    other = Holder(queue, "dog.png")
+    wait_for(queue, unprepared=1, preparing=1)
+    same = Holder(queue, "cat.png")
+    wait_for(queue, unprepared=2, preparing=1)
+    same.go.set()
+    background.finish()
+    assert same.leave() is False
+    assert other.finish() is True

@@ -8,7 +8,7 @@ import pytest
 
 from backend.startup import BackgroundSegmenter
 from m2n2_engine.errors import ConfigurationError, M2N2Error, NotReady, WeightsCorrupt, WeightsUnavailable
-from m2n2_engine.types import Click
+from m2n2_engine.types import Click, Level
 
 IMAGE = np.zeros((20, 30, 3), np.uint8)
 CLICKS = [Click(10, 10)]
@@ -40,6 +40,25 @@ def test_segment_waits_for_the_model(segmenter, caplog):
     assert segmenter.asked == [((20, 30, 3), tuple(CLICKS))]
     assert background.describe() == {**segmenter.describe(), "state": "ready", "reason": None}
     assert "model ready after" in caplog.text
+
+
+def test_nothing_is_found_until_the_model_is_loaded_and_nobody_waits_to_know(segmenter):
+    go = threading.Event()
+
+    def load():
+        go.wait()
+        return segmenter
+
+    background = BackgroundSegmenter(load)
+    segmenter.prepare(IMAGE)
+    assert background.find_level(IMAGE) is Level.NETWORK
+    go.set()
+    assert background.prepare(IMAGE) is Level.DEVICE
+    assert background.find_level(IMAGE) is Level.DEVICE
+    failed = BackgroundSegmenter(fail_with(WeightsUnavailable("the hub is down")))
+    with pytest.raises(WeightsUnavailable):
+        failed.prepare(IMAGE)
+    assert failed.find_level(IMAGE) is Level.NETWORK
 
 
 def test_segment_gives_up_where_the_model_takes_too_long(segmenter):

@@ -15,7 +15,7 @@ from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, build_engine
-from m2n2_engine.errors import OutOfMemory
+from m2n2_engine.errors import InvalidImage, OutOfMemory
 from m2n2_engine.types import AttentionFactors, Click, Image, Level, Mask
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
@@ -205,3 +205,35 @@ def test_a_library_writes_nothing_unasked(backbone: WatchedBackbone, image: Imag
     folder = tmp_path / "attention"
     start(backbone, EngineConfig(method=QUICK, disk_cache_folder=folder)).prepare(image)
     assert not folder.exists()
+
+
+def test_where_an_image_would_be_found_is_known_without_looking_into_it(
+    backbone: WatchedBackbone, config: EngineConfig, image: Image
+) -> None:
+    engine = start(backbone, config)
+    before = engine.describe()
+    assert engine.find_level(image) is Level.NETWORK
+    assert (backbone.passed, engine.describe()) == (0, before)
+    assert engine.prepare(image) is Level.NETWORK
+    assert engine.find_level(image) is Level.DEVICE
+    engine._cache.drop_idle()
+    assert engine.find_level(image) is Level.HOST
+    assert start(backbone, config).find_level(image) is Level.DISK
+    assert start(backbone, dataclasses.replace(config, disk_cache_bytes=0)).find_level(image) is Level.NETWORK
+    with pytest.raises(InvalidImage):
+        engine.find_level(image[0])
+
+
+def test_an_image_that_is_being_prepared_is_not_found_yet(
+    backbone: WatchedBackbone, config: EngineConfig, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start(backbone, config)
+    extract, seen = backbone.extract, []
+
+    def look(asked: Image) -> AttentionFactors:
+        seen.append(engine.find_level(asked))
+        return extract(asked)
+
+    monkeypatch.setattr(backbone, "extract", look)
+    engine.prepare(image)
+    assert seen == [Level.NETWORK]
