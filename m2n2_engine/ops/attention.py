@@ -15,7 +15,7 @@ fill it with work, and little beside the (n, n) result."""
 def build_attention(factors: AttentionFactors) -> torch.Tensor:
     """Attention over the cells of the grid.
 
-    For each layer ``softmax(Q K^T / sqrt(d))`` over all tokens, mean over heads, special tokens dropped; layers summed
+    For each layer ``softmax(scale Q K^T / sqrt(d))`` over all tokens, mean over heads, special tokens dropped; layers summed
     with their weights; rows normalised. Returns ``(n, n)`` float32 on the factors' device, ``n = h * w`` row-major,
     rows (last axis) summing to 1.
     """
@@ -30,7 +30,7 @@ def build_attention(factors: AttentionFactors) -> torch.Tensor:
 def _add_layer(attention: torch.Tensor, layer: LayerFactors) -> None:
     heads, tokens, depth = layer.query.shape
     key = layer.key.float().transpose(1, 2)
-    query = layer.query[:, layer.special_tokens :].float() * depth**-0.5
+    query = layer.query[:, layer.special_tokens :].float() * (layer.scale * depth**-0.5)
     on_processor = attention.device.type == "cpu"
     chunk_bytes = _PROCESSOR_CHUNK_BYTES if on_processor else _ACCELERATOR_CHUNK_BYTES
     rows = min(max(1, chunk_bytes // (tokens * attention.element_size())), len(attention))

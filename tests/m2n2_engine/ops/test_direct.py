@@ -38,7 +38,7 @@ def test_attention_of_two_layers(rng, special_tokens):
         query, key = (
             torch.from_numpy(rng.normal(size=(heads, 12 + special_tokens, depth)).astype(np.float32)) for _ in "qk"
         )
-        return LayerFactors(query, key, weight, special_tokens)
+        return LayerFactors(query, key, weight, special_tokens, scale=0.7)
 
     factors = AttentionFactors((layer(2, 8, 0.3), layer(3, 4, 0.7)), (3, 4))
     found = build_attention(factors)
