@@ -23,8 +23,9 @@ RUN pip install --no-cache-dir --no-deps --editable . \
     && chown m2n2 /cache
 USER m2n2
 
-# The embedded weights are part of the image; compiled kernels and further weights go to the same volume.
-ENV M2N2_CACHE_FOLDER=/cache NUMBA_CACHE_DIR=/cache/kernels
+# The embedded weights are part of the image; compiled kernels, further weights and the attention cache go to the same
+# volume.
+ENV M2N2_CACHE_FOLDER=/cache M2N2_DISK_CACHE_FOLDER=/cache/attention NUMBA_CACHE_DIR=/cache/kernels
 RUN m2n2 weights get
 VOLUME /cache
 

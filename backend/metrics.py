@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -22,9 +22,6 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
 
 _GAUGES = {
-    "sessions": "Images resident between clicks.",
-    "session_bytes": "Bytes that the resident images take.",
-    "session_budget_bytes": "Bytes that the resident images may take.",
     "device_memory_used_bytes": "Bytes of the device's memory in use, by any process.",
     "device_memory_bytes": "Bytes of memory that the device has.",
     "queue_places": "Predictions held at the same time at most.",
@@ -33,11 +30,23 @@ _GAUGES = {
     "queue_computing": "Clicks that the engine works on.",
 }
 _COUNTERS = {
-    "session_hits": "Clicks on an image that was resident already, or being prepared.",
-    "session_misses": "Clicks that an image had to be prepared for.",
-    "session_evictions": "Resident images that made room for others.",
+    "disk_write_failures": "Images that could not be written to the disk cache.",
     "queue_refused": "Predictions answered 503: no place, or no turn in time.",
     "queue_obsolete": "Clicks overtaken by a newer one before they were computed.",
+}
+
+_CACHE_LEVELS = {"session": "device", "host": "host", "disk": "disk"}
+"""Prefix of the segmenter's facts -> level of the attention cache; a level is only asked where that above misses."""
+
+_CACHE_GAUGES = {
+    "images": "Images that a level of the attention cache holds.",
+    "bytes": "Bytes that they take.",
+    "budget_bytes": "Bytes that they may take.",
+}
+_CACHE_COUNTERS = {
+    "hits": "Images found at a level, or being prepared for it.",
+    "misses": "Images looked for at a level in vain.",
+    "evictions": "Images that made room for others at a level.",
 }
 
 
@@ -98,3 +107,19 @@ class _StateCollector(Collector):
                 yield GaugeMetricFamily(f"m2n2_{name}", _GAUGES[name], float(value))
             elif name in _COUNTERS and value is not None:
                 yield CounterMetricFamily(f"m2n2_{name}", _COUNTERS[name], float(value))
+        yield from _describe_cache(facts)
+
+
+def _describe_cache(facts: Mapping[str, str | int | float | bool | None]) -> Iterator[Metric]:
+    families: list[tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], dict[str, str]]] = [
+        (GaugeMetricFamily, _CACHE_GAUGES),
+        (CounterMetricFamily, _CACHE_COUNTERS),
+    ]
+    for family, texts in families:
+        for name, text in texts.items():
+            metric = family(f"m2n2_cache_{name}", text, labels=["level"])
+            for prefix, level in _CACHE_LEVELS.items():
+                value = facts.get(f"{prefix}_{name}")
+                if value is not None:
+                    metric.add_metric([level], float(value))
+            yield metric

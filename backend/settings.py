@@ -131,6 +131,22 @@ class Settings(BaseSettings):
     session_cache_mib: int = Field(
         2048, ge=1, description="MiB for the images that stay resident between clicks; the newest always stays."
     )
+    host_cache_mib: int = Field(
+        1024,
+        ge=0,
+        description="MiB of memory for the network's features of further images, from which they are resident again "
+        "without the network; 0 keeps none.",
+    )
+    disk_cache_mib: int = Field(
+        4096,
+        ge=0,
+        description="MiB on disk for the same, shared by processes and restarts; 0 reads and writes none.",
+    )
+    disk_cache_folder: _HomePath = Field(
+        Path("~/.cache/m2n2/attention"),
+        validate_default=True,
+        description="Those features are kept here. Guard it like the images themselves.",
+    )
     threads: int | None = Field(None, ge=1, description="Threads of the computation; unset: all processors at hand.")
     working_size_pixels: Annotated[int, AfterValidator(_check_working_size)] = Field(
         _METHOD.working_size_pixels,
@@ -250,6 +266,9 @@ class Settings(BaseSettings):
             device=self.device,
             grid=self.grid,
             session_cache_bytes=self.session_cache_mib * MEBIBYTE,
+            host_cache_bytes=self.host_cache_mib * MEBIBYTE,
+            disk_cache_bytes=self.disk_cache_mib * MEBIBYTE,
+            disk_cache_folder=self.disk_cache_folder,
             threads=self.threads,
             method=MethodConfig(
                 click_area_limit=self.click_area_limit_percent / 100,

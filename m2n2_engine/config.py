@@ -106,7 +106,7 @@ class EngineConfig:
     """Budget of the queries, keys and balancing vectors kept in host memory; 0 keeps none."""
 
     disk_cache_bytes: int = 0
-    """Budget of the same on disk, in ``disk_cache_folder``; 0 writes none."""
+    """Budget of the same on disk, in ``disk_cache_folder``; 0 writes none, as a library should not unasked."""
 
     disk_cache_folder: Path = Path.home() / ".cache" / "m2n2" / "attention"
     """Shared by all processes that use it, and by restarts."""

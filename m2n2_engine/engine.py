@@ -14,8 +14,9 @@ import torch
 
 from m2n2_engine import __version__
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
-from m2n2_engine.cache import SessionCache
+from m2n2_engine.cache import ResidentCache
 from m2n2_engine.config import EngineConfig, MethodConfig
+from m2n2_engine.disk_store import DiskStore
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.factor_cache import FactorCache
 from m2n2_engine.ops.compiled import set_thread_count, thread_count
@@ -49,7 +50,7 @@ def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
     """An engine on a backbone that is loaded already."""
     backbone = loaded.backbone
     return Engine(
-        BackboneSource(backbone, config.method, FactorCache(config.host_cache_bytes)),
+        BackboneSource(backbone, config.method, FactorCache(config.host_cache_bytes, open_disk_store(config))),
         fingerprint=backbone.fingerprint,
         cells=backbone.grid[0] * backbone.grid[1],
         method=config.method,
@@ -63,6 +64,15 @@ def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
             "model_version": f"m2n2-{__version__}-{backbone.name}-{backbone.grid[0]}",
         },
     )
+
+
+def open_disk_store(config: EngineConfig) -> DiskStore | None:
+    """The disk that ``config`` asks for, what killed processes left there deleted; None where it asks for none."""
+    if not config.disk_cache_bytes:
+        return None
+    store = DiskStore(config.disk_cache_folder, config.disk_cache_bytes)
+    store.tidy()
+    return store
 
 
 class Engine:
@@ -82,12 +92,13 @@ class Engine:
         """fingerprint: changes whenever the attention of the same image would. cells: ``h * w`` of its grid, by which
         room is made before an image is prepared; 0 where it is not known before."""
         self._source = source
-        self._fingerprint = f"{fingerprint} {method}"
+        # The version, for a release may prepare images in another way, and the disk outlives it.
+        self._fingerprint = f"{__version__} {fingerprint} {method}"
         self._cells = cells
         self._method = method
         self._click_maps_bytes = click_maps_bytes
         self._facts = dict(facts or {})
-        self._cache: SessionCache[Session] = SessionCache(session_cache_bytes)
+        self._cache: ResidentCache[Session] = ResidentCache(session_cache_bytes)
 
     def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
         """The mask of the object that the clicks and the box describe.
@@ -125,26 +136,23 @@ class Engine:
         """Compile every kernel and run the network once, so that no annotator waits for it."""
         rng = np.random.default_rng(0)
         image = rng.integers(0, 256, (48, 64, 3), np.uint8)
+        # Past the caches: an image found there would not run the network.
+        transition = self._source.build_transition(image)
         clicks = [Click(10, 10), Click(50, 30, positive=False)]
-        self.segment(image, clicks)
+        Session(image, transition, self._method, self._click_maps_bytes).segment(image, clicks)
         # An image above the working size, so that the way back to full size is compiled too.
         side = self._method.working_size_pixels
         if side:
-            self.segment(np.resize(image, (8, side + 1, 3)), [Click(10, 4)])
-        self._cache.drop_idle()
+            large = np.resize(image, (8, side + 1, 3))
+            Session(large, transition, self._method, self._click_maps_bytes).segment(large, [Click(10, 4)])
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """Facts for /health, /metrics and logs; never blocks for long."""
-        statistics = self._cache.statistics
         return {
             **self._facts,
             "threads": thread_count(),
-            "sessions": statistics.sessions,
-            "session_bytes": statistics.used_bytes,
-            "session_budget_bytes": statistics.budget_bytes,
-            "session_hits": statistics.hits,
-            "session_misses": statistics.misses,
-            "session_evictions": statistics.evictions,
+            **self._cache.statistics.describe("session"),
+            **self._source.describe(),
             **_describe_device(self._facts.get("device", "cpu")),
         }
 

@@ -1,32 +1,61 @@
-"""Levels 2 and 3 of the attention cache: what an image's transition matrix is rebuilt from, in host memory."""
+"""Levels 2 and 3 of the attention cache: what an image's transition matrix is rebuilt from, in host memory, on disk."""
 
 from __future__ import annotations
 
-import collections
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from m2n2_engine.cache import ResidentCache
+from m2n2_engine.disk_store import DiskStore
 from m2n2_engine.types import AttentionKey, BalancedFactors, Level
 
 
 class FactorCache:
-    """Least-recently-used factors within a byte budget; safe under threads. Tensors are kept in host memory."""
+    """Balanced factors by key: from host memory, else from the disk, else built; safe under threads."""
 
-    def __init__(self, budget_bytes: int) -> None:
-        self._budget_bytes = budget_bytes
-        self._lock = threading.Lock()
-        self._kept: collections.OrderedDict[AttentionKey, BalancedFactors] = collections.OrderedDict()
+    def __init__(self, host_budget_bytes: int, disk: DiskStore | None = None) -> None:
+        """host_budget_bytes: 0 keeps none in host memory. disk: None keeps none there."""
+        self._host: ResidentCache[BalancedFactors] = ResidentCache(host_budget_bytes, keep_newest=False)
+        self._disk = disk
+        self._expected_bytes = 0
 
     def find(self, key: AttentionKey, build: Callable[[], BalancedFactors]) -> tuple[BalancedFactors, Level]:
-        """The factors of ``key`` and where they were; Level.NETWORK where ``build`` had to be called."""
-        with self._lock:
-            kept = self._kept.get(key)
+        """The factors of ``key`` in host memory, and where they were; Level.NETWORK where they had to be built.
+
+        ``build`` is called at most once however many threads ask, and, with a disk, however many processes do. What it
+        raises is raised here, and nothing is left of it.
+        """
+        level = Level.HOST
+
+        def load_or_build() -> BalancedFactors:
+            nonlocal level
+            balanced, level = self._load_or_build(key, build)
+            return balanced
+
+        with self._host.open(key, self._expected_bytes, load_or_build) as balanced:
+            # Images of one backbone take the same room: its grid is fixed.
+            self._expected_bytes = balanced.nbytes
+            return balanced, level
+
+    def describe(self) -> Mapping[str, int]:
+        """Counts and sizes, ``host_*`` and where there is a disk ``disk_*``."""
+        facts = self._host.statistics.describe("host")
+        if self._disk is None:
+            return facts
+        return {
+            **facts,
+            **self._disk.statistics.describe("disk"),
+            "disk_write_failures": self._disk.write_failures,
+        }
+
+    def _load_or_build(self, key: AttentionKey, build: Callable[[], BalancedFactors]) -> tuple[BalancedFactors, Level]:
+        if self._disk is None:
+            return build().to("cpu"), Level.NETWORK
+        with self._disk.building(key):
+            kept = self._disk.load(key)
             if kept is not None:
-                self._kept.move_to_end(key)
-                return kept, Level.HOST
-        balanced = build()
-        with self._lock:
-            self._kept[key] = balanced.to("cpu")
-            while sum(other.nbytes for other in self._kept.values()) > self._budget_bytes:
-                self._kept.popitem(last=False)
-        return balanced, Level.NETWORK
+                return kept, Level.DISK
+            balanced = build().to("cpu")
+            # The click waits for the write: it goes to the kernel's memory, in about a hundredth of the time that
+            # building took, and there is no queue that could grow or be lost.
+            self._disk.save(key, balanced)
+            return balanced, Level.NETWORK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -20,6 +21,12 @@ class TransitionSource(Protocol):
     def find_transition(self, image: Image, key: AttentionKey) -> tuple[torch.Tensor, Level]:
         """The image's transition matrix ``(h, w, h, w)``, the caller's to keep, and where it was found."""
 
+    def build_transition(self, image: Image) -> torch.Tensor:
+        """The same prepared anew, of which nothing is kept here."""
+
+    def describe(self) -> Mapping[str, int]:
+        """Facts of what is kept; see ``types.Segmenter.describe``."""
+
 
 class AggregatorSource:
     """Transition matrices of an object that only knows whole attentions: nothing is kept of them."""
@@ -32,11 +39,19 @@ class AggregatorSource:
 
     def find_transition(self, image: Image, key: AttentionKey) -> tuple[torch.Tensor, Level]:
         """Always prepared anew."""
+        return self.build_transition(image), Level.NETWORK
+
+    def build_transition(self, image: Image) -> torch.Tensor:
+        """The transition matrix ``(h, w, h, w)``."""
         with self._lock, torch.inference_mode():
             attention = self._aggregator.extract_attention(image)
             cells = attention.shape[0] * attention.shape[1]
             transition = build_transition(attention.reshape(cells, cells), self._method)
-        return transition.reshape(attention.shape), Level.NETWORK
+        return transition.reshape(attention.shape)
+
+    def describe(self) -> Mapping[str, int]:
+        """Nothing."""
+        return {}
 
 
 class BackboneSource:
@@ -55,13 +70,27 @@ class BackboneSource:
         built: list[torch.Tensor] = []
 
         def build() -> BalancedFactors:
-            with self._lock:
-                balanced, transition = balance_factors(self._backbone.extract(image), self._method)
+            balanced, transition = self._build(image)
             built.append(transition)
             return balanced
 
         with torch.inference_mode():
             balanced, level = self._cache.find(key, build)
             matrix = built[0] if built else restore_transition(balanced.to(self._backbone.device), self._method)
-        grid = balanced.factors.grid
-        return matrix.reshape(*grid, *grid), level
+        return self._to_grid(matrix), level
+
+    def build_transition(self, image: Image) -> torch.Tensor:
+        """The transition matrix ``(h, w, h, w)``; the cache is not asked and does not learn of it."""
+        with torch.inference_mode():
+            return self._to_grid(self._build(image)[1])
+
+    def describe(self) -> Mapping[str, int]:
+        """``host_*`` and ``disk_*``."""
+        return self._cache.describe()
+
+    def _build(self, image: Image) -> tuple[BalancedFactors, torch.Tensor]:
+        with self._lock:
+            return balance_factors(self._backbone.extract(image), self._method)
+
+    def _to_grid(self, matrix: torch.Tensor) -> torch.Tensor:
+        return matrix.reshape(*self._backbone.grid, *self._backbone.grid)

@@ -74,15 +74,16 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def environment(embedded_weights: WeightsConfig) -> dict[str, str]:
-    """What the server and the command line have in common: the embedded weights, a small working size and one thread
-    to save time, and no setting from outside."""
+def environment(embedded_weights: WeightsConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the server and the command line have in common: the embedded weights, the attention cache on disk, a small
+    working size and one thread to save time, and no setting from outside."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("M2N2_", "LABEL_STUDIO_"))}
     return {
         **kept,
         "M2N2_BACKBONE": "dinov2-small",
         "M2N2_DEVICE": "cpu",
         "M2N2_CACHE_FOLDER": str(embedded_weights.cache_folder),
+        "M2N2_DISK_CACHE_FOLDER": str(tmp_path_factory.mktemp("attention")),
         "M2N2_OFFLINE": "true",
         "M2N2_WORKING_SIZE_PIXELS": "320",
         "M2N2_THREADS": "1",

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from m2n2_engine.tools import weights_commands
+from m2n2_engine.tools import cache_commands, weights_commands
 from m2n2_engine.tools.benchmark import commands as benchmark_commands
 from m2n2_engine.tools.context import (
     Point,
@@ -23,6 +23,7 @@ from m2n2_engine.tools.context import (
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(weights_commands.app, name="weights")
+app.add_typer(cache_commands.app, name="cache")
 app.add_typer(benchmark_commands.app, name="benchmark")
 
 ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]

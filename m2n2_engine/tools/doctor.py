@@ -18,7 +18,7 @@ from m2n2_engine.tools.context import ToolSettings, output
 
 _OLDEST_PYTHON = (3, 11)
 _WANTED_FREE_BYTES = 1024 * MEBIBYTE
-"""Of the cache folder's disk: the embedded weights take 90 MB, an image's attention up to 512 MiB later on."""
+"""Of the cache folder's disk: the embedded weights take 90 MB, others up to several GB."""
 
 
 class _Problem(Exception):
@@ -34,6 +34,7 @@ def run_doctor(settings: ToolSettings) -> bool:
         ("backbone", lambda: _check_backbone(settings.engine)),
         ("weights", lambda: _check_weights(settings.engine)),
         ("cache folder", lambda: _check_cache_folder(settings.engine.weights.cache_folder)),
+        ("disk cache", lambda: _check_disk_cache(settings.engine)),
         ("port", lambda: _check_port(settings.port)),
     ]
     verdicts = [_report(name, check) for name, check in checks]
@@ -92,13 +93,33 @@ def _check_weights(config: EngineConfig) -> str:
 
 
 def _check_cache_folder(folder: Path) -> str:
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not os.access(existing, os.W_OK):
-        raise _Problem(f"{existing} is not writable: set M2N2_CACHE_FOLDER to a folder that is")
-    free = shutil.disk_usage(existing).free
+    free = _find_free_bytes(folder, "M2N2_CACHE_FOLDER")
     if free < _WANTED_FREE_BYTES:
         raise _Problem(f"{folder}: {free // MEBIBYTE} MiB free: make room, or set M2N2_CACHE_FOLDER")
     return f"{folder}, {free // (1024 * MEBIBYTE)} GiB free"
+
+
+def _check_disk_cache(config: EngineConfig) -> str:
+    from m2n2_engine.disk_store import DiskStore
+
+    folder, budget = config.disk_cache_folder, config.disk_cache_bytes
+    if not budget:
+        return "off: M2N2_DISK_CACHE_MIB is 0"
+    free = _find_free_bytes(folder, "M2N2_DISK_CACHE_FOLDER")
+    images = DiskStore(folder, budget).list_images()
+    used = sum(image.nbytes for image in images)
+    state = f"{folder}: {len(images)} images, {used // MEBIBYTE} of {budget // MEBIBYTE} MiB"
+    if free < budget - used:
+        raise _Problem(f"{state}, but only {free // MEBIBYTE} MiB free: make room, or lower M2N2_DISK_CACHE_MIB")
+    return f"{state}, {free // MEBIBYTE} MiB free"
+
+
+def _find_free_bytes(folder: Path, variable: str) -> int:
+    """Of the disk that a folder is or will be on; a problem where it cannot be written to."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        raise _Problem(f"{existing} is not writable: set {variable} to a folder that is")
+    return shutil.disk_usage(existing).free
 
 
 def _check_port(port: int) -> str:

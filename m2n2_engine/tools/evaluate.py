@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def evaluate_single_clicks(config: EngineConfig, folder: Path) -> None:
     truths = sorted((folder / "boundary_GT").glob("*.png"))
     if not truths:
         raise InvalidImage(f"{folder} has no boundary_GT/*.png: give the folder that holds data_GT and boundary_GT")
-    engine = load_engine(config)
+    # Its figures are of images that were never seen before.
+    engine = load_engine(dataclasses.replace(config, disk_cache_bytes=0))
     ious: list[tuple[float, float]] = []
     prepare_seconds, click_seconds = [], []
     for path in track(truths, "evaluating", console=messages, transient=True, disable=not messages.is_terminal):

@@ -63,23 +63,33 @@ def test_the_line_and_what_the_segmenter_says_are_told(client, segmenter, monkey
         "device_usable": True,
         "device_memory_used_bytes": 7,
         "device_memory_bytes": 9,
-        "sessions": 2,
+        "session_images": 2,
         "session_bytes": 5,
         "session_budget_bytes": 6,
         "session_hits": 3,
         "session_misses": 4,
         "session_evictions": 1,
+        "host_images": 0,
+        "host_hits": 8,
+        "disk_budget_bytes": 10,
+        "disk_misses": 11,
+        "disk_write_failures": 12,
     }
     monkeypatch.setattr(segmenter, "describe", lambda: facts)
     values = read(client)
     expected = {
         "m2n2_ready": 1,
-        "m2n2_sessions": 2,
-        "m2n2_session_bytes": 5,
-        "m2n2_session_budget_bytes": 6,
-        "m2n2_session_hits_total": 3,
-        "m2n2_session_misses_total": 4,
-        "m2n2_session_evictions_total": 1,
+        "m2n2_cache_images{device}": 2,
+        "m2n2_cache_images{host}": 0,
+        "m2n2_cache_bytes{device}": 5,
+        "m2n2_cache_budget_bytes{device}": 6,
+        "m2n2_cache_budget_bytes{disk}": 10,
+        "m2n2_cache_hits_total{device}": 3,
+        "m2n2_cache_hits_total{host}": 8,
+        "m2n2_cache_misses_total{device}": 4,
+        "m2n2_cache_misses_total{disk}": 11,
+        "m2n2_cache_evictions_total{device}": 1,
+        "m2n2_disk_write_failures_total": 12,
         "m2n2_device_memory_used_bytes": 7,
         "m2n2_device_memory_bytes": 9,
         "m2n2_queue_places": 28,
@@ -95,7 +105,7 @@ def test_the_line_and_what_the_segmenter_says_are_told(client, segmenter, monkey
 
 def test_what_is_not_known_is_left_out(client):
     values = read(client)
-    assert not any("device_memory" in name or "session" in name for name in values)
+    assert not any("device_memory" in name or "cache" in name or "disk" in name for name in values)
 
 
 def test_each_application_counts_for_itself(make_client):

@@ -10,9 +10,10 @@ from m2n2_engine.config import EngineConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError
 
 
-def test_defaults_are_those_of_the_engine():
+def test_defaults_are_those_of_the_engine_but_for_the_disk():
     weights = WeightsConfig(cache_folder=Path("~/.cache/m2n2").expanduser())
-    assert load_settings({}).engine_config() == EngineConfig(weights=weights)
+    expected = EngineConfig(weights=weights, disk_cache_bytes=4 * 1024**3)
+    assert load_settings({}).engine_config() == expected
 
 
 def test_every_engine_setting_arrives_in_its_unit(tmp_path):
@@ -27,6 +28,9 @@ def test_every_engine_setting_arrives_in_its_unit(tmp_path):
             "M2N2_CACHE_FOLDER": "/var/cache/m2n2",
             "M2N2_OFFLINE": "true",
             "M2N2_SESSION_CACHE_MIB": "3",
+            "M2N2_HOST_CACHE_MIB": "0",
+            "M2N2_DISK_CACHE_MIB": "5",
+            "M2N2_DISK_CACHE_FOLDER": "~/attention",
             "M2N2_THREADS": "2",
             "M2N2_WORKING_SIZE_PIXELS": "0",
             "M2N2_CLICK_AREA_LIMIT_PERCENT": "55",
@@ -35,6 +39,8 @@ def test_every_engine_setting_arrives_in_its_unit(tmp_path):
     assert config.weights == WeightsConfig(Path("/var/cache/m2n2"), tmp_path.resolve(), "team/mirror", "main", True)
     assert (config.backbone, config.device, config.grid, config.threads) == ("dinov2", "cuda:1", 32, 2)
     assert config.session_cache_bytes == 3 * 1024 * 1024
+    assert (config.host_cache_bytes, config.disk_cache_bytes) == (0, 5 * 1024 * 1024)
+    assert config.disk_cache_folder == Path.home() / "attention"
     assert config.method.working_size_pixels == 0
     assert config.method.click_area_limit == pytest.approx(0.55)
 
@@ -74,6 +80,8 @@ def test_settings_are_frozen():
         ("M2N2_WEIGHTS_FOLDER", "/no/such/folder"),
         ("M2N2_OFFLINE", "perhaps"),
         ("M2N2_SESSION_CACHE_MIB", "0"),
+        ("M2N2_HOST_CACHE_MIB", "-1"),
+        ("M2N2_DISK_CACHE_MIB", "-1"),
         ("M2N2_THREADS", "0"),
         ("M2N2_WORKING_SIZE_PIXELS", "63"),
         ("M2N2_WORKING_SIZE_PIXELS", "-1"),

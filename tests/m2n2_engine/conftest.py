@@ -10,9 +10,10 @@ import torch
 
 from m2n2_engine.config import EngineConfig
 from m2n2_engine.ops.compiled import set_thread_count, thread_count
-from m2n2_engine.types import Image, Mask
+from m2n2_engine.types import AttentionFactors, BalancedFactors, Image, LayerFactors, Mask
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
+MakeBalanced = Callable[..., BalancedFactors]
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,42 @@ def draw_disc() -> DrawDisc:
 def iou() -> Callable[[Mask, Mask], float]:
     """Intersection over union."""
     return lambda mask, truth: float((mask & truth).sum() / (mask | truth).sum())
+
+
+@pytest.fixture
+def make_balanced() -> MakeBalanced:
+    """Factors of one image with two layers, one of them with a special token, on a 3 x 4 grid."""
+
+    def make(seed: int = 0, dtype: torch.dtype = torch.float32) -> BalancedFactors:
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape: int) -> torch.Tensor:
+            return torch.randn(shape, generator=generator).to(dtype)
+
+        layers = (
+            LayerFactors(draw(2, 12, 2), draw(2, 12, 2), weight=0.1, scale=0.7),
+            LayerFactors(draw(1, 13, 4), draw(1, 13, 4), weight=0.9, special_tokens=1),
+        )
+        vectors = torch.rand(2, 12, generator=generator)
+        return BalancedFactors(AttentionFactors(layers, (3, 4)), vectors[0], vectors[1])
+
+    return make
+
+
+@pytest.fixture
+def equal() -> Callable[[BalancedFactors, BalancedFactors], bool]:
+    """Whether two hold the same, to the last bit."""
+
+    def tensors(balanced: BalancedFactors) -> list[torch.Tensor]:
+        pairs = [tensor for layer in balanced.factors.layers for tensor in (layer.query, layer.key)]
+        return [*pairs, balanced.rows, balanced.columns]
+
+    def compare(one: BalancedFactors, other: BalancedFactors) -> bool:
+        shares = [[(layer.weight, layer.special_tokens) for layer in found.factors.layers] for found in (one, other)]
+        return (
+            shares[0] == shares[1]
+            and one.factors.grid == other.factors.grid
+            and all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
+        )
+
+    return compare

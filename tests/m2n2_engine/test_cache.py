@@ -1,4 +1,4 @@
-"""The session cache alone, with sessions that only take room."""
+"""The cache of what stays in memory alone, with sessions that only take room."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from m2n2_engine.cache import SessionCache
+from m2n2_engine.cache import ResidentCache
 from m2n2_engine.types import AttentionKey
 
 SIZE = 100
@@ -25,7 +25,7 @@ class FakeSession:
     nbytes: int = SIZE
 
 
-Cache = SessionCache[FakeSession]
+Cache = ResidentCache[FakeSession]
 
 
 def key(name: str) -> AttentionKey:
@@ -69,7 +69,7 @@ def resident(cache: Cache, *names: str) -> list[str]:
 @pytest.fixture
 def cache() -> Cache:
     """Room for three sessions."""
-    return SessionCache(3 * SIZE)
+    return ResidentCache(3 * SIZE)
 
 
 def test_a_second_opening_finds_the_same_session(cache: Cache) -> None:
@@ -108,7 +108,7 @@ def test_room_is_made_before_a_session_is_built(cache: Cache) -> None:
 
     with cache.open(key("d"), 2 * SIZE, build):
         pass
-    assert used_while_building == [SIZE]
+    assert used_while_building == [SIZE + 2 * SIZE]
     assert resident(cache, "a", "b", "c", "d") == ["c", "d"]
 
 
@@ -127,7 +127,7 @@ def test_a_session_in_use_is_never_evicted(cache: Cache) -> None:
         cache.drop_idle()
         assert resident(cache, "used", "a", "b", "c", "d") == ["used"]
     cache.drop_idle()
-    assert cache.statistics.sessions == 0
+    assert cache.statistics.images == 0
 
 
 def test_a_session_opened_twice_is_in_use_until_both_left(cache: Cache) -> None:
@@ -143,7 +143,7 @@ def test_a_session_whose_user_fails_is_given_back(cache: Cache) -> None:
         raise ValueError("the click failed")
     assert resident(cache, "a") == ["a"]
     cache.drop_idle()
-    assert cache.statistics.sessions == 0
+    assert cache.statistics.images == 0
 
 
 def test_growth_while_in_use_counts_when_it_is_given_back(cache: Cache) -> None:
@@ -159,7 +159,7 @@ def test_statistics(cache: Cache) -> None:
     touch(cache, "a", "b", "a", "c", "d")
     found = cache.statistics
     assert (found.hits, found.misses, found.evictions) == (1, 4, 1)
-    assert (found.sessions, found.used_bytes, found.budget_bytes) == (3, 3 * SIZE, 3 * SIZE)
+    assert (found.images, found.used_bytes, found.budget_bytes) == (3, 3 * SIZE, 3 * SIZE)
 
 
 def test_concurrent_callers_share_one_build(cache: Cache) -> None:
@@ -195,6 +195,29 @@ def test_two_images_are_built_beside_each_other(cache: Cache) -> None:
     assert first is not second
 
 
+def test_the_room_of_sessions_being_built_is_taken(cache: Cache) -> None:
+    touch(cache, "a", "b", "c")
+    used = []
+
+    def build_another() -> FakeSession:
+        with cache.open(key("e"), SIZE, FakeSession):
+            used.append(cache.statistics.used_bytes)
+        return FakeSession()
+
+    with cache.open(key("d"), SIZE, build_another):
+        pass
+    assert used == [3 * SIZE]
+    assert resident(cache, "a", "b", "c", "d", "e") == ["c", "d", "e"]
+
+
+def test_the_newest_stays_only_where_it_may() -> None:
+    cache: Cache = ResidentCache(SIZE, keep_newest=False)
+    touch(cache, "a")
+    assert resident(cache, "a") == ["a"]
+    touch(cache, "large", nbytes=2 * SIZE)
+    assert (cache.statistics.images, cache.statistics.used_bytes) == (0, 0)
+
+
 def test_a_session_being_built_is_not_evicted(cache: Cache) -> None:
     def build() -> FakeSession:
         touch(cache, "a", "b", "c", "d")
@@ -212,7 +235,7 @@ def test_a_failing_build_leaves_nothing_behind(cache: Cache) -> None:
 
     with pytest.raises(RuntimeError, match="no such attention"), cache.open(key("a"), SIZE, fail):
         raise AssertionError("entered the block without a session")
-    assert (cache.statistics.sessions, cache.statistics.used_bytes) == (0, 0)
+    assert (cache.statistics.images, cache.statistics.used_bytes) == (0, 0)
     touch(cache, "a")
     assert resident(cache, "a") == ["a"]
 
@@ -233,4 +256,4 @@ def test_a_failing_build_wakes_everyone_who_waits(cache: Cache) -> None:
         may_fail.set()
         problems = [str(future.exception(LONG_SECONDS)) for future in [builder, *waiters]]
     assert problems == ["no such attention"] * 4
-    assert cache.statistics.sessions == 0
+    assert cache.statistics.images == 0

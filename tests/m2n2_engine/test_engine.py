@@ -292,7 +292,7 @@ def test_an_image_is_prepared_once_and_a_known_click_costs_nothing_new(
     for clicks in ([ON_DISC], [ON_DISC, Click(45, 40)], [ON_GROUND]):
         engine.segment(image, clicks)
     assert list(watched.prepared.values()) == [1]
-    assert engine.describe()["sessions"] == 1
+    assert engine.describe()["session_images"] == 1
 
 
 @pytest.mark.parametrize("session_cache_bytes", [2**30, 1])
@@ -318,7 +318,7 @@ def test_threads_get_the_masks_that_each_gets_alone(
     if session_cache_bytes > 1:
         assert list(watched.prepared.values()) == [1] * len(images)
     else:
-        assert engine.describe()["sessions"] == 1
+        assert engine.describe()["session_images"] == 1
 
 
 def test_a_budget_for_no_map_at_all_still_answers(make_engine: MakeEngine, image: Image) -> None:
@@ -378,7 +378,7 @@ def test_out_of_memory_once_is_tried_again_with_idle_images_dropped(
     watched.before = run_out_of_memory(1, kind)
     np.testing.assert_array_equal(engine.segment(image, [ON_DISC]).mask, expected)
     assert watched.prepared == {image.tobytes(): 2, other.tobytes(): 1}
-    assert engine.describe()["sessions"] == 1
+    assert engine.describe()["session_images"] == 1
 
 
 @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, MemoryError])
@@ -389,7 +389,7 @@ def test_out_of_memory_twice_is_an_error_that_leaves_nothing(
     engine = make_engine(watched)
     with pytest.raises(OutOfMemory, match=r"no memory left for this 96 x 72 image: use a smaller grid"):
         engine.segment(image, [ON_DISC])
-    assert engine.describe()["sessions"] == 0
+    assert engine.describe()["session_images"] == 0
     assert engine.segment(image, [ON_DISC]).mask.any()
 
 
@@ -438,14 +438,20 @@ def test_load_engine_describes_what_it_loaded(tiny_config: EngineConfig, image: 
         "device": "cpu",
         "grid": "24x24",
         "threads": thread_count(),
-        "sessions": 0,
+        "session_images": 0,
         "session_bytes": 0,
         "session_budget_bytes": tiny_config.session_cache_bytes,
         "session_hits": 0,
         "session_misses": 0,
         "session_evictions": 0,
+        "host_images": 0,
+        "host_bytes": 0,
+        "host_budget_bytes": tiny_config.host_cache_bytes,
+        "host_hits": 0,
+        "host_misses": 0,
+        "host_evictions": 0,
         "device_usable": True,
     }
     engine.warm_up()
-    assert engine.describe()["sessions"] == 0
+    assert engine.describe()["session_images"] == 0
     assert engine.segment(image, [ON_DISC]).mask.any()

@@ -16,7 +16,7 @@ def test_the_cache_is_counted():
     for x in (3, 9):
         tiny.segment(image, [Click(x, 5)])
     facts = tiny.describe()
-    assert (facts["session_hits"], facts["session_misses"], facts["session_evictions"], facts["sessions"]) == (
+    assert (facts["session_hits"], facts["session_misses"], facts["session_evictions"], facts["session_images"]) == (
         1,
         1,
         0,

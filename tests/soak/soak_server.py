@@ -15,8 +15,8 @@ from types import TracebackType
 import requests
 
 ROOT = Path(__file__).parents[2]
-TINY = {"M2N2_BACKBONE": "tiny", "M2N2_WORKING_SIZE_PIXELS": "128"}
-"""Settings of a server that starts in seconds."""
+TINY = {"M2N2_BACKBONE": "tiny", "M2N2_WORKING_SIZE_PIXELS": "128", "M2N2_DISK_CACHE_MIB": "0"}
+"""Settings of a server that starts in seconds and leaves nothing behind."""
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 30.0

@@ -133,7 +133,8 @@ def _list_targets(
     yield targets.compare_click(sizes[0].click.ratio)
     yield from targets.compare_levels(sizes[0].levels)
     yield targets.compare_rotation(rotation)
-    yield targets.compare_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        yield from targets.compare_bytes(Path(folder))
     backbone = loaded.backbone
     is_bound = backbone.device.startswith("cuda") and backbone.grid == _ACCELERATOR_GRID
     at_size = next((size.levels for size in sizes if is_bound and size.size == _ACCELERATOR_SIZE), None)

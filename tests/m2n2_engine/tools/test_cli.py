@@ -31,8 +31,14 @@ GROUND = ["--negative", "85,10"]
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
-    """The tiny backbone, an empty cache, no connections."""
-    settings = {"M2N2_BACKBONE": "tiny", "M2N2_CACHE_FOLDER": str(tmp_path / "cache"), "M2N2_OFFLINE": "true"}
+    """The tiny backbone, empty caches, no connections."""
+    settings = {
+        "M2N2_BACKBONE": "tiny",
+        "M2N2_CACHE_FOLDER": str(tmp_path / "cache"),
+        "M2N2_DISK_CACHE_FOLDER": str(tmp_path / "attention"),
+        "M2N2_DISK_CACHE_MIB": "64",
+        "M2N2_OFFLINE": "true",
+    }
     for name in os.environ:
         if name.startswith("M2N2_"):
             monkeypatch.delenv(name)
@@ -257,13 +263,13 @@ def free_port() -> int:
 def verdicts(printed: str) -> dict[str, str]:
     """Name of each check -> its verdict."""
     lines = [
-        re.fullmatch(r"(ok|problem) +(python|torch|device|\w+(?: folder)?) +(.+)", line)
+        re.fullmatch(r"(ok|problem) +(python|torch|device|\w+(?: folder| cache)?) +(.+)", line)
         for line in printed.splitlines()
     ]
     return {line[2]: line[1] for line in lines if line}
 
 
-ALL_OK = dict.fromkeys(["python", "torch", "device", "backbone", "weights", "cache folder", "port"], "ok")
+ALL_OK = dict.fromkeys(["python", "torch", "device", "backbone", "weights", "cache folder", "disk cache", "port"], "ok")
 
 
 def test_doctor_finds_nothing(m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
@@ -304,6 +310,73 @@ def test_doctor_misses_the_weights(m2n2: Run, monkeypatch: pytest.MonkeyPatch, f
     result = m2n2("doctor")
     assert verdicts(result.stdout) == {**ALL_OK, "weights": "problem"}
     assert "dinov2-small is not at hand: run `m2n2 weights get dinov2-small`" in result.stdout
+
+
+def test_doctor_shows_the_disk_cache(
+    m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int, stored: Path, image_file: Path
+) -> None:
+    monkeypatch.setenv("M2N2_PORT", str(free_port))
+    assert f"{stored.parent}: 1 images, 0 of 64 MiB, " in succeed(m2n2("doctor"))
+    monkeypatch.setenv("M2N2_DISK_CACHE_MIB", str(2**40))
+    result = m2n2("doctor")
+    assert verdicts(result.stdout) == {**ALL_OK, "disk cache": "problem"}
+    assert "MiB free: make room, or lower M2N2_DISK_CACHE_MIB" in result.stdout
+    monkeypatch.setenv("M2N2_DISK_CACHE_FOLDER", str(image_file))
+    assert f"{image_file} is not writable: set M2N2_DISK_CACHE_FOLDER to a folder that is" in m2n2("doctor").stdout
+    monkeypatch.setenv("M2N2_DISK_CACHE_MIB", "0")
+    assert "off: M2N2_DISK_CACHE_MIB is 0" in succeed(m2n2("doctor"))
+
+
+# --- cache
+
+
+@pytest.fixture
+def stored(m2n2: Run, image_file: Path, output: Path, tmp_path: Path) -> Path:
+    """The file of the one image that the disk cache holds."""
+    succeed(m2n2("segment", image_file, *DISC, "-o", output))
+    (path,) = (tmp_path / "attention").glob("*.safetensors")
+    return path
+
+
+def test_cache_stats(m2n2: Run, stored: Path) -> None:
+    printed = succeed(m2n2("cache", "stats")).splitlines()
+    assert printed[:2] == [f"folder  {stored.parent}", "budget  64 MiB"]
+    assert re.fullmatch(r"images  1 images, 0\.\d MiB", printed[2])
+    assert re.fullmatch(r"used    \d{4}-\d\d-\d\d \d\d:\d\d:\d\d to \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", printed[3])
+
+
+def test_cache_stats_of_what_is_off(m2n2: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("M2N2_DISK_CACHE_MIB", "0")
+    printed = succeed(m2n2("cache", "stats"))
+    assert "budget  0: the cache is off\nimages  0 images, 0.0 MiB\n" in printed
+    assert not (tmp_path / "attention").exists()
+
+
+def test_cache_clear(m2n2: Run, stored: Path) -> None:
+    assert succeed(m2n2("cache", "clear")).startswith("deleted 1 images, 0.")
+    assert not stored.exists()
+    assert succeed(m2n2("cache", "clear")).startswith("deleted 0 images, 0.0 MiB from ")
+
+
+def test_cache_verify(m2n2: Run, stored: Path) -> None:
+    used = stored.stat().st_mtime_ns
+    assert succeed(m2n2("cache", "verify")).endswith(" MiB read, 0 cannot be used\n")
+    assert stored.stat().st_mtime_ns == used
+    content = stored.read_bytes()
+    stored.write_bytes(content[:-1])
+    result = m2n2("cache", "verify")
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"{stored}: it cannot be read: ")
+    assert "1 cannot be used\n" in result.stdout
+    assert stored.exists()
+    assert succeed(m2n2("cache", "verify", "--delete")).endswith("1 cannot be used, deleted\n")
+    assert not stored.exists()
+
+
+def test_a_cache_folder_that_is_none(m2n2: Run, monkeypatch: pytest.MonkeyPatch, image_file: Path) -> None:
+    monkeypatch.setenv("M2N2_DISK_CACHE_FOLDER", str(image_file))
+    expected = f"{image_file} cannot be used: Not a directory: set M2N2_DISK_CACHE_FOLDER to a folder that can"
+    assert problem(m2n2("cache", "stats")) == expected
 
 
 # --- weights
