@@ -15,9 +15,9 @@ fill it with work, and little beside the (n, n) result."""
 def build_attention(factors: AttentionFactors) -> torch.Tensor:
     """Attention over the cells of the grid.
 
-    For each layer ``softmax(scale Q K^T / sqrt(d))`` over all tokens, mean over heads, special tokens dropped; layers summed
-    with their weights; rows normalised. Returns ``(n, n)`` float32 on the factors' device, ``n = h * w`` row-major,
-    rows (last axis) summing to 1.
+    For each layer ``softmax(scale Q K^T / sqrt(d))`` over all tokens, mean over heads, special tokens dropped; layers
+    summed with their weights; rows normalised. Returns ``(n, n)`` float32 on the factors' device, ``n = h * w``
+    row-major, rows (last axis) summing to 1.
     """
     cells = factors.grid[0] * factors.grid[1]
     device = factors.layers[0].query.device

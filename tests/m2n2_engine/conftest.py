@@ -83,7 +83,10 @@ def equal() -> Callable[[BalancedFactors, BalancedFactors], bool]:
         return [*pairs, balanced.rows, balanced.columns]
 
     def compare(one: BalancedFactors, other: BalancedFactors) -> bool:
-        shares = [[(layer.weight, layer.special_tokens) for layer in found.factors.layers] for found in (one, other)]
+        shares = [
+            [(layer.weight, layer.special_tokens, layer.scale) for layer in found.factors.layers]
+            for found in (one, other)
+        ]
         return (
             shares[0] == shares[1]
             and one.factors.grid == other.factors.grid

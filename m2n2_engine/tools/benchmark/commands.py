@@ -42,9 +42,9 @@ def benchmark(
     from m2n2_engine.tools.benchmark.levels import Rounds
     from m2n2_engine.tools.benchmark.run import Destinations, Options, run_benchmark
 
-    configs = [
-        engine_config(context, name, cells) for name, cells in itertools.product(backbone or [None], grid or [None])
-    ]
+    names: list[str | None] = list(backbone) if backbone else [None]
+    grids: list[int | None] = list(grid) if grid else [None]
+    configs = [engine_config(context, name, cells) for name, cells in itertools.product(names, grids)]
     photograph = None if image is None else read_image(image)
-    options = Options(sizes=parse_sizes(sizes), rounds=Rounds(repeats, clicks), with_direct=direct, photograph=photograph)
+    options = Options(parse_sizes(sizes), Rounds(repeats, clicks), with_direct=direct, photograph=photograph)
     run_benchmark(configs, options, Destinations(json_file, plot, markdown))

@@ -105,15 +105,11 @@ def measure_levels(
     )
 
 
-def measure_rotation(
-    loaded: LoadedBackbone, images: Sequence[Image], config: EngineConfig, repeats: int
-) -> Rotation:
+def measure_rotation(loaded: LoadedBackbone, images: Sequence[Image], config: EngineConfig, repeats: int) -> Rotation:
     """Time clicks that go from image to image; after each round over all, one with every level but one session off."""
     device = loaded.backbone.device
     all_resident = dataclasses.replace(config, session_cache_bytes=_ROOM_FOR_ALL, disk_cache_bytes=0)
-    one_session = dataclasses.replace(
-        config, session_cache_bytes=_ROOM_FOR_ONE, host_cache_bytes=0, disk_cache_bytes=0
-    )
+    one_session = dataclasses.replace(config, session_cache_bytes=_ROOM_FOR_ONE, host_cache_bytes=0, disk_cache_bytes=0)
     many, one = build_engine(loaded, all_resident), build_engine(loaded, one_session)
     rng = np.random.default_rng(_SEED)
 

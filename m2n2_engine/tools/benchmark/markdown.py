@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from m2n2_engine.tools.benchmark.report import write_text
+from m2n2_engine.tools.benchmark.files import write_text
 
 Row = Sequence[str]
 

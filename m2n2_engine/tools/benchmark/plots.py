@@ -15,7 +15,7 @@ _DOTS_PER_INCH = 120
 def require_matplotlib() -> None:
     """Raise ConfigurationError where the optional library is missing: before anything is measured for it."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigurationError("plots need matplotlib: run `pip install 'm2n2-annotation[plots]'`, or leave --plot out")
+        raise ConfigurationError("a plot needs matplotlib: run `pip install 'm2n2-annotation[plots]'`, or go without")
 
 
 def draw_plots(figures: dict[str, Any], path: Path) -> None:
@@ -37,6 +37,8 @@ def draw_plots(figures: dict[str, Any], path: Path) -> None:
     by_number.set(xlabel="number of the click", ylabel="click, median in ms", ylim=(0, None))
     by_number.xaxis.get_major_locator().set_params(integer=True)
     by_size.set(xlabel="megapixels of the image", ylabel="click, median in ms", xscale="log", ylim=(0, None))
+    by_size.minorticks_off()
+    by_size.set_xticks(megapixels, [f"{value:.2g}" for value in megapixels])
     for axes in (by_number, by_size):
         axes.grid(alpha=0.3)
         axes.legend(fontsize="x-small")

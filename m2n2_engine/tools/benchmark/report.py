@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from m2n2_engine.errors import ConfigurationError
 from m2n2_engine.tools.benchmark.images import Size
 from m2n2_engine.tools.benchmark.levels import LevelFigures, Rotation
 from m2n2_engine.tools.benchmark.steps import Comparison
@@ -72,20 +69,6 @@ class BackboneReport:
 def to_json(run: dict[str, Any], reports: Sequence[BackboneReport]) -> dict[str, Any]:
     """All figures, in seconds and bytes."""
     return {"run": run, "backbones": [_render_backbone(report) for report in reports]}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Make the folder where it is missing; ConfigurationError where the file cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def write_json(path: Path, figures: dict[str, Any]) -> None:
-    """Raises ConfigurationError where the file cannot be written."""
-    write_text(path, json.dumps(figures, indent=2) + "\n")
 
 
 def print_figures(figures: dict[str, Any], console: Console) -> None:

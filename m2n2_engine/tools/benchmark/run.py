@@ -20,6 +20,7 @@ from m2n2_engine.engine import set_up_threads
 from m2n2_engine.ops.compiled import thread_count
 from m2n2_engine.ops.working_size import reduced_size
 from m2n2_engine.tools.benchmark import targets
+from m2n2_engine.tools.benchmark.files import write_json
 from m2n2_engine.tools.benchmark.images import Size, make_images
 from m2n2_engine.tools.benchmark.levels import ROTATING_IMAGES, Rotation, Rounds, measure_levels, measure_rotation
 from m2n2_engine.tools.benchmark.machine import describe_run
@@ -31,9 +32,8 @@ from m2n2_engine.tools.benchmark.report import (
     print_figures,
     render_tables,
     to_json,
-    write_json,
 )
-from m2n2_engine.tools.benchmark.steps import Comparison, compare_click, compare_steps
+from m2n2_engine.tools.benchmark.steps import compare_click, compare_steps
 from m2n2_engine.tools.benchmark.targets import Target
 from m2n2_engine.tools.context import messages, output
 from m2n2_engine.types import Image
