@@ -27,7 +27,8 @@ _POLL_SECONDS = 0.05
 class LocalServer:
     """Started and ready inside its ``with`` block, ended by SIGTERM at its end.
 
-    environ: settings. log: file that both streams of the server go to.
+    environ: settings. log: file that both streams of the server go to; its attention cache on disk lies beside it, so
+    that it has seen no image before.
     """
 
     def __init__(self, environ: Mapping[str, str], log: Path) -> None:
@@ -38,7 +39,12 @@ class LocalServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        own = {"M2N2_HOST": "127.0.0.1", "M2N2_PORT": str(self._port), "PYTHONPATH": str(_ROOT)}
+        own = {
+            "M2N2_HOST": "127.0.0.1",
+            "M2N2_PORT": str(self._port),
+            "M2N2_DISK_CACHE_FOLDER": str(self.log.with_suffix(".attention")),
+            "PYTHONPATH": str(_ROOT),
+        }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py"],

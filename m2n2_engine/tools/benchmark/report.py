@@ -74,13 +74,14 @@ def to_json(run: dict[str, Any], reports: Sequence[BackboneReport]) -> dict[str,
 def print_figures(figures: dict[str, Any], console: Console) -> None:
     """The tables of what ``to_json`` gives."""
     console.print(", ".join(f"{name} {value}" for name, value in figures["run"].items()), highlight=False)
+    wide = Console(file=console.file, width=_WIDEST)
     for title, columns, rows in render_tables(figures):
         table = Table(title=title, title_justify="left", box=None)
         for column in columns:
             table.add_column(column, justify="left" if column == columns[0] else "right")
         for row in rows:
             table.add_row(*row)
-        console.print(table, width=_WIDEST, crop=False)
+        wide.print(table)
 
 
 def render_tables(figures: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
