@@ -77,7 +77,7 @@ def measure_levels(
         config, session_cache_bytes=_ROOM_FOR_ONE, host_cache_bytes=0, disk_cache_bytes=0
     )
     with_disk = dataclasses.replace(without_levels, disk_cache_bytes=_ROOM_FOR_ALL, disk_cache_folder=folder)
-    with_host = dataclasses.replace(without_levels, host_cache_bytes=_ROOM_FOR_ALL)
+    with_host = dataclasses.replace(with_disk, host_cache_bytes=_ROOM_FOR_ALL)
     host, disk = build_engine(loaded, with_host), build_engine(loaded, with_disk)
     found = collections.defaultdict[Level, list[float]](list)
     sequences: list[list[float]] = []
@@ -87,9 +87,9 @@ def measure_levels(
         if level is wanted:
             found[level].append(seconds)
 
-    for image in images:  # not timed: the levels are filled
-        host.prepare(image)
-        disk.prepare(image)
+    for image in images:
+        prepare(disk, image, Level.NETWORK)
+        host.prepare(image)  # not timed: from the disk into host memory
     for repeat in range(rounds.repeats):
         prepare(build_engine(loaded, without_levels), images[repeat % len(images)], Level.NETWORK)
         for image in images:

@@ -16,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.config import EngineConfig
-from m2n2_engine.engine import set_up_threads
+from m2n2_engine.engine import build_engine, set_up_threads
 from m2n2_engine.ops.compiled import thread_count
 from m2n2_engine.ops.working_size import reduced_size
 from m2n2_engine.tools.benchmark import targets
@@ -92,6 +92,7 @@ def _measure_backbone(
         torch.cuda.reset_peak_memory_stats(backbone.device)
     task = progress.add_task("", total=None)
     name = f"{backbone.name}, grid {backbone.grid[0]}"
+    build_engine(loaded, config).warm_up()  # compiles the kernels of a click too, which no level's filling runs
     sizes = []
     for size in options.sizes:
         progress.update(task, description=f"{name}, {size[0]}x{size[1]}")
