@@ -45,9 +45,10 @@ label-studio-ml: setup-test $(LABEL_STUDIO_ML)/.setup
 soak: setup-test
 	SOAK=1 $(BIN)/pytest tests/soak --capture=no
 
-benchmark: setup
-	$(BIN)/m2n2 benchmark --grid 64
-	$(BIN)/m2n2 benchmark --size 4000x3000 --no-direct
+# Writes deploy/BENCHMARKS.md anew where this machine has its sections, or adds them.
+benchmark: $(VENV)/.setup-plots
+	$(BIN)/m2n2 benchmark --grid 48 --grid 64 --plot --json deploy/benchmarks/engine.json --markdown deploy/BENCHMARKS.md
+	$(BIN)/m2n2 benchmark serve --json deploy/benchmarks/server.json --markdown deploy/BENCHMARKS.md
 
 setup: $(VENV)/.setup
 setup-test: $(VENV)/.setup-test
@@ -58,6 +59,10 @@ $(VENV)/.setup: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+$(VENV)/.setup-plots: $(VENV)/.setup
+	$(BIN)/python -m pip install --quiet --editable '.[plots]'
 	touch $@
 
 $(VENV)/.setup-test: $(VENV)/.setup

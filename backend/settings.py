@@ -316,6 +316,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigurationError("; ".join(problems)) from None
 
 
+def local_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a server that this process starts for itself: this one's, but of nobody else's Label Studio
+    and open to whoever is on this machine; then ``own``."""
+    closed = ("LABEL_STUDIO_", f"{_PREFIX}BASIC_AUTH_")
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(closed)}, **own}
+
+
 def calm_idle_threads() -> None:
     """Let idle threads of torch's OpenMP sleep instead of spin, unless the environment says otherwise.
 

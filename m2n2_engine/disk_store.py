@@ -242,8 +242,8 @@ def _parse(name: str, metadata: dict[str, str], tensors: dict[str, torch.Tensor]
     if name != _file_name(AttentionKey(metadata["image"], metadata["fingerprint"])):
         raise UnusableFile("it is another image's")
     layers = tuple(
-        LayerFactors(tensors[f"query.{i}"], tensors[f"key.{i}"], weight, special_tokens)
-        for i, (weight, special_tokens) in enumerate(json.loads(metadata["layers"]))
+        LayerFactors(tensors[f"query.{i}"], tensors[f"key.{i}"], weight, special_tokens, scale)
+        for i, (weight, special_tokens, scale) in enumerate(json.loads(metadata["layers"]))
     )
     height, width = json.loads(metadata["grid"])
     return BalancedFactors(AttentionFactors(layers, (height, width)), tensors["rows"], tensors["columns"])
@@ -261,7 +261,7 @@ def _serialise(key: AttentionKey, balanced: BalancedFactors) -> bytes:
         "image": key.image,
         "fingerprint": key.fingerprint,
         "grid": json.dumps(balanced.factors.grid),
-        "layers": json.dumps([(layer.weight, layer.special_tokens) for layer in layers]),
+        "layers": json.dumps([(layer.weight, layer.special_tokens, layer.scale) for layer in layers]),
     }
     return save(tensors, {**metadata, "crc32": _checksum(metadata, tensors)})
 

@@ -79,13 +79,15 @@ class LayerFactors:
     """Query and key of one self-attention layer, from which its attention can be rebuilt.
 
     query, key: ``(heads, tokens, d)``, special tokens (CLS, registers) first. weight: this layer's share of the sum.
-    special_tokens: how many leading tokens are no cells of the grid.
+    special_tokens: how many leading tokens are no cells of the grid. scale: what products of query and key are
+    multiplied with, beside ``1 / sqrt(d)``: 1 unless they are kept as integers.
     """
 
     query: torch.Tensor
     key: torch.Tensor
     weight: float
     special_tokens: int = 0
+    scale: float = 1.0
 
     @property
     def nbytes(self) -> int:

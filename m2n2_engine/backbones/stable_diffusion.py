@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 def load(name: str, grid: tuple[int, int], device: str, config: WeightsConfig) -> HookedBackbone:
-    """Load VAE and UNet, float16 on CUDA and float32 elsewhere.
+    """Load VAE and UNet, float16 on CUDA and float32 elsewhere; queries and keys take 16 bits on every device.
 
     Raises WeightsUnavailable or WeightsCorrupt.
     """
@@ -65,6 +65,7 @@ def load(name: str, grid: tuple[int, int], device: str, config: WeightsConfig) -
         weights=identity,
         layers=[_layer(path, unet.get_submodule(path)) for path in LAYERS],
         run=run,
+        is_compact=not on_cuda,
     )
 
 

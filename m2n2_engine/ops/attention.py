@@ -28,9 +28,9 @@ _Packed = npt.NDArray[np.float32]
 def build_attention(factors: AttentionFactors) -> torch.Tensor:
     """Attention over the cells of the grid.
 
-    For each layer ``softmax(Q K^T / sqrt(d))`` over all tokens, mean over heads, special tokens dropped; layers summed
-    with their weights; rows normalised. Returns ``(n, n)`` float32 on the factors' device, ``n = h * w`` row-major,
-    rows (last axis) summing to 1.
+    For each layer ``softmax(scale Q K^T / sqrt(d))`` over all tokens, mean over heads, special tokens dropped; layers
+    summed with their weights; rows normalised. Returns ``(n, n)`` float32 on the factors' device, ``n = h * w``
+    row-major, rows (last axis) summing to 1.
     """
     cells = factors.grid[0] * factors.grid[1]
     device = factors.layers[0].query.device
@@ -67,7 +67,7 @@ def _pack_layer(layer: LayerFactors) -> tuple[_Packed, _Packed, int, float]:
     """Queries of the cells, scaled; keys, those of special tokens last; tokens; weight of a head."""
     heads, tokens, depth = layer.query.shape
     # Base 2: the exponential is one of two in the end.
-    queries = layer.query[:, layer.special_tokens :].float() * (math.log2(math.e) * depth**-0.5)
+    queries = layer.query[:, layer.special_tokens :].float() * (layer.scale * math.log2(math.e) * depth**-0.5)
     # A cell's column of the scores is then its column of the attention.
     keys = layer.key.float().roll(-layer.special_tokens, dims=1)
     return _pack(queries, TILE_ROWS), _pack(keys, LANES), tokens, layer.weight / heads
@@ -101,7 +101,7 @@ def _add_rows_kernel(queries, keys, tokens, weight, scores, rows, first_tile):  
 def _add_layer_on_device(attention: torch.Tensor, layer: LayerFactors) -> None:
     heads, tokens, depth = layer.query.shape
     key = layer.key.float().transpose(1, 2)
-    query = layer.query[:, layer.special_tokens :].float() * depth**-0.5
+    query = layer.query[:, layer.special_tokens :].float() * (layer.scale * depth**-0.5)
     rows = min(max(1, _ACCELERATOR_CHUNK_BYTES // (tokens * attention.element_size())), len(attention))
     # One buffer for all scores, changed in place: fresh memory for each chunk costs more than the arithmetic.
     buffer = attention.new_empty(rows, tokens)

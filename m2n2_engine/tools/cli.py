@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from m2n2_engine.tools import cache_commands, weights_commands
+from m2n2_engine.tools.benchmark import commands as benchmark_commands
 from m2n2_engine.tools.context import (
     Point,
     ToolSettings,
@@ -23,6 +24,7 @@ from m2n2_engine.tools.context import (
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(weights_commands.app, name="weights")
 app.add_typer(cache_commands.app, name="cache")
+app.add_typer(benchmark_commands.app, name="benchmark")
 
 ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
 BackboneOption = Annotated[str | None, typer.Option(help="Network to use instead of the configured one.")]
@@ -91,26 +93,6 @@ def markov_map(
         values = create_markov_map_from_point(pixels, transition, point).cpu().numpy()
     write_picture(target, draw_map(values))
     output.print(f"{target}: 0 to {values.max():.1f} steps")
-
-
-@app.command()
-def benchmark(
-    context: typer.Context,
-    image: Annotated[
-        Path | None, typer.Argument(metavar="[IMAGE]", help="Image file; without it a synthetic one is drawn.")
-    ] = None,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the synthetic image.")] = "481x321",
-    backbone: BackboneOption = None,
-    grid: GridOption = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each form, after one that is not timed.")] = 5,
-    direct: Annotated[bool, typer.Option(help="Also time the direct form of every step.")] = True,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
-) -> None:
-    """Time every step beside its direct, textbook form, in one process: medians and ratios."""
-    from m2n2_engine.tools.benchmark import draw_synthetic_image, parse_size, run_benchmark
-
-    pixels = read_image(image) if image is not None else draw_synthetic_image(*parse_size(size))
-    run_benchmark(engine_config(context, backbone, grid), pixels, repeats, direct, json_file)
 
 
 @app.command()

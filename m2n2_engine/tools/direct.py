@@ -22,7 +22,8 @@ def attention(factors: AttentionFactors) -> torch.Tensor:
     cells = factors.grid[0] * factors.grid[1]
     total = torch.zeros(cells, cells, device=factors.layers[0].query.device)
     for layer in factors.layers:
-        scores = layer.query.float() @ layer.key.float().transpose(1, 2) / math.sqrt(layer.query.shape[2])
+        products = layer.query.float() @ layer.key.float().transpose(1, 2)
+        scores = products * layer.scale / math.sqrt(layer.query.shape[2])
         mean = scores.softmax(dim=2).mean(dim=0)
         total = total + layer.weight * mean[layer.special_tokens :, layer.special_tokens :]
     return total / total.sum(dim=1, keepdim=True)

@@ -65,7 +65,7 @@ def make_balanced() -> MakeBalanced:
             return torch.randn(shape, generator=generator).to(dtype)
 
         layers = (
-            LayerFactors(draw(2, 12, 2), draw(2, 12, 2), weight=0.1),
+            LayerFactors(draw(2, 12, 2), draw(2, 12, 2), weight=0.1, scale=0.7),
             LayerFactors(draw(1, 13, 4), draw(1, 13, 4), weight=0.9, special_tokens=1),
         )
         vectors = torch.rand(2, 12, generator=generator)
@@ -83,7 +83,10 @@ def equal() -> Callable[[BalancedFactors, BalancedFactors], bool]:
         return [*pairs, balanced.rows, balanced.columns]
 
     def compare(one: BalancedFactors, other: BalancedFactors) -> bool:
-        shares = [[(layer.weight, layer.special_tokens) for layer in found.factors.layers] for found in (one, other)]
+        shares = [
+            [(layer.weight, layer.special_tokens, layer.scale) for layer in found.factors.layers]
+            for found in (one, other)
+        ]
         return (
             shares[0] == shares[1]
             and one.factors.grid == other.factors.grid

@@ -11,134 +11,25 @@ slow.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-import dataclasses
 import json
 import os
 import statistics
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import requests
-from PIL import Image as PillowImage
 from soak_server import Server
 
 from backend.brush_rle import decode
+from backend.load import Answer, Load, Size, Work, draw_files, refine, run_load
 
 LEAST_IOU = 0.999
 MOST_HEALTH_SECONDS = 0.5
 
-Size = tuple[int, int]
-"""(H, W) in pixels."""
-
-# Label Studio gives a click up after the first; this tool waits longer, to tell by how much it was missed.
 _MOST_CLICK_SECONDS = 100.0
-_ANSWER_SECONDS = 300.0
-_HEALTH_PAUSE_SECONDS = 0.05
-_CONFIG = """<View><Image name="image" value="$image"/>
-<KeyPointLabels name="kp" toName="image"><Label value="Object"/></KeyPointLabels>
-<BrushLabels name="brush" toName="image"><Label value="Object"/></BrushLabels></View>"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """rle: of the region, empty where there was none. seconds: from sending the click to the whole answer."""
-
-    rle: tuple[int, ...]
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Load:
-    """answers: one list an annotator. wall_seconds: of all together. health_seconds: of each /health meanwhile."""
-
-    answers: list[list[Answer]]
-    wall_seconds: float
-    health_seconds: list[float]
-
-
-def draw_images(folder: Path, count: int, size: Size) -> None:
-    """As many different images of soft blobs, in the folder that the server reads local files from."""
-    height, width = size
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    for number in range(count):
-        rng = np.random.default_rng(number)
-        pixels = np.full((height, width, 3), rng.integers(0, 256, 3), np.float32)
-        for _ in range(8):
-            cx, cy, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(width / 16, width / 4)
-            inside = np.clip(radius - np.hypot(x - cx, y - cy), 0, 1)[..., None]
-            pixels += inside * (rng.integers(0, 256, 3) - pixels)
-        pixels += rng.normal(0, 4, pixels.shape)
-        PillowImage.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
-
-
-def make_body(annotator: int, clicks: int, size: Size) -> dict[str, Any]:
-    """What Label Studio sends with an annotator's click of that number, counted from 1: all of them until then."""
-    rng = np.random.default_rng(1000 + annotator)
-    points = [
-        {
-            "type": "keypointlabels",
-            "id": f"{annotator}-{number}",
-            "from_name": "kp",
-            "to_name": "image",
-            "is_positive": number % 3 != 2,
-            "original_width": size[1],
-            "original_height": size[0],
-            "image_rotation": 0,
-            "value": {"x": x, "y": y, "keypointlabels": ["Object"]},
-        }
-        for number, (x, y) in enumerate(rng.uniform(2, 98, (clicks, 2)).tolist())
-    ]
-    task = {"id": annotator, "data": {"image": f"/data/local-files/?d={annotator}.png"}}
-    return {"tasks": [task], "project": "1.1", "label_config": _CONFIG, "params": {"context": {"result": points}}}
-
-
-def ask(session: requests.Session, url: str, annotator: int, clicks: int, size: Size) -> Answer:
-    """One click. Raises where the server does not answer 200."""
-    started = time.perf_counter()
-    response = session.post(f"{url}/predict", json=make_body(annotator, clicks, size), timeout=_ANSWER_SECONDS)
-    seconds = time.perf_counter() - started
-    if response.status_code != 200:
-        raise RuntimeError(f"annotator {annotator}, click {clicks}: {response.status_code} {response.text}")
-    result = response.json()["results"][0]["result"]
-    return Answer(tuple(result[0]["value"]["rle"]) if result else (), seconds)
-
-
-def refine(url: str, annotator: int, clicks: int, size: Size) -> list[Answer]:
-    """All clicks of one annotator, each after the answer to the one before."""
-    with requests.Session() as session:
-        return [ask(session, url, annotator, number, size) for number in range(1, clicks + 1)]
-
-
-def run_load(url: str, annotators: int, clicks: int, size: Size) -> Load:
-    """All annotators at once, and /health all the while."""
-    over = threading.Event()
-    with concurrent.futures.ThreadPoolExecutor(annotators + 1) as pool:
-        health = pool.submit(_watch_health, url, over)
-        started = time.perf_counter()
-        try:
-            futures = [pool.submit(refine, url, annotator, clicks, size) for annotator in range(annotators)]
-            answers = [future.result() for future in futures]
-        finally:
-            over.set()
-        return Load(answers, time.perf_counter() - started, health.result())
-
-
-def _watch_health(url: str, over: threading.Event) -> list[float]:
-    seconds = []
-    while True:
-        started = time.perf_counter()
-        # A connection of its own each time, as Label Studio does.
-        requests.get(f"{url}/health", timeout=10).raise_for_status()
-        seconds.append(time.perf_counter() - started)
-        if over.wait(_HEALTH_PAUSE_SECONDS):
-            return seconds
+"""What Label Studio waits."""
 
 
 def find_differences(together: Sequence[Sequence[Answer]], alone: Sequence[Sequence[Answer]], size: Size) -> list[str]:
@@ -164,7 +55,7 @@ def intersection_over_union(one: Answer, other: Answer, size: Size) -> float:
 
 def render_report(load: Load) -> str:
     """The figures, one line each."""
-    seconds = [answer.seconds for answers in load.answers for answer in answers]
+    seconds = load.click_seconds
     health = load.health_seconds
     return "\n".join(
         (
@@ -182,17 +73,16 @@ def compare(environ: dict[str, str], folder: Path, annotators: int, clicks: int,
     """The load on one server, and what differs from a fresh one that is asked one click after another."""
     images = folder / "images"
     images.mkdir()
-    draw_images(images, annotators, size)
-    own = {"M2N2_LOCAL_FILES_ROOT": str(images), "M2N2_DISK_CACHE_FOLDER": str(folder / "attention")}
-    environ = {**environ, **own}
+    work = Work(draw_files(images, annotators, size), size, clicks)
+    environ = {**environ, "M2N2_LOCAL_FILES_ROOT": str(images)}
     with Server(environ, folder / "together.log") as server:
-        load = run_load(server.url, annotators, clicks, size)
-    with Server({**environ, "M2N2_DISK_CACHE_MIB": "0"}, folder / "alone.log") as server:
-        alone = [refine(server.url, annotator, clicks, size) for annotator in range(annotators)]
+        load = run_load(server.url, annotators, work)
+    with Server(environ, folder / "alone.log") as server:
+        alone = [refine(server.url, annotator, work) for annotator in range(annotators)]
     problems = find_differences(load.answers, alone, size)
     if max(load.health_seconds) >= MOST_HEALTH_SECONDS:
         problems.append(f"/health took {max(load.health_seconds):.3f} s")
-    slow = sum(answer.seconds >= _MOST_CLICK_SECONDS for answers in load.answers for answer in answers)
+    slow = sum(seconds >= _MOST_CLICK_SECONDS for seconds in load.click_seconds)
     if slow:
         problems.append(f"{slow} answers took more than the {_MOST_CLICK_SECONDS:g} s that Label Studio waits")
     if len({answers[0].rle for answers in load.answers}) < annotators:

@@ -6,10 +6,11 @@ import dataclasses
 import sys
 
 import numpy as np
-from soak_load import Answer, compare, find_differences, render_report
+from soak_load import compare, find_differences, render_report
 from soak_server import TINY
 
 from backend.brush_rle import encode
+from backend.load import Answer
 
 SIZE = (120, 160)
 

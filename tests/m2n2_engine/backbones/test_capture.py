@@ -94,3 +94,31 @@ def test_one_image_at_a_time() -> None:
     for thread in threads:
         thread.join()
     assert (len(most), max(most)) == (80, 1)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 30.0])
+def test_compact_factors_are_integers_with_a_scale(tokens: torch.Tensor, spread: float) -> None:
+    attention = _Attention()
+
+    def build(is_compact: bool) -> HookedBackbone:
+        return HookedBackbone(
+            name="test",
+            grid=(2, 2),
+            device="cpu",
+            dtype=torch.float32,
+            weights="none",
+            layers=[_layer(attention)],
+            run=lambda _image: attention(spread * tokens),
+            is_compact=is_compact,
+        )
+
+    for projection in (attention.to_q, attention.to_k):
+        nn.init.zeros_(projection.bias)
+    exact, compact = build(False), build(True)
+    image = np.zeros((4, 4, 3), np.uint8)
+    (full,), (rounded,) = exact.extract(image).layers, compact.extract(image).layers
+    assert rounded.query.dtype == rounded.key.dtype == torch.int16
+    products = full.query @ full.key.mT
+    found = rounded.query.float() @ rounded.key.float().mT * rounded.scale
+    torch.testing.assert_close(found, products, rtol=0, atol=1e-3 * float(products.abs().max()))
+    assert exact.fingerprint != compact.fingerprint

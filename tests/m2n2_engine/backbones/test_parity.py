@@ -49,6 +49,7 @@ def test_stable_diffusion(pipeline_name: str, parity_folder: Path, tmp_path: Pat
     config = WeightsConfig(cache_folder=tmp_path, folder=parity_folder / pipeline_name)
     factors = _load(PIPELINES[pipeline_name], config).extract(reference["image"])
     assert factors.grid == (GRID, GRID)
+    assert {projected.itemsize for layer in factors.layers for projected in (layer.query, layer.key)} == {2}
     assert _error(factors, reference["attention"]) <= 5e-4
     (stored,) = (tmp_path / "weights").iterdir()
     np.testing.assert_allclose(np.load(stored), reference["prompt_embedding"], atol=1e-5)
@@ -90,7 +91,7 @@ def test_half_precision_files_serve_on_the_processor(pipeline: WeightsConfig, mo
         file.rename(file.with_suffix(".fp16.safetensors"))
     reference = np.load(parity_folder / "tiny-sd2-attention.npz")
     factors = _load("stable-diffusion-2", pipeline).extract(reference["image"])
-    assert factors.layers[0].query.dtype == torch.float32
+    assert factors.layers[0].query.dtype == torch.int16
     assert _error(factors, reference["attention"]) <= 5e-4
 
 

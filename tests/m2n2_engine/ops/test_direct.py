@@ -45,7 +45,7 @@ def random_factors(rng, grid, special_tokens=1):
 
     def layer(heads, depth, weight):
         query, key = (torch.from_numpy(rng.normal(size=(heads, tokens, depth)).astype(np.float32)) for _ in "qk")
-        return LayerFactors(query, key, weight, special_tokens)
+        return LayerFactors(query, key, weight, special_tokens, scale=0.7)
 
     return AttentionFactors((layer(2, 8, 0.3), layer(3, 4, 0.7)), grid)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -195,51 +194,6 @@ def test_markov_map_is_dark_near_and_bright_far(m2n2: Run, image_file: Path, out
     assert brightness.shape == (72, 96)
     assert brightness[36, 40] == brightness.min()
     assert brightness[~disc].mean() > 5 * brightness[disc].mean()
-
-
-# --- benchmark
-
-
-def test_benchmark_measures_every_step(m2n2: Run, tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    printed = succeed(m2n2("benchmark", "--repeats", 1, "--size", "64x48", "--json", file))
-    report = json.loads(file.read_text())
-    assert {name: report[name] for name in ("backbone", "grid", "image", "working_size", "repeats", "threads")} == {
-        "backbone": "tiny",
-        "grid": "24x24",
-        "image": "64x48",
-        "working_size": "64x48",
-        "repeats": 1,
-        "threads": 1,
-    }
-    steps = {row["step"]: row for row in report["rows"]}
-    assert sorted({step[0] for step in steps}) == ["1", "2", "3", "4", "5", "6", "a"]
-    assert all(row["seconds"] > 0 for row in steps.values())
-    flood_fill = steps["5 flood fill"]
-    assert flood_fill["ratio"] == pytest.approx(flood_fill["direct_seconds"] / flood_fill["seconds"])
-    assert all(step in printed for step in steps)
-
-
-def test_benchmark_leaves_the_direct_forms_out(m2n2: Run, image_file: Path, tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    succeed(m2n2("benchmark", image_file, "--repeats", 1, "--no-direct", "--json", file))
-    report = json.loads(file.read_text())
-    assert report["image"] == "96x72"
-    assert {row["direct_seconds"] for row in report["rows"]} == {None}
-
-
-@pytest.mark.parametrize("size", ["64", "64x", "axb", "0x48", "64x-1", "1x2x3"])
-def test_a_size_is_width_and_height(m2n2: Run, size: str) -> None:
-    assert problem(m2n2("benchmark", "--size", size)) == (
-        f"{size!r} is no size: write WxH in pixels, for example 640x480"
-    )
-
-
-def test_figures_that_cannot_be_written(m2n2: Run, tmp_path: Path) -> None:
-    path = tmp_path / "no folder" / "figures.json"
-    result = m2n2("benchmark", "--repeats", 1, "--size", "64x48", "--no-direct", "--json", path)
-    assert isinstance(result.exception, M2N2Error)
-    assert str(result.exception) == f"{path} cannot be written: No such file or directory"
 
 
 # --- doctor

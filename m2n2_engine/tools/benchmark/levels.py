@@ -1,0 +1,151 @@
+"""What an image costs at every level of the attention cache, and its clicks, from end to end."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from m2n2_engine.backbones import LoadedBackbone
+from m2n2_engine.config import EngineConfig
+from m2n2_engine.engine import Engine, build_engine
+from m2n2_engine.tools.benchmark.timing import Samples, time_call
+from m2n2_engine.types import Click, Image, Level
+
+ROTATING_IMAGES = 8
+
+_ROOM_FOR_ALL = 1 << 40
+_ROOM_FOR_ONE = 1
+"""Budgets in bytes. The newest session stays whatever the budget."""
+
+_SEED = 11
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rounds:
+    """How much is measured. repeats: rounds over all levels. clicks: of one object, at least two."""
+
+    repeats: int
+    clicks: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LevelFigures:
+    """One backbone, grid and size of image.
+
+    found: seconds until an image is ready, by where it was found; a level is missing where nothing was found there.
+    clicks: by number, of an object refined click by click. sequence: all of them together. nbytes: of one image at each
+    level, where known; on the device after its clicks.
+    """
+
+    found: Mapping[Level, Samples]
+    clicks: tuple[Samples, ...]
+    sequence: Samples
+    nbytes: Mapping[Level, int]
+
+    @property
+    def first_click(self) -> Samples:
+        """On an image that is ready and was never clicked."""
+        return self.clicks[0]
+
+    @property
+    def next_click(self) -> Samples:
+        """All but the first."""
+        return Samples(tuple(seconds for click in self.clicks[1:] for seconds in click.seconds))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rotation:
+    """A click on another image than the one before: with all images resident, and with room for one session alone."""
+
+    resident: Samples
+    alone: Samples
+
+
+def measure_levels(
+    loaded: LoadedBackbone, images: Sequence[Image], config: EngineConfig, rounds: Rounds, folder: Path
+) -> LevelFigures:
+    """Time images of one size at every level, the levels in turn.
+
+    images: at least two, so that each one finds the other in its place on the device. folder: for the disk level.
+    """
+    device = loaded.backbone.device
+    without_levels = dataclasses.replace(
+        config, session_cache_bytes=_ROOM_FOR_ONE, host_cache_bytes=0, disk_cache_bytes=0
+    )
+    with_disk = dataclasses.replace(without_levels, disk_cache_bytes=_ROOM_FOR_ALL, disk_cache_folder=folder)
+    with_host = dataclasses.replace(with_disk, host_cache_bytes=_ROOM_FOR_ALL)
+    host, disk = build_engine(loaded, with_host), build_engine(loaded, with_disk)
+    found = collections.defaultdict[Level, list[float]](list)
+    sequences: list[list[float]] = []
+
+    def prepare(engine: Engine, image: Image, wanted: Level) -> None:
+        level, seconds = time_call(lambda: engine.prepare(image), device)
+        if level is wanted:
+            found[level].append(seconds)
+
+    for image in images:
+        prepare(disk, image, Level.NETWORK)
+        host.prepare(image)  # not timed: from the disk into host memory
+    for repeat in range(rounds.repeats):
+        prepare(build_engine(loaded, without_levels), images[repeat % len(images)], Level.NETWORK)
+        for image in images:
+            prepare(build_engine(loaded, with_disk), image, Level.DISK)
+            prepare(host, image, Level.HOST)
+            prepare(host, image, Level.DEVICE)
+            sequences.append(_refine(host, image, rounds.clicks, device))
+    return LevelFigures(
+        found={level: Samples(tuple(found[level])) for level in Level if level in found},
+        clicks=tuple(Samples(seconds) for seconds in zip(*sequences, strict=True)),
+        sequence=Samples(tuple(map(sum, sequences))),
+        nbytes=_read_bytes(host, disk, len(images)),
+    )
+
+
+def measure_rotation(loaded: LoadedBackbone, images: Sequence[Image], config: EngineConfig, repeats: int) -> Rotation:
+    """Time clicks that go from image to image; after each round over all, one with every level but one session off."""
+    device = loaded.backbone.device
+    all_resident = dataclasses.replace(config, session_cache_bytes=_ROOM_FOR_ALL, disk_cache_bytes=0)
+    one_session = dataclasses.replace(config, session_cache_bytes=_ROOM_FOR_ONE, host_cache_bytes=0, disk_cache_bytes=0)
+    many, one = build_engine(loaded, all_resident), build_engine(loaded, one_session)
+    rng = np.random.default_rng(_SEED)
+
+    def click(engine: Engine, image: Image) -> float:
+        clicks = [_draw_click(rng, image)]
+        return time_call(lambda: engine.segment(image, clicks), device)[1]
+
+    for image in images:
+        many.prepare(image)
+    resident: list[float] = []
+    alone: list[float] = []
+    for repeat in range(repeats):
+        resident += [click(many, image) for image in images]
+        alone.append(click(one, images[repeat % len(images)]))
+    return Rotation(Samples(tuple(resident)), Samples(tuple(alone)))
+
+
+def _refine(engine: Engine, image: Image, count: int, device: str) -> list[float]:
+    """Seconds of each click, all before it sent with it."""
+    rng = np.random.default_rng(_SEED)
+    clicks: list[Click] = []
+    seconds = []
+    for number in range(count):
+        clicks = [*clicks, dataclasses.replace(_draw_click(rng, image), positive=number % 3 != 2)]
+        seconds.append(time_call(lambda sent=clicks: engine.segment(image, sent), device)[1])  # type: ignore[misc]
+    return seconds
+
+
+def _draw_click(rng: np.random.Generator, image: Image) -> Click:
+    return Click(rng.uniform(0, image.shape[1]), rng.uniform(0, image.shape[0]))
+
+
+def _read_bytes(host: Engine, disk: Engine, images: int) -> dict[Level, int]:
+    facts = {
+        Level.DEVICE: (host.describe().get("session_bytes"), 1),
+        Level.HOST: (host.describe().get("host_bytes"), images),
+        Level.DISK: (disk.describe().get("disk_bytes"), images),
+    }
+    return {level: int(total) // count for level, (total, count) in facts.items() if total}

@@ -1,0 +1,175 @@
+"""The figures of a run: as a table, as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from m2n2_engine.tools.benchmark.images import Size
+from m2n2_engine.tools.benchmark.levels import LevelFigures, Rotation
+from m2n2_engine.tools.benchmark.steps import Comparison
+from m2n2_engine.tools.benchmark.targets import Target
+from m2n2_engine.tools.benchmark.timing import Samples
+from m2n2_engine.types import Level
+
+MEBIBYTE = 1024 * 1024
+
+_WIDEST = 240
+"""Columns of text: a table is not folded to the width of a terminal, nor where its output goes to a file."""
+
+_READY = {
+    Level.NETWORK: "preparation",
+    Level.DISK: "restore from disk",
+    Level.HOST: "restore from host",
+    Level.DEVICE: "found on device",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeReport:
+    """One size of image."""
+
+    size: Size
+    levels: LevelFigures
+    click: Comparison
+
+    @property
+    def timings(self) -> dict[str, Samples]:
+        """By what was timed, in the order of the table."""
+        found = {name: self.levels.found[level] for level, name in _READY.items() if level in self.levels.found}
+        clicks = {
+            "first click": self.levels.first_click,
+            "next click": self.levels.next_click,
+            f"{len(self.levels.clicks)} clicks": self.levels.sequence,
+            self.click.what: self.click.fast,
+        }
+        direct = {f"{self.click.what}, direct form": self.click.direct} if self.click.direct else {}
+        return {**found, **clicks, **direct}
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneReport:
+    """One backbone at one grid. steps: of the first size. peak_*_bytes: of the process and of its device until now."""
+
+    backbone: str
+    grid: str
+    device: str
+    sizes: Sequence[SizeReport]
+    steps: Sequence[Comparison]
+    rotation: Rotation
+    targets: Sequence[Target]
+    peak_resident_bytes: int
+    peak_device_bytes: int | None
+
+
+def to_json(run: dict[str, Any], reports: Sequence[BackboneReport]) -> dict[str, Any]:
+    """All figures, in seconds and bytes."""
+    return {"run": run, "backbones": [_render_backbone(report) for report in reports]}
+
+
+def print_figures(figures: dict[str, Any], console: Console) -> None:
+    """The tables of what ``to_json`` gives."""
+    console.print(", ".join(f"{name} {value}" for name, value in figures["run"].items()), highlight=False)
+    wide = Console(file=console.file, width=_WIDEST)
+    for title, columns, rows in render_tables(figures):
+        table = Table(title=title, title_justify="left", box=None)
+        for column in columns:
+            table.add_column(column, justify="left" if column == columns[0] else "right")
+        for row in rows:
+            table.add_row(*row)
+        wide.print(table)
+
+
+def render_tables(figures: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """(title, columns, rows) of each table of what ``to_json`` gives."""
+    tables = []
+    for report in figures["backbones"]:
+        name = f"{report['backbone']}, grid {report['grid']}, {report['device']}"
+        tables.append((f"{name}: median / p95 in seconds", *_render_sizes(report)))
+        tables.append((f"{name}: steps at {report['sizes'][0]['size']}, medians in seconds", *_render_steps(report)))
+        tables.append((f"{name}: targets", *_render_targets(report)))
+    return tables
+
+
+def _render_backbone(report: BackboneReport) -> dict[str, Any]:
+    return {
+        "backbone": report.backbone,
+        "grid": report.grid,
+        "device": report.device,
+        "peak_resident_bytes": report.peak_resident_bytes,
+        "peak_device_bytes": report.peak_device_bytes,
+        "sizes": [
+            {
+                "size": f"{size.size[0]}x{size.size[1]}",
+                "megapixels": size.size[0] * size.size[1] / 1e6,
+                "seconds": {name: _render_samples(samples) for name, samples in size.timings.items()},
+                "clicks": [_render_samples(samples) for samples in size.levels.clicks],
+                "bytes": dict(size.levels.nbytes),
+            }
+            for size in report.sizes
+        ],
+        "steps": [
+            {
+                "what": step.what,
+                "seconds": _render_samples(step.fast),
+                "direct_seconds": _render_samples(step.direct),
+                "ratio": step.ratio,
+            }
+            for step in report.steps
+        ],
+        "rotation": {
+            "resident": _render_samples(report.rotation.resident),
+            "alone": _render_samples(report.rotation.alone),
+        },
+        "targets": [{**dataclasses.asdict(target), "verdict": target.verdict} for target in report.targets],
+    }
+
+
+def _render_samples(samples: Samples | None) -> dict[str, float] | None:
+    if samples is None:
+        return None
+    return {"median": samples.median, "p95": samples.p95, "samples": len(samples.seconds)}
+
+
+def _render_sizes(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    sizes = report["sizes"]
+    columns = ["", *(f"{size['megapixels']:.2g} MP, {size['size']}" for size in sizes)]
+    timed = dict.fromkeys(name for size in sizes for name in size["seconds"])
+    rows = [[name, *(_render_time(size["seconds"].get(name)) for size in sizes)] for name in timed]
+    levels = dict.fromkeys(level for size in sizes for level in size["bytes"])
+    rows += [[f"MiB on {level}", *(_render_mib(size["bytes"].get(level)) for size in sizes)] for level in levels]
+    rows.append(["peak memory of the process, MiB", _render_mib(report["peak_resident_bytes"])])
+    if report["peak_device_bytes"] is not None:
+        rows.append(["peak memory on the device, MiB", _render_mib(report["peak_device_bytes"])])
+    return columns, [row + [""] * (len(columns) - len(row)) for row in rows]
+
+
+def _render_steps(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for step in report["steps"]:
+        direct = step["direct_seconds"]
+        ratio = "" if direct is None else f"{step['ratio']:.1f}"
+        shown = "" if direct is None else f"{direct['median']:.4f}"
+        rows.append([step["what"], shown, f"{step['seconds']['median']:.4f}", ratio])
+    return ["step", "direct form", "this engine", "times faster"], rows
+
+
+def _render_targets(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for target in report["targets"]:
+        bound = f"{'at most' if target['is_ceiling'] else 'at least'} {target['bound']:g} {target['unit']}"
+        measured = "" if target["measured"] is None else f"{target['measured']:.3g}"
+        rows.append([target["promise"], bound, measured, target["verdict"], target["how"]])
+    return ["promise", "target", "measured", "verdict", "how"], rows
+
+
+def _render_time(samples: dict[str, float] | None) -> str:
+    return "" if samples is None else f"{samples['median']:.3g} / {samples['p95']:.3g}"
+
+
+def _render_mib(nbytes: int | None) -> str:
+    return "" if nbytes is None else f"{nbytes / MEBIBYTE:.1f}"

@@ -1,0 +1,159 @@
+"""``m2n2 benchmark``: all measurements in one process, then the tables, the JSON and what else was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import resource
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from m2n2_engine.backbones import LoadedBackbone, load_backbone
+from m2n2_engine.config import EngineConfig
+from m2n2_engine.engine import build_engine, set_up_threads
+from m2n2_engine.ops.compiled import thread_count
+from m2n2_engine.ops.working_size import reduced_size
+from m2n2_engine.tools.benchmark import targets
+from m2n2_engine.tools.benchmark.files import write_json
+from m2n2_engine.tools.benchmark.images import Size, make_images
+from m2n2_engine.tools.benchmark.levels import ROTATING_IMAGES, Rotation, Rounds, measure_levels, measure_rotation
+from m2n2_engine.tools.benchmark.machine import describe_run
+from m2n2_engine.tools.benchmark.markdown import render_run, render_table, replace_section
+from m2n2_engine.tools.benchmark.plots import draw_plots, require_matplotlib
+from m2n2_engine.tools.benchmark.report import (
+    BackboneReport,
+    SizeReport,
+    print_figures,
+    render_tables,
+    to_json,
+)
+from m2n2_engine.tools.benchmark.steps import compare_click, compare_steps
+from m2n2_engine.tools.benchmark.targets import Target
+from m2n2_engine.tools.context import messages, output
+from m2n2_engine.types import Image
+
+_MOST_DIRECT_PIXELS = 400_000
+"""Of the working size. Above it the direct form of a click takes from half a minute to hours."""
+
+_ACCELERATOR_SIZE, _ACCELERATOR_GRID = (1024, 1024), (128, 128)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure. sizes: (W, H) pixels. photograph: None draws one."""
+
+    sizes: Sequence[Size]
+    rounds: Rounds
+    with_direct: bool
+    photograph: Image | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Destinations:
+    """Files to write. plot: the picture lies beside the JSON. markdown: its section for this kind of device."""
+
+    json: Path
+    plot: bool
+    markdown: Path | None
+
+
+def run_benchmark(configs: Sequence[EngineConfig], options: Options, destinations: Destinations) -> None:
+    """Measure each backbone and grid, print the tables and write the files."""
+    if destinations.plot:
+        require_matplotlib()
+    write_json(destinations.json, {})  # a place that cannot be written is known before anything is measured
+    set_up_threads(configs[0])
+    reports = []
+    for config in configs:
+        with _progress() as progress:
+            reports.append(_measure_backbone(load_backbone(config), config, options, progress))
+    figures = to_json({**describe_run(thread_count()), **dataclasses.asdict(options.rounds)}, reports)
+    print_figures(figures, output)
+    write_json(destinations.json, figures)
+    picture = destinations.json.with_suffix(".png")
+    if destinations.plot:
+        draw_plots(figures, picture)
+    if destinations.markdown is not None:
+        _write_markdown(destinations.markdown, figures, picture if destinations.plot else None)
+
+
+def _measure_backbone(
+    loaded: LoadedBackbone, config: EngineConfig, options: Options, progress: Progress
+) -> BackboneReport:
+    backbone = loaded.backbone
+    on_cuda = backbone.device.startswith("cuda")
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats(backbone.device)
+    task = progress.add_task("", total=None)
+    name = f"{backbone.name}, grid {backbone.grid[0]}"
+    build_engine(loaded, config).warm_up()  # compiles the kernels of a click too, which no level's filling runs
+    sizes = []
+    for size in options.sizes:
+        progress.update(task, description=f"{name}, {size[0]}x{size[1]}")
+        sizes.append(_measure_size(loaded, size, config, options))
+    images = make_images(options.photograph, options.sizes[0], ROTATING_IMAGES)
+    progress.update(task, description=f"{name}, images in rotation")
+    rotation = measure_rotation(loaded, images, config, options.rounds.repeats)
+    steps = []
+    if options.with_direct:
+        progress.update(task, description=f"{name}, steps beside their direct forms")
+        steps = list(compare_steps(loaded, images[0], config, options.rounds.repeats))
+    peak = torch.cuda.max_memory_allocated(backbone.device) if on_cuda else None
+    return BackboneReport(
+        backbone=backbone.name,
+        grid=f"{backbone.grid[0]}x{backbone.grid[1]}",
+        device=torch.cuda.get_device_name(backbone.device) if on_cuda else "cpu",
+        sizes=sizes,
+        steps=steps,
+        rotation=rotation,
+        targets=list(_list_targets(loaded, sizes, rotation, peak)),
+        peak_resident_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_device_bytes=peak,
+    )
+
+
+def _measure_size(loaded: LoadedBackbone, size: Size, config: EngineConfig, options: Options) -> SizeReport:
+    images = make_images(options.photograph, size, 2)
+    height, width = reduced_size(images[0].shape[:2], config.method.working_size_pixels)
+    with_direct = options.with_direct and height * width <= _MOST_DIRECT_PIXELS
+    with tempfile.TemporaryDirectory() as folder:
+        levels = measure_levels(loaded, images, config, options.rounds, Path(folder))
+    return SizeReport(size, levels, compare_click(loaded, images[0], config, options.rounds.repeats, with_direct))
+
+
+def _list_targets(
+    loaded: LoadedBackbone, sizes: Sequence[SizeReport], rotation: Rotation, peak_device_bytes: int | None
+) -> Iterator[Target]:
+    """Those of the levels at the first size."""
+    yield targets.compare_click(sizes[0].click.ratio)
+    yield from targets.compare_levels(sizes[0].levels)
+    yield targets.compare_rotation(rotation)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from targets.compare_bytes(Path(folder))
+    backbone = loaded.backbone
+    is_bound = backbone.device.startswith("cuda") and backbone.grid == _ACCELERATOR_GRID
+    at_size = next((size.levels for size in sizes if is_bound and size.size == _ACCELERATOR_SIZE), None)
+    yield from targets.bound_accelerator(at_size, peak_device_bytes if at_size else None)
+
+
+def _write_markdown(path: Path, figures: dict[str, Any], picture: Path | None) -> None:
+    device = figures["backbones"][0]["device"]
+    parts = [f"## Engine, {device}", render_run(figures["run"])]
+    for title, columns, rows in render_tables(figures):
+        parts += [f"### {title}", render_table(columns, rows)]
+    if picture is not None:
+        parts.append(f"![What a click takes]({os.path.relpath(picture, path.parent)})")
+    replace_section(path, f"engine {device}", "\n\n".join(parts))
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as progress:
+        yield progress

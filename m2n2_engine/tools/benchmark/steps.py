@@ -1,0 +1,139 @@
+"""Every step beside its direct form, on one real attention."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from m2n2_engine.aggregator import BackboneAggregator
+from m2n2_engine.backbones import LoadedBackbone
+from m2n2_engine.config import EngineConfig, MethodConfig
+from m2n2_engine.engine import build_engine
+from m2n2_engine.ops.attention import build_attention
+from m2n2_engine.ops.flood_fill import flood_fill, normalise
+from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
+from m2n2_engine.ops.segment import rank_map
+from m2n2_engine.ops.transition import balance, balance_factors, build_transition, temper
+from m2n2_engine.ops.upsample import build_upsampler
+from m2n2_engine.ops.working_size import reduce_image
+from m2n2_engine.tools import direct as direct_forms
+from m2n2_engine.tools.benchmark.timing import Samples, time_in_turn
+from m2n2_engine.types import Backbone, Click, Image
+
+_SEED = 7
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparison:
+    """This engine and the direct form; direct is None where a step has no other form or was not asked for."""
+
+    what: str
+    fast: Samples
+    direct: Samples | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times faster than the direct form."""
+        return None if self.direct is None else self.direct.median / self.fast.median
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Forms:
+    what: str
+    fast: Callable[[], object]
+    direct: Callable[[], object] | None = None
+
+
+def compare_steps(loaded: LoadedBackbone, image: Image, config: EngineConfig, repeats: int) -> Iterator[Comparison]:
+    """The steps in their order, the first two also together. image: RGB uint8 ``(H, W, 3)``."""
+    yield from _compare(_list_steps(loaded.backbone, image, config.method), repeats, loaded.backbone.device)
+
+
+def compare_click(
+    loaded: LoadedBackbone, image: Image, config: EngineConfig, repeats: int, with_direct: bool
+) -> Comparison:
+    """A click at a place never clicked before, alone, from end to end."""
+    method, backbone = config.method, loaded.backbone
+    engine = build_engine(loaded, config)
+    working = reduce_image(image, method.working_size_pixels)
+    height, width = working.shape[:2]
+    rng = np.random.default_rng(_SEED)
+
+    def click() -> None:
+        engine.segment(image, [Click(rng.uniform(0, image.shape[1]), rng.uniform(0, image.shape[0]))])
+
+    def click_directly() -> None:
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        start = build_start_state((x, y), (height, width), backbone.grid)[None]
+        coarse = build_coarse_maps(transition, start, method)[0]
+        values = direct_forms.markov_map(coarse, working, (int(x), int(y)), method)
+        direct_forms.border_means(values, method)
+
+    forms = _Forms("a new click", click)
+    if with_direct:
+        transition = build_transition(_extract_attention(backbone, image), method)
+        forms = dataclasses.replace(forms, direct=click_directly)
+    return next(_compare([forms], repeats, backbone.device))
+
+
+def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[_Forms]:
+    """Each works on what the one before it makes."""
+    factors = backbone.extract(image)
+    attention = _extract_attention(backbone, image)
+    tempered = temper(attention.clone(), method.temperature)
+    transition = build_transition(attention.clone(), method)
+    working = reduce_image(image, method.working_size_pixels)
+    height, width = working.shape[:2]
+    start = build_start_state((width / 2, height / 2), (height, width), factors.grid)[None]
+    coarse = build_coarse_maps(transition, start, method)[0]
+    upsampler = build_upsampler(working, factors.grid, method)
+    upsampled = normalise(upsampler.apply(coarse))
+    pixel = (width // 2, height // 2)
+    filled = normalise(flood_fill(upsampled, pixel))
+
+    def direct_map() -> None:
+        direct_forms.upsample(coarse, working, method)
+
+    def prepare_directly() -> None:
+        whole = direct_forms.attention(backbone.extract(image))
+        direct_forms.balance(direct_forms.temper(whole, method.temperature), method.balancing_rounds)
+
+    return [
+        _Forms("1 network", lambda: backbone.extract(image)),
+        _Forms("1 attention", lambda: build_attention(factors), lambda: direct_forms.attention(factors)),
+        _Forms(
+            "2 temperature",
+            lambda: temper(attention.clone(), method.temperature),
+            lambda: direct_forms.temper(attention, method.temperature),
+        ),
+        _Forms(
+            "2 balancing",
+            lambda: balance(tempered, method.balancing_rounds, method.balancing_tolerance),
+            lambda: direct_forms.balance(tempered, method.balancing_rounds),
+        ),
+        _Forms("3 coarse map", lambda: build_coarse_maps(transition, start, method)),
+        _Forms(
+            "4 upsampling, first map of an image",
+            lambda: build_upsampler(working, factors.grid, method).apply(coarse),
+            direct_map,
+        ),
+        _Forms("4 upsampling, each further map", lambda: upsampler.apply(coarse), direct_map),
+        _Forms("5 flood fill", lambda: flood_fill(upsampled, pixel), lambda: direct_forms.flood_fill(upsampled, pixel)),
+        _Forms("6 ranks", lambda: rank_map(filled, pixel, method), lambda: direct_forms.border_means(filled, method)),
+        _Forms("1 and 2 together", lambda: balance_factors(backbone.extract(image), method), prepare_directly),
+    ]
+
+
+def _extract_attention(backbone: Backbone, image: Image) -> torch.Tensor:
+    """``(n, n)``, the caller's to change."""
+    return BackboneAggregator(backbone).extract_attention(image).flatten(2).flatten(0, 1)
+
+
+def _compare(all_forms: list[_Forms], repeats: int, device: str) -> Iterator[Comparison]:
+    for forms in all_forms:
+        forms.fast()  # not timed: kernels are compiled, memory is touched, caches are filled
+        sides = [forms.fast] if forms.direct is None else [forms.fast, forms.direct]
+        yield Comparison(forms.what, *time_in_turn(sides, repeats, device))
