@@ -12,18 +12,18 @@ import torch
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.ops.box import exclude_outside, find_seeds, surround
 from m2n2_engine.ops.flood_fill import flood_fill, normalise
+from m2n2_engine.ops.fused import is_fused
 from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
 from m2n2_engine.ops.segment import RankedMap, choose_thresholds, merge_clicks, rank_map
 from m2n2_engine.ops.upsample import build_upsampler, upsampler_bytes
 from m2n2_engine.ops.working_size import reduce_image, restore_mask
 from m2n2_engine.types import Box, Click, Image, Mask
 
-_FLOAT32_BYTES = 4
 
-
-def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig) -> int:
+def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig, device: torch.device) -> int:
     """Room a session takes before its first click, in bytes. image_size: working ``(H, W)``. cells: ``h * w``."""
-    return cells**2 * _FLOAT32_BYTES + upsampler_bytes(image_size, method)
+    dtype = torch.float16 if is_fused(device) else torch.float32
+    return cells**2 * dtype.itemsize + upsampler_bytes(image_size, method, device)
 
 
 class Session:
@@ -39,7 +39,7 @@ class Session:
         reduced = reduce_image(image, method.working_size_pixels)
         # The caller may change its array later; a reduced one is ours already.
         self._working_image = reduced.copy() if reduced is image else reduced
-        self._upsampler = build_upsampler(self._working_image, self._grid, method)
+        self._upsampler = build_upsampler(self._working_image, self._grid, method, transition.device)
         self._click_maps_bytes = click_maps_bytes
         self._maps: collections.OrderedDict[tuple[float, float], RankedMap] = collections.OrderedDict()
         self._lock = threading.Lock()
@@ -47,7 +47,7 @@ class Session:
     @property
     def nbytes(self) -> int:
         """Memory held now, in bytes; grows with the clicks."""
-        fixed = self._transition.nbytes + self._upsampler.weights.nbytes + self._working_image.nbytes
+        fixed = self._transition.nbytes + self._upsampler.nbytes + self._working_image.nbytes
         return fixed + self._used_map_bytes()
 
     def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> tuple[Mask, float]:
