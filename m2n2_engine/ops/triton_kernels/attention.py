@@ -16,8 +16,9 @@ from torch.nn.functional import pad
 from m2n2_engine.ops.fused import HALF_SCALE
 from m2n2_engine.types import AttentionFactors, LayerFactors
 
-_ROWS = 128
-_COLUMNS = 64
+_TILES = {2: {"ROWS": 128, "COLUMNS": 64}, 4: {"ROWS": 64, "COLUMNS": 32}}
+"""By the bytes of a query's element: float32 is multiplied exactly, by no tensor core, and wants more registers."""
+
 _WARPS = 8
 
 _LEAST_DEPTH = 16
@@ -43,9 +44,10 @@ def build_tempered(factors: AttentionFactors, temperature: float) -> torch.Tenso
     matrix = torch.empty(cells, cells, dtype=torch.float16, device=query.device)
     with torch.cuda.device_of(query):
         denominators = torch.cat([_find_denominators(layer, cells, depth) for layer in layers])
-        _temper_kernel[(triton.cdiv(cells, _ROWS),)](
+        tile = _TILES[query.itemsize]
+        _temper_kernel[(triton.cdiv(cells, tile["ROWS"]),)](
             *(query, key, denominators, scales, matrix, cells, len(query), 1.0 / temperature, math.log2(HALF_SCALE)),
-            ROWS=_ROWS, COLUMNS=_COLUMNS, DEPTH=depth, num_warps=_WARPS,
+            **tile, DEPTH=depth, num_warps=_WARPS,
         )  # fmt: skip
     return matrix
 
@@ -64,10 +66,11 @@ def _find_denominators(layer: LayerFactors, cells: int, depth: int) -> torch.Ten
     """(heads, n) float32: log2 of the softmax's denominators over all tokens, divided by each head's share."""
     heads, tokens, channels = layer.query.shape
     denominators = torch.empty(heads, cells, device=layer.query.device)
-    _denominators_kernel[(triton.cdiv(cells, _ROWS), heads)](
+    tile = _TILES[layer.query.itemsize]
+    _denominators_kernel[(triton.cdiv(cells, tile["ROWS"]), heads)](
         *(layer.query.contiguous(), layer.key.contiguous(), denominators, cells, tokens, channels),
         *(_to_log2(layer), math.log2(layer.weight / heads)),
-        ROWS=_ROWS, COLUMNS=_COLUMNS, DEPTH=depth, num_warps=_WARPS,
+        **tile, DEPTH=depth, num_warps=_WARPS,
     )  # fmt: skip
     return denominators
 

@@ -12,22 +12,21 @@ from m2n2_engine.transition_source import BackboneSource
 from m2n2_engine.types import AttentionKey, Click, Level
 
 # Few rounds and steps, because the interpreter is slow; both forms do as many.
-CONFIG = EngineConfig(
-    backbone="tiny", device="cpu", grid=8, threads=1, method=MethodConfig(balancing_rounds=3, max_steps=12)
-)
-CLICKS = [Click(13, 12), Click(3, 3, positive=False)]
+METHOD = MethodConfig(balancing_rounds=3, max_steps=8)
+CONFIG = EngineConfig(backbone="tiny", device="cpu", grid=8, threads=1, method=METHOD)
+CLICKS = [Click(10, 8), Click(3, 3, positive=False)]
 KEY = AttentionKey("image", "fingerprint")
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_masks_memory_and_restoring(draw_disc, iou, fused_everywhere):
-    image, _ = draw_disc(32, 24, (13, 12), 6)
-    source = BackboneSource(load_backbone(CONFIG).backbone, CONFIG.method, FactorCache(2**30))
+    image, _ = draw_disc(24, 16, (10, 8), 4)
+    source = BackboneSource(load_backbone(CONFIG).backbone, METHOD, FactorCache(2**30))
     transition, _ = source.find_transition(image, KEY)
     assert transition.dtype == torch.float16
-    session = Session(image, transition, CONFIG.method, 2**20)
-    tables_bytes = image.nbytes + 4 * (2 * 9 + 1) * (2 * 12 + 2)
-    expected_bytes = session_bytes(image.shape[:2], 64, CONFIG.method, torch.device("cpu"))
+    session = Session(image, transition, METHOD, 2**20)
+    tables_bytes = image.nbytes + 4 * (2 * 6 + 1) * (2 * 9 + 2)
+    expected_bytes = session_bytes(image.shape[:2], 64, METHOD, torch.device("cpu"))
     assert expected_bytes <= session.nbytes <= expected_bytes + tables_bytes
     mask, _ = session.segment(image, CLICKS)
 
