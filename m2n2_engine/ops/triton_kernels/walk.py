@@ -4,7 +4,8 @@ One step is two kernels: the product reads the matrix, the other divides by the 
 host waits for the device only every few steps, to see whether all have arrived.
 
 No powers of the matrix are kept. By arithmetic for an H100 and 128 x 128 cells, P^8 takes three products of 9 TFLOP,
-about 45 ms, and doubles the memory of an image, to save 7 of 8 passes of 0.17 ms each: it pays after 300 steps on one image.
+about 45 ms, and doubles the memory of an image, to save 7 of 8 passes of 0.17 ms each: it pays after
+300 steps on one image.
 """
 
 from __future__ import annotations
