@@ -99,6 +99,7 @@ class Engine:
         self._method = method
         self._click_maps_bytes = click_maps_bytes
         self._facts = dict(facts or {})
+        self._device = torch.device(self._facts.get("device", "cpu"))
         self._cache: ResidentCache[Session] = ResidentCache(session_cache_bytes)
 
     def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
@@ -171,7 +172,7 @@ class Engine:
         """The image's session, and where the image was found."""
         key = self._find_key(image)
         working_size = reduced_size(image.shape[:2], self._method.working_size_pixels)
-        expected_bytes = session_bytes(working_size, self._cells, self._method)
+        expected_bytes = session_bytes(working_size, self._cells, self._method, self._device)
         level = Level.DEVICE
 
         def build() -> Session:

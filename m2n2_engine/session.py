@@ -12,18 +12,18 @@ import torch
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.ops.box import exclude_outside, find_seeds, surround
 from m2n2_engine.ops.flood_fill import flood_fill, normalise
+from m2n2_engine.ops.fused import is_fused
 from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
 from m2n2_engine.ops.segment import RankedMap, choose_thresholds, merge_clicks, rank_map
 from m2n2_engine.ops.upsample import build_upsampler, upsampler_bytes
 from m2n2_engine.ops.working_size import reduce_image, restore_mask
 from m2n2_engine.types import Box, Click, Image, Mask
 
-_FLOAT32_BYTES = 4
 
-
-def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig) -> int:
+def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig, device: torch.device) -> int:
     """Room a session takes before its first click, in bytes. image_size: working ``(H, W)``. cells: ``h * w``."""
-    return cells**2 * _FLOAT32_BYTES + upsampler_bytes(image_size, method)
+    dtype = torch.float16 if is_fused(device) else torch.float32
+    return cells**2 * dtype.itemsize + upsampler_bytes(image_size, method, device)
 
 
 class Session:
@@ -38,7 +38,7 @@ class Session:
         self._transition = transition.reshape(cells, cells)
         working_image = reduce_image(image, method.working_size_pixels)
         self._working_size = (working_image.shape[0], working_image.shape[1])
-        self._upsampler = build_upsampler(working_image, self._grid, method)
+        self._upsampler = build_upsampler(working_image, self._grid, method, transition.device)
         # Needed on the way back to full size; the caller's own array may change later and is not kept.
         self._reduced = None if working_image is image else working_image
         self._click_maps_bytes = click_maps_bytes
@@ -49,7 +49,7 @@ class Session:
     def nbytes(self) -> int:
         """Memory held now, in bytes; grows with the clicks."""
         reduced_bytes = 0 if self._reduced is None else self._reduced.nbytes
-        return self._transition.nbytes + self._upsampler.weights.nbytes + reduced_bytes + self._used_map_bytes()
+        return self._transition.nbytes + self._upsampler.nbytes + reduced_bytes + self._used_map_bytes()
 
     def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> tuple[Mask, float]:
         """Mask bool ``(H, W)`` and score 0..1. image: the session's own, full size. clicks: at least one positive,

@@ -11,6 +11,8 @@ from backend.settings import calm_idle_threads
 from m2n2_engine import weights
 from m2n2_engine.config import WeightsConfig
 
+os.environ["TRITON_INTERPRET"] = "1"  # here nothing has a GPU; read where Triton is imported
+
 calm_idle_threads()  # before any test imports torch
 
 

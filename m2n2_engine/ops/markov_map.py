@@ -12,7 +12,7 @@ from m2n2_engine.types import Map
 _CHECK_EVERY_STEPS = 8
 """Steps between tests for the end on an accelerator, where each test waits for the device."""
 
-_SLOPE_FLOOR = 1e-6
+SLOPE_FLOOR = 1e-6
 """Added to a cell's last rise before dividing by it. Paper."""
 
 
@@ -43,12 +43,24 @@ def build_coarse_maps(
 ) -> npt.NDArray[np.float32]:
     """Steps until each cell's state first exceeds ``method.arrival_level`` of the largest state.
 
-    transition: ``(n, n)``, any device. start_states: ``(k, h, w)``, one for each click; on an accelerator the clicks
-    share each pass over the matrix. interpolate: linear between the two steps around the arrival, else the whole step.
+    transition: ``(n, n)``, or any multiple of it, any device. start_states: ``(k, h, w)``, one for each click; on an
+    accelerator the clicks share each pass over the matrix. interpolate: linear between the two steps around the
+    arrival, else the whole step.
     Returns ``(k, h, w)`` float32: 0 where the start state is above the level, ``method.max_steps`` where the walk never
     arrives.
     """
-    state = torch.from_numpy(start_states.reshape(len(start_states), -1)).to(transition)
+    states = torch.from_numpy(start_states.reshape(len(start_states), -1)).to(transition.device)
+    steps = _find_arrivals(transition, states, method, interpolate)
+    return np.asarray(steps.cpu()).reshape(start_states.shape)
+
+
+def _find_arrivals(
+    transition: torch.Tensor, state: torch.Tensor, method: MethodConfig, interpolate: bool
+) -> torch.Tensor:
+    if transition.dtype == torch.float16:
+        from m2n2_engine.ops.triton_kernels import walk  # Triton is not everywhere
+
+        return walk.find_arrivals(transition, state, method, SLOPE_FLOOR, interpolate)
     level = method.arrival_level
     arrived = state > level
     steps = torch.where(arrived, 0.0, float(method.max_steps))
@@ -60,12 +72,12 @@ def build_coarse_maps(
         value: torch.Tensor | float = step + 1.0
         if interpolate:
             rise = state - previous if step else 1.0 - level
-            value = step + 1.0 - (state - level) / (rise + _SLOPE_FLOOR)
+            value = step + 1.0 - (state - level) / (rise + SLOPE_FLOOR)
         steps = torch.where(arriving, value, steps)
         arrived |= arriving
         if step % check_every == 0 and bool(arrived.all()):
             break
-    return np.asarray(steps.float().cpu()).reshape(start_states.shape)
+    return steps
 
 
 def _advance(state: torch.Tensor, transition: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from m2n2_engine.config import MethodConfig
 from m2n2_engine.ops.attention import build_attention
 from m2n2_engine.ops.attention_rows import raise_row
 from m2n2_engine.ops.compiled import compiled_fast, run_in_bands
+from m2n2_engine.ops.fused import is_fused
 from m2n2_engine.ops.simd import LANES
 from m2n2_engine.types import AttentionFactors, BalancedFactors
 
@@ -31,20 +32,33 @@ def build_transition(attention: torch.Tensor, method: MethodConfig) -> torch.Ten
 
 
 def balance_factors(factors: AttentionFactors, method: MethodConfig) -> tuple[BalancedFactors, torch.Tensor]:
-    """The two vectors that balance an image's tempered attention, and the transition matrix ``(n, n)`` itself."""
-    tempered = temper(build_attention(factors), method.temperature)
+    """The two vectors that balance an image's tempered attention, and the transition matrix ``(n, n)`` itself: float32,
+    or where the kernels are fused float16 and ``fused.HALF_SCALE`` times as large."""
+    tempered = _build_tempered(factors, method.temperature)
     rows, columns = balance(tempered, method.balancing_rounds, method.balancing_tolerance)
     return BalancedFactors(factors, rows, columns), scale(tempered, rows, columns)
 
 
 def restore_transition(balanced: BalancedFactors, method: MethodConfig) -> torch.Tensor:
     """The transition matrix ``(n, n)`` that ``balance_factors`` gave, to the last bit, without balancing again."""
-    tempered = temper(build_attention(balanced.factors), method.temperature)
+    tempered = _build_tempered(balanced.factors, method.temperature)
     return scale(tempered, balanced.rows, balanced.columns)
+
+
+def _build_tempered(factors: AttentionFactors, temperature: float) -> torch.Tensor:
+    if is_fused(factors.layers[0].query.device):
+        from m2n2_engine.ops.triton_kernels import attention  # Triton is not everywhere
+
+        return attention.build_tempered(factors, temperature)
+    return temper(build_attention(factors), temperature)
 
 
 def scale(matrix: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """``diag(rows) @ matrix @ diag(columns)``, in place. matrix: ``(n, n)``. rows, columns: ``(n,)``."""
+    if matrix.dtype == torch.float16:
+        from m2n2_engine.ops.triton_kernels import balancing
+
+        return balancing.scale(matrix, rows, columns)
     if matrix.device.type != "cpu":
         return matrix.mul_(rows[:, None]).mul_(columns)
 
@@ -100,7 +114,7 @@ def balance(matrix: torch.Tensor, rounds: int, tolerance: float) -> tuple[torch.
     once ``max |column sum - 1| < tolerance``. An empty column keeps its zeros. matrix: ``(n, n)`` float32, not
     changed, no row all zero. Returns ``(rows, columns)``, each ``(n,)`` float32 on the matrix's device.
     """
-    if matrix.device.type == "cpu":
+    if matrix.device.type == "cpu" and matrix.dtype == torch.float32:
         return _balance_compiled(matrix, rounds, tolerance)
     return _balance_on_device(matrix, rounds, max(tolerance, _FLOAT32_TOLERANCE))
 
@@ -146,15 +160,23 @@ def _divide_rows_kernel(matrix, columns, rows, sums, start, stop):  # type: igno
 
 
 def _balance_on_device(matrix: torch.Tensor, rounds: int, tolerance: float) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = torch.ones(matrix.shape[0], dtype=matrix.dtype, device=matrix.device)
-    sums = matrix.T @ rows
-    columns = torch.ones_like(sums)
+    columns = torch.ones(len(matrix), device=matrix.device)
+    rows, sums = _divide_rows_on_device(matrix, columns)  # the rows of the matrix sum to 1: these are all ones
     for done in range(1, rounds + 1):
         columns = torch.where(sums > 0, 1.0 / sums, columns)
-        rows = 1.0 / (matrix @ columns)
-        sums = matrix.T @ rows
+        rows, sums = _divide_rows_on_device(matrix, columns)
         if done % _CHECK_EVERY_ROUNDS == 0:
             error = torch.where(sums > 0, (columns * sums - 1.0).abs(), 0.0).max()
             if error.item() < tolerance:
                 break
     return rows, columns
+
+
+def _divide_rows_on_device(matrix: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The inverse row sums of ``matrix * columns``, and the column sums of ``matrix * rows[:, None]``."""
+    if matrix.dtype == torch.float16:
+        from m2n2_engine.ops.triton_kernels import balancing
+
+        return balancing.divide_rows(matrix, columns)
+    rows = 1.0 / (matrix @ columns)
+    return rows, matrix.T @ rows

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.ops.compiled import compiled_fast, run_in_bands
+from m2n2_engine.ops.fused import is_fused
 from m2n2_engine.ops.simd import LANES
 from m2n2_engine.ops.window_taps import EXPONENT_SCALE, accumulate_taps
 from m2n2_engine.types import Image, Map
@@ -27,6 +30,19 @@ _STREAM_BYTES = 64 * 1024 * 1024
 
 _EDGE = 1e-9
 """A window pixel at exactly ``window_sigmas`` counts; this absorbs the rounding of the division."""
+
+_CPU = torch.device("cpu")
+
+
+class Upsampler(Protocol):
+    """Brings coarse maps of one image to its resolution."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+
+    def apply(self, coarse: Map) -> Map:
+        """``(h, w)`` coarse map -> ``(H, W)`` float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +68,7 @@ class Axis:
 
 
 @dataclasses.dataclass(frozen=True)
-class Upsampler:
+class WeightUpsampler:
     """The weights of an image, or of some of its columns. weights: (H, columns, K, K) float32, pixel row and column,
     then grid row and column counted from the pixel's ``base`` lines; each pixel's weights sum to 1."""
 
@@ -60,6 +76,11 @@ class Upsampler:
     columns: Axis
     first_column: int
     weights: npt.NDArray[np.float32]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the weights, in bytes."""
+        return self.weights.nbytes
 
     def apply(self, coarse: Map) -> Map:
         """``(h, w)`` coarse map -> ``(H, columns)`` float32."""
@@ -76,13 +97,25 @@ class Upsampler:
         return result
 
 
-def upsampler_bytes(image_size: tuple[int, int], method: MethodConfig) -> int:
-    """Memory of an image's weights, in bytes. image_size: ``(H, W)``."""
+def upsampler_bytes(image_size: tuple[int, int], method: MethodConfig, device: torch.device = _CPU) -> int:
+    """Memory of ``build_upsampler``'s result, in bytes, but for some tables. image_size: ``(H, W)``."""
+    if is_fused(device):
+        return image_size[0] * image_size[1] * 3 * 4
     return image_size[0] * image_size[1] * _count_nodes(method) ** 2 * 4
 
 
-def build_upsampler(image: Image, grid: tuple[int, int], method: MethodConfig) -> Upsampler:
-    """The weights of a whole image. image: RGB uint8 ``(H, W, 3)``. grid: ``(h, w)`` cells."""
+def build_upsampler(
+    image: Image, grid: tuple[int, int], method: MethodConfig, device: torch.device = _CPU
+) -> Upsampler:
+    """The weights of a whole image, or where the kernels are fused its colours on the device.
+
+    image: RGB uint8 ``(H, W, 3)``. grid: ``(h, w)`` cells. device: where the transition matrix is.
+    """
+    if is_fused(device):
+        from m2n2_engine.ops.triton_kernels.upsample import WindowUpsampler  # Triton is not everywhere
+
+        rows, columns = _build_axes(image, grid, method)
+        return WindowUpsampler(image, *_build_spatial_weights(rows, columns, method), method, device)
     return _Builder(image, grid, method).build(0, image.shape[1])
 
 
@@ -107,17 +140,14 @@ class _Builder:
 
     def __init__(self, image: Image, grid: tuple[int, int], method: MethodConfig) -> None:
         self._node_count = _count_nodes(method)
-        radius_cells = method.window_sigmas * method.spatial_sigma_cells
-        self._rows, self._columns = (
-            _build_axis(pixels, cells, radius_cells) for pixels, cells in zip(image.shape[:2], grid, strict=True)
-        )
-        self._spatial, self._half_widths = self._build_spatial_weights(method)
+        self._rows, self._columns = _build_axes(image, grid, method)
+        self._spatial, self._half_widths = _build_spatial_weights(self._rows, self._columns, method)
         self._planes = self._build_planes(image, method)
         self._row_nodes, self._row_node_ranges = self._build_row_nodes()
         lines = np.arange(self._columns.cells + 1)
         self._line_starts = np.searchsorted(self._columns.lower, lines)
 
-    def build(self, start: int, stop: int) -> Upsampler:
+    def build(self, start: int, stop: int) -> WeightUpsampler:
         weights = np.empty((self._rows.pixels, stop - start, self._node_count, self._node_count), np.float32)
         columns = self._columns
 
@@ -129,18 +159,7 @@ class _Builder:
             )
 
         run_in_bands(run, stop - start)
-        return Upsampler(self._rows, columns, start, weights)
-
-    def _build_spatial_weights(self, method: MethodConfig) -> tuple[Map, npt.NDArray[np.int64]]:
-        """(2 reach + 1, 2 reach + 1) weights of the window, zero outside its ellipse; and half the ellipse's width in
-        each row."""
-        down, across = (
-            np.arange(-axis.reach, axis.reach + 1) / (axis.pixels_per_cell * method.spatial_sigma_cells)
-            for axis in (self._rows, self._columns)
-        )
-        squared = down[:, None] ** 2 + across[None, :] ** 2
-        inside = squared <= method.window_sigmas**2 + _EDGE
-        return np.where(inside, np.exp(-squared / 2), 0).astype(np.float32), inside.sum(axis=1) // 2
+        return WeightUpsampler(self._rows, columns, start, weights)
 
     def _build_planes(self, image: Image, method: MethodConfig) -> npt.NDArray[np.float32]:
         """(W, 3, rows) colours, scaled so that ``EXPONENT_SCALE`` times a squared distance is the range exponent."""
@@ -172,6 +191,26 @@ class _Builder:
 def _count_nodes(method: MethodConfig) -> int:
     # A window spans 2 * radius cells: it touches one interval more than that, and so two lines more.
     return math.ceil(2 * method.window_sigmas * method.spatial_sigma_cells) + 2
+
+
+def _build_spatial_weights(rows: Axis, columns: Axis, method: MethodConfig) -> tuple[Map, npt.NDArray[np.int64]]:
+    """(2 reach + 1, 2 reach + 1) weights of the window, zero outside its ellipse; and half the ellipse's width in each
+    row."""
+    down, across = (
+        np.arange(-axis.reach, axis.reach + 1) / (axis.pixels_per_cell * method.spatial_sigma_cells)
+        for axis in (rows, columns)
+    )
+    squared = down[:, None] ** 2 + across[None, :] ** 2
+    inside = squared <= method.window_sigmas**2 + _EDGE
+    return np.where(inside, np.exp(-squared / 2), 0).astype(np.float32), inside.sum(axis=1) // 2
+
+
+def _build_axes(image: Image, grid: tuple[int, int], method: MethodConfig) -> tuple[Axis, Axis]:
+    radius_cells = method.window_sigmas * method.spatial_sigma_cells
+    rows, columns = (
+        _build_axis(pixels, cells, radius_cells) for pixels, cells in zip(image.shape[:2], grid, strict=True)
+    )
+    return rows, columns
 
 
 def _build_axis(pixels: int, cells: int, radius_cells: float) -> Axis:
