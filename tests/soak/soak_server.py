@@ -28,6 +28,6 @@ class Server(LocalServer):
         return False
 
     def read_metric(self, name: str) -> float:
-        """A metric without labels."""
+        """A metric by its name, with its labels where it has some: ``name{level="disk"}``."""
         lines = requests.get(f"{self.url}/metrics", timeout=5).text.splitlines()
         return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 from soak_load import compare, find_differences, render_report
+from soak_pressure import LEVELS, MOST_GROWTH_BYTES, press
 from soak_server import TINY
 
 from backend.brush_rle import encode
@@ -24,6 +25,24 @@ def test_every_answer_is_the_one_computed_alone(tmp_path, is_full):
     sys.stdout.write(f"\n{render_report(load)}\n")
     assert problems == []
     assert sum(len(answers) for answers in load.answers) == annotators * clicks
+
+
+def test_a_cache_smaller_than_the_set_of_images_gives_the_same_masks_and_does_not_grow(tmp_path, is_full):
+    if is_full:
+        # Each level holds some of the images: clicks find theirs on the device, in host memory, on disk or nowhere.
+        room = {"M2N2_SESSION_CACHE_MIB": "16", "M2N2_HOST_CACHE_MIB": "4", "M2N2_DISK_CACHE_MIB": "14"}
+        environ = {"M2N2_BACKBONE": "dinov2-small", "M2N2_GRID": "24", **room}
+        annotators, clicks, rounds, tight = 16, 18, 7, LEVELS
+    else:
+        # What the tiny network leaves of an image is less than any budget below the device's.
+        environ, annotators, clicks, rounds, tight = {**TINY, "M2N2_SESSION_CACHE_MIB": "6"}, 3, 2, 2, LEVELS[:1]
+    pressure = press(environ, tmp_path, annotators, clicks, rounds, SIZE)
+    sys.stdout.write(f"\n{pressure.render()}\n")
+    assert pressure.differences == []
+    for level in tight:
+        assert pressure.hits[level]
+        assert pressure.evictions[level]
+    assert pressure.growth_bytes < MOST_GROWTH_BYTES
 
 
 def test_another_mask_is_noticed():
