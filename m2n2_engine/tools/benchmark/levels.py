@@ -17,6 +17,9 @@ from m2n2_engine.types import Click, Image, Level
 
 ROTATING_IMAGES = 8
 
+_OPENINGS = 8
+"""Images opened for the first click against the second, once with each of two points first."""
+
 _ROOM_FOR_ALL = 1 << 40
 _ROOM_FOR_ONE = 1
 """Budgets in bytes. The newest session stays whatever the budget."""
@@ -63,6 +66,14 @@ class Rotation:
 
     resident: Samples
     alone: Samples
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opening:
+    """The first and the second click on an image that was prepared when its task was opened."""
+
+    first: Samples
+    second: Samples
 
 
 def measure_levels(
@@ -114,8 +125,7 @@ def measure_rotation(loaded: LoadedBackbone, images: Sequence[Image], config: En
     rng = np.random.default_rng(_SEED)
 
     def click(engine: Engine, image: Image) -> float:
-        clicks = [_draw_click(rng, image)]
-        return time_call(lambda: engine.segment(image, clicks), device)[1]
+        return _time_segment(engine, image, [_draw_click(rng, image)], device)
 
     for image in images:
         many.prepare(image)
@@ -127,6 +137,24 @@ def measure_rotation(loaded: LoadedBackbone, images: Sequence[Image], config: En
     return Rotation(Samples(tuple(resident)), Samples(tuple(alone)))
 
 
+def measure_opening(loaded: LoadedBackbone, images: Sequence[Image], config: EngineConfig) -> Opening:
+    """Time an object's first two clicks, each of two points once the first and once the second."""
+    device = loaded.backbone.device
+    engine = build_engine(loaded, dataclasses.replace(config, session_cache_bytes=_ROOM_FOR_ONE, disk_cache_bytes=0))
+    rng = np.random.default_rng(_SEED)
+    first: list[float] = []
+    second: list[float] = []
+    for opening in range(_OPENINGS):
+        image = images[opening % len(images)]
+        points = [_draw_click(rng, image) for _ in range(2)]
+        for clicks in (points, points[::-1]):
+            engine.prepare(images[(opening + 1) % len(images)])  # takes the place of the other: no click is known yet
+            engine.prepare(image)
+            first.append(_time_segment(engine, image, clicks[:1], device))
+            second.append(_time_segment(engine, image, clicks, device))
+    return Opening(Samples(tuple(first)), Samples(tuple(second)))
+
+
 def _refine(engine: Engine, image: Image, count: int, device: str) -> list[float]:
     """Seconds of each click, all before it sent with it."""
     rng = np.random.default_rng(_SEED)
@@ -134,8 +162,12 @@ def _refine(engine: Engine, image: Image, count: int, device: str) -> list[float
     seconds = []
     for number in range(count):
         clicks = [*clicks, dataclasses.replace(_draw_click(rng, image), positive=number % 3 != 2)]
-        seconds.append(time_call(lambda sent=clicks: engine.segment(image, sent), device)[1])  # type: ignore[misc]
+        seconds.append(_time_segment(engine, image, clicks, device))
     return seconds
+
+
+def _time_segment(engine: Engine, image: Image, clicks: Sequence[Click], device: str) -> float:
+    return time_call(lambda: engine.segment(image, clicks), device)[1]
 
 
 def _draw_click(rng: np.random.Generator, image: Image) -> Click:

@@ -22,7 +22,15 @@ from m2n2_engine.ops.working_size import reduced_size
 from m2n2_engine.tools.benchmark import targets
 from m2n2_engine.tools.benchmark.files import write_json
 from m2n2_engine.tools.benchmark.images import Size, make_images
-from m2n2_engine.tools.benchmark.levels import ROTATING_IMAGES, Rotation, Rounds, measure_levels, measure_rotation
+from m2n2_engine.tools.benchmark.levels import (
+    ROTATING_IMAGES,
+    Opening,
+    Rotation,
+    Rounds,
+    measure_levels,
+    measure_opening,
+    measure_rotation,
+)
 from m2n2_engine.tools.benchmark.machine import describe_run
 from m2n2_engine.tools.benchmark.markdown import render_run, render_table, replace_section
 from m2n2_engine.tools.benchmark.plots import draw_plots, require_matplotlib
@@ -100,6 +108,7 @@ def _measure_backbone(
     images = make_images(options.photograph, options.sizes[0], ROTATING_IMAGES)
     progress.update(task, description=f"{name}, images in rotation")
     rotation = measure_rotation(loaded, images, config, options.rounds.repeats)
+    opening = measure_opening(loaded, images[:2], config)
     steps = []
     if options.with_direct:
         progress.update(task, description=f"{name}, steps beside their direct forms")
@@ -112,7 +121,7 @@ def _measure_backbone(
         sizes=sizes,
         steps=steps,
         rotation=rotation,
-        targets=list(_list_targets(loaded, sizes, rotation, peak)),
+        targets=list(_list_targets(loaded, sizes, rotation, opening, peak)),
         peak_resident_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         peak_device_bytes=peak,
     )
@@ -128,11 +137,16 @@ def _measure_size(loaded: LoadedBackbone, size: Size, config: EngineConfig, opti
 
 
 def _list_targets(
-    loaded: LoadedBackbone, sizes: Sequence[SizeReport], rotation: Rotation, peak_device_bytes: int | None
+    loaded: LoadedBackbone,
+    sizes: Sequence[SizeReport],
+    rotation: Rotation,
+    opening: Opening,
+    peak_device_bytes: int | None,
 ) -> Iterator[Target]:
     """Those of the levels at the first size."""
     yield targets.compare_click(sizes[0].click.ratio)
     yield from targets.compare_levels(sizes[0].levels)
+    yield targets.compare_opening(opening)
     yield targets.compare_rotation(rotation)
     with tempfile.TemporaryDirectory() as folder:
         yield from targets.compare_bytes(Path(folder))
