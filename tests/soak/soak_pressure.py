@@ -18,18 +18,24 @@ MOST_GROWTH_BYTES = 48e6
 
 @dataclasses.dataclass(frozen=True)
 class Pressure:
-    """clicks: answered in all. hits, evictions: by level. growth_bytes: of the server after its first round."""
+    """clicks: answered in all. hits, evictions: by level. used_bytes: of the server's memory, after each round."""
 
     clicks: int
     differences: list[str]
     hits: dict[str, int]
     evictions: dict[str, int]
-    growth_bytes: float
+    used_bytes: list[float]
+
+    @property
+    def growth_bytes(self) -> float:
+        """From the end of the first round to that of the last."""
+        return self.used_bytes[-1] - self.used_bytes[0]
 
     def render(self) -> str:
         """One line."""
         levels = ", ".join(f"{level} {self.hits[level]} hits {self.evictions[level]} evictions" for level in LEVELS)
-        return f"{self.clicks} clicks: {levels}; memory grew by {self.growth_bytes / 1e6:.1f} MB"
+        used = ", ".join(f"{used / 1e6:.0f}" for used in self.used_bytes)
+        return f"{self.clicks} clicks: {levels}; MB of memory after each round: {used}"
 
 
 def press(environ: dict[str, str], folder: Path, annotators: int, clicks: int, rounds: int, size: Size) -> Pressure:
@@ -49,4 +55,4 @@ def press(environ: dict[str, str], folder: Path, annotators: int, clicks: int, r
             {level: int(server.read_metric(f'm2n2_cache_{what}_total{{level="{level}"}}')) for level in LEVELS}
             for what in ("hits", "evictions")
         )
-    return Pressure(rounds * annotators * clicks, differences, hits, evictions, used_bytes[-1] - used_bytes[0])
+    return Pressure(rounds * annotators * clicks, differences, hits, evictions, used_bytes)
