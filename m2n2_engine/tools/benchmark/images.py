@@ -31,12 +31,16 @@ def parse_sizes(text: str) -> list[Size]:
 
 
 def make_images(photograph: Image | None, size: Size, count: int) -> list[Image]:
-    """Different images of one size, alike in what they cost: the first one and, shifted around, its copies."""
+    """Different images of one size, alike in what they cost: the first one and, shifted around, its copies. Read-only,
+    as a server's decoded images are: the engine then reads the pixels of each once to know it again."""
     if photograph is None:
         image = draw_synthetic_image(*size)
     else:
         image = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return [np.roll(image, size[0] * number // count, axis=1) for number in range(count)]
+    images = [np.roll(image, size[0] * number // count, axis=1) for number in range(count)]
+    for shifted in images:
+        shifted.setflags(write=False)
+    return images
 
 
 def draw_synthetic_image(width: int, height: int) -> Image:

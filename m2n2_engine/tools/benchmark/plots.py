@@ -8,7 +8,7 @@ from typing import Any
 
 from m2n2_engine.errors import ConfigurationError
 
-_INCHES = (11.0, 4.2)
+_INCHES = (14.0, 4.2)
 _DOTS_PER_INCH = 120
 
 
@@ -41,7 +41,7 @@ def draw_plots(figures: dict[str, Any], path: Path) -> None:
     by_size.set_xticks(megapixels, [f"{value:.2g}" for value in megapixels])
     for axes in (by_number, by_size):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="x-small")
+        axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.suptitle(f"{figures['run']['processor']}, {figures['backbones'][0]['device']}, {figures['run']['date']}")
     try:
         figure.savefig(path)
