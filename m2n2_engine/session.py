@@ -11,6 +11,7 @@ import torch
 
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.ops.box import exclude_outside, find_seeds, surround
+from m2n2_engine.ops.compiled import run_in_bands
 from m2n2_engine.ops.flood_fill import flood_fill, normalise
 from m2n2_engine.ops.fused import is_fused
 from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
@@ -93,12 +94,17 @@ class Session:
     def _build_maps(self, points: list[tuple[float, float]]) -> list[RankedMap]:
         starts = np.stack([build_start_state(point, self._image_size, self._grid) for point in points])
         coarse_maps = build_coarse_maps(self._transition, starts, self._method)
-        maps = []
-        for (x, y), coarse in zip(points, coarse_maps, strict=True):
-            pixel = self._to_pixel(x, y, self._working_size)
-            filled = flood_fill(normalise(self._upsampler.apply(coarse)), pixel)
-            maps.append(rank_map(normalise(filled), pixel, self._method))
-        return maps
+        upsampled = [normalise(self._upsampler.apply(coarse)) for coarse in coarse_maps]
+        maps: dict[int, RankedMap] = {}
+
+        def rank(start: int, stop: int) -> None:
+            for index in range(start, stop):
+                pixel = self._to_pixel(*points[index], self._working_size)
+                maps[index] = rank_map(normalise(flood_fill(upsampled[index], pixel)), pixel, self._method)
+
+        # What is left of a click runs on one thread, so several clicks run side by side.
+        run_in_bands(rank, len(points))
+        return [maps[index] for index in range(len(points))]
 
     def _to_pixel(self, x: float, y: float, size: tuple[int, ...]) -> tuple[int, int]:
         """The pixel ``(x, y)`` of an image of ``size`` (H, W) under a point of the full-size image."""
