@@ -36,6 +36,17 @@ def test_the_restored_mask_follows_the_edges_of_the_image():
     assert (restored & disc).sum() / (restored | disc).sum() > 0.999
 
 
+def test_only_pixels_near_the_border_need_a_vote(monkeypatch):
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (123, 161, 3), np.uint8)
+    reduced = reduce_image(image, 60)
+    mask = cv2.GaussianBlur(rng.random(reduced.shape[:2], np.float32), (0, 0), 3) > 0.5
+    restored = restore_mask(mask, reduced, image, 0.1)
+    # Everything around is as undecided as a border: every pixel votes.
+    monkeypatch.setattr(cv2, "erode", lambda votes, _kernel: np.full_like(votes, 2))
+    np.testing.assert_array_equal(restore_mask(mask, reduced, image, 0.1), restored)
+
+
 def test_a_mask_of_the_full_size_is_itself():
     mask = np.eye(12, dtype=bool)
     image = np.zeros((12, 12, 3), np.uint8)
