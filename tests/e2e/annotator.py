@@ -40,15 +40,10 @@ _SUBMIT = '[data-testid="bottombar-submit-button"]'
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exchange:
-    """A click's request to Label Studio and its answer.
-
-    asked: the key points, or the rectangles, of the request. start_ms, end_ms: of the exchange, by the same clock.
-    """
+    """A click's request to Label Studio and its answer. asked: the key points, or the rectangles, of the request."""
 
     asked: list[dict[str, Any]]
     answer: dict[str, Any]
-    start_ms: float
-    end_ms: float
 
     @property
     def regions(self) -> list[dict[str, Any]]:
@@ -60,10 +55,6 @@ class Exchange:
         """The one region of the answer."""
         (region,) = self.regions
         return region
-
-    def overlaps(self, other: Exchange) -> bool:
-        """Whether both were under way at some time."""
-        return max(self.start_ms, other.start_ms) < min(self.end_ms, other.end_ms)
 
 
 class Annotator:
@@ -222,7 +213,4 @@ def read_exchange(response: Response) -> Exchange:
     """The click and its answer, both as the browser had them."""
     assert response.status == 200, response.text()
     body = json.loads(response.request.post_data or "")
-    answer = response.json()
-    timing = response.request.timing
-    start = timing["startTime"]
-    return Exchange(body["context"]["result"], answer, start_ms=start, end_ms=start + timing["responseEnd"])
+    return Exchange(body["context"]["result"], response.json())

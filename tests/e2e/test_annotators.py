@@ -113,12 +113,12 @@ def test_two_annotators_at_the_same_time_never_meet(make_annotator, upload, proj
     for turn in range(2):
         for label, annotator in annotators.items():
             annotator.select_label(label)
+        # Both are sent before either answer is waited for; an image that was prepared when its task was opened may be
+        # answered in between all the same.
         with cup.expect_click() as cup_answer, cat.expect_click() as cat_answer:
             cup.press(*spots["Cup"][turn])
             cat.press(*spots["Cat"][turn])
         exchanges = {"Cup": cup.await_answer(cup_answer.value), "Cat": cat.await_answer(cat_answer.value)}
-        # The first clicks take long, as the engine has to look at the images; later ones may be answered in between.
-        assert turn > 0 or exchanges["Cup"].overlaps(exchanges["Cat"])
         for label, exchange in exchanges.items():
             assert len(exchange.asked) == turn + 1
             assert_same(decode_region(exchange.region), segment(images[label], exchange.asked))
