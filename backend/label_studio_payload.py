@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Any, ClassVar
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
@@ -42,7 +43,7 @@ class Task(Payload):
     drafts: tuple[Draft, ...] = ()
 
 
-class Region(Payload):
+class Region(Payload, abc.ABC):
     """A region of the context. Sizes are those of the upright image, in pixels, rotation is in degrees; item_index
     counts the pages of an image that has several, from 0."""
 
@@ -56,9 +57,9 @@ class Region(Payload):
     image_rotation: float = 0
 
     @property
+    @abc.abstractmethod
     def labels(self) -> list[str]:
         """The labels that were selected when the region was made, at least one."""
-        raise NotImplementedError
 
 
 class KeyPointValue(Payload):
