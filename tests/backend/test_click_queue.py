@@ -17,18 +17,34 @@ DOG = Chain("1.5", "1", "Dog", "first")
 DEADLINE_SECONDS = 10
 
 
-class Annotator:
-    """One click in a thread of its own: joins at once, computes until it is told to go on."""
+class ClickThread:
+    """One click in a thread of its own, which goes on to its end when it is told to."""
+
+    def __init__(self, click, *arguments):
+        self.outcome = None
+        self.started = threading.Event()
+        self.go = threading.Event()
+        self.thread = threading.Thread(target=click, args=arguments)
+        self.thread.start()
+
+    def finish(self):
+        self.go.set()
+        return self.leave()
+
+    def leave(self):
+        self.thread.join(DEADLINE_SECONDS)
+        assert not self.thread.is_alive()
+        return self.outcome
+
+
+class Annotator(ClickThread):
+    """Joins at once, computes until it is told to go on."""
 
     def __init__(self, queue, chain=None):
         self.queue = queue
         self.chain = chain
-        self.outcome = None
         self.joined = threading.Event()
-        self.started = threading.Event()
-        self.go = threading.Event()
-        self.thread = threading.Thread(target=self._click)
-        self.thread.start()
+        super().__init__(self._click)
         assert self.joined.wait(DEADLINE_SECONDS)
 
     def _click(self):
@@ -43,15 +59,6 @@ class Annotator:
             self.outcome = "obsolete"
         except Busy as error:
             self.outcome = str(error)
-
-    def finish(self):
-        self.go.set()
-        return self.leave()
-
-    def leave(self):
-        self.thread.join(DEADLINE_SECONDS)
-        assert not self.thread.is_alive()
-        return self.outcome
 
 
 def wait_for(queue, **expected):
@@ -162,39 +169,26 @@ def test_a_click_whose_turn_does_not_come_is_refused():
     assert (queue.statistics.waiting, queue.statistics.refused) == (0, 1)
 
 
-class Holder:
-    """One click in a thread of its own that goes into the preparation's lane and stays there until it is told to go on;
-    with ``fails`` its preparation then raises."""
+class Holder(ClickThread):
+    """Goes into the preparation's lane and stays there until it is told to go on; with ``fails`` its preparation then
+    raises. outcome: whether the preparation was needed."""
 
     def __init__(self, queue, image, chain=None, fails=False):
         self.queue = queue
         self.fails = fails
-        self.is_needed = None
         self.is_obsolete = False
-        self.started = threading.Event()
-        self.go = threading.Event()
-        self.thread = threading.Thread(target=self._click, args=(image, chain))
-        self.thread.start()
+        super().__init__(self._click, image, chain)
 
     def _click(self, image, chain):
         with contextlib.suppress(RuntimeError), self.queue.join(chain, image) as ticket:
             try:
-                with self.queue.preparation(ticket) as self.is_needed:
+                with self.queue.preparation(ticket) as self.outcome:
                     self.started.set()
                     assert self.go.wait(DEADLINE_SECONDS)
                     if self.fails:
                         raise RuntimeError
             except Obsolete:
                 self.is_obsolete = True
-
-    def finish(self):
-        self.go.set()
-        return self.leave()
-
-    def leave(self):
-        self.thread.join(DEADLINE_SECONDS)
-        assert not self.thread.is_alive()
-        return self.is_needed
 
 
 def begin(queue, *images, **options):
