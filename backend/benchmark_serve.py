@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import requests
 import typer
 
 from backend.label_studio_commands import ServerToolSettings
 from backend.load import Load, Work, draw_files, draw_uris, run_load
 from backend.local_server import LocalServer
-from backend.settings import Settings
-from m2n2_engine.errors import NotReady
+from backend.predict_client import read_auth, read_facts
 from m2n2_engine.tools.benchmark.commands import MarkdownOption
 from m2n2_engine.tools.context import output, working_on
 
-_FACTS_SECONDS = 10.0
 _COLUMNS = ["what", "median, s", "p95, s", "longest, s", "answers"]
 
 
@@ -48,8 +45,8 @@ def serve(
         if url is None:
             load, facts = _load_own_server(annotators, clicks, count, (height, width))
         else:
-            work = Work(draw_uris(count, (height, width)), (height, width), clicks, _read_auth(settings.server))
-            facts = _read_facts(url.rstrip("/"), work.auth)
+            work = Work(draw_uris(count, (height, width)), (height, width), clicks, read_auth(settings.server))
+            facts = read_facts(url.rstrip("/"), work.auth)
             load = run_load(url.rstrip("/"), annotators, work)
     server = {name: facts.get(name) for name in ("backbone", "grid", "device", "threads")}
     run = {**describe_run(None), **server, "annotators": annotators, "images": count, "size": size}
@@ -86,22 +83,7 @@ def _load_own_server(annotators: int, clicks: int, images: int, size: tuple[int,
         files.mkdir()
         work = Work(draw_files(files, images, size), size, clicks)
         with LocalServer({"M2N2_LOCAL_FILES_ROOT": str(files)}, Path(folder) / "server.log") as server:
-            return run_load(server.url, annotators, work), _read_facts(server.url, None)
-
-
-def _read_auth(settings: Settings) -> tuple[str, str] | None:
-    user, password = settings.basic_auth_user, settings.basic_auth_password
-    return None if user is None or password is None else (user, password.get_secret_value())
-
-
-def _read_facts(url: str, auth: tuple[str, str] | None) -> dict[str, Any]:
-    try:
-        response = requests.get(f"{url}/health", auth=auth, timeout=_FACTS_SECONDS)
-        response.raise_for_status()
-        facts: dict[str, Any] = response.json()
-    except requests.RequestException as error:
-        raise NotReady(f"{url}/health: {type(error).__name__}; start the server there, or leave --url out") from error
-    return facts
+            return run_load(server.url, annotators, work), read_facts(server.url, None)
 
 
 def _render_rows(figures: dict[str, Any]) -> list[list[str]]:

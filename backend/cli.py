@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 
@@ -9,6 +10,7 @@ import typer
 
 from backend import benchmark_serve, label_studio_commands, warm_commands
 from backend.label_studio_commands import ServerToolSettings
+from backend.remote_segmenter import connect
 from backend.settings import calm_idle_threads, load_settings
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.benchmark import commands as benchmark_commands
@@ -30,7 +32,12 @@ def read_settings(context: typer.Context) -> None:
     if "log_level" in settings.model_fields_set:
         for name in ("backend", "m2n2_engine"):  # not of libraries: some of them log addresses with their secrets
             logging.getLogger(name).setLevel(settings.log_level)
-    context.obj = ServerToolSettings(engine=settings.engine_config(), port=settings.port, server=settings)
+    context.obj = ServerToolSettings(
+        engine=settings.engine_config(),
+        port=settings.port,
+        connect=functools.partial(connect, settings),
+        server=settings,
+    )
 
 
 def main() -> None:

@@ -16,31 +16,11 @@ import numpy as np
 import requests
 from PIL import Image as PillowImage
 
-from m2n2_engine.errors import M2N2Error
-from m2n2_engine.types import Image
+from backend.predict_client import Answer, Size, Unanswered, ask, make_body
+from m2n2_engine.types import Click, Image
 
-Size = tuple[int, int]
-"""(H, W) in pixels."""
-
-# Label Studio gives a click up after 100 s; this waits longer, to tell by how much it was missed.
-_ANSWER_SECONDS = 300.0
 _HEALTH_SECONDS = 10.0
 _HEALTH_PAUSE_SECONDS = 0.05
-_CONFIG = """<View><Image name="image" value="$image"/>
-<KeyPointLabels name="kp" toName="image"><Label value="Object"/></KeyPointLabels>
-<BrushLabels name="brush" toName="image"><Label value="Object"/></BrushLabels></View>"""
-
-
-class Unanswered(M2N2Error):
-    """The server did not answer a click with a mask."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """rle: of the region, empty where there was none. seconds: from sending the click to the whole answer."""
-
-    rle: tuple[int, ...]
-    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,25 +79,11 @@ def draw_uris(count: int, size: Size) -> list[str]:
     return uris
 
 
-def make_body(annotator: int, clicks: int, size: Size, image: str) -> dict[str, Any]:
+def draw_body(annotator: int, clicks: int, size: Size, image: str) -> dict[str, Any]:
     """What Label Studio sends with an annotator's click of that number, counted from 1: all of them until then."""
-    rng = np.random.default_rng(1000 + annotator)
-    points = [
-        {
-            "type": "keypointlabels",
-            "id": f"{annotator}-{number}",
-            "from_name": "kp",
-            "to_name": "image",
-            "is_positive": number % 3 != 2,
-            "original_width": size[1],
-            "original_height": size[0],
-            "image_rotation": 0,
-            "value": {"x": x, "y": y, "keypointlabels": ["Object"]},
-        }
-        for number, (x, y) in enumerate(rng.uniform(2, 98, (clicks, 2)).tolist())
-    ]
-    task = {"id": annotator, "data": {"image": image}}
-    return {"tasks": [task], "project": "1.1", "label_config": _CONFIG, "params": {"context": {"result": points}}}
+    places = np.random.default_rng(1000 + annotator).uniform(2, 98, (clicks, 2)).tolist()
+    drawn = [Click(x, y, positive=number % 3 != 2) for number, (x, y) in enumerate(places)]
+    return make_body(image, size, drawn, annotator)
 
 
 def refine(url: str, annotator: int, work: Work) -> list[Answer]:
@@ -126,7 +92,7 @@ def refine(url: str, annotator: int, work: Work) -> list[Answer]:
     with requests.Session() as session:
         session.auth = work.auth
         return [
-            _ask(session, url, make_body(annotator, number, work.size, image)) for number in range(1, work.clicks + 1)
+            ask(session, url, draw_body(annotator, number, work.size, image)) for number in range(1, work.clicks + 1)
         ]
 
 
@@ -142,19 +108,6 @@ def run_load(url: str, annotators: int, work: Work) -> Load:
         finally:
             over.set()
         return Load(answers, time.perf_counter() - started, health.result())
-
-
-def _ask(session: requests.Session, url: str, body: dict[str, Any]) -> Answer:
-    started = time.perf_counter()
-    try:
-        response = session.post(f"{url}/predict", json=body, timeout=_ANSWER_SECONDS)
-    except requests.RequestException as error:
-        raise Unanswered(f"{url}/predict: {type(error).__name__}; is a server running there?") from error
-    seconds = time.perf_counter() - started
-    if response.status_code != 200:
-        raise Unanswered(f"{url}/predict: {response.status_code} {response.text}")
-    result = response.json()["results"][0]["result"]
-    return Answer(tuple(result[0]["value"]["rle"]) if result else (), seconds)
 
 
 def _watch_health(url: str, auth: tuple[str, str] | None, over: threading.Event) -> list[float]:

@@ -102,6 +102,11 @@ class Engine:
         self._device = torch.device(self._facts.get("device", "cpu"))
         self._cache: ResidentCache[Session] = ResidentCache(session_cache_bytes)
 
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the answer to the same clicks would, but for the device."""
+        return self._fingerprint
+
     def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
         """The mask of the object that the clicks and the box describe.
 

@@ -203,3 +203,13 @@ class Segmenter(Protocol):
         levels below, host_* and disk_*, with disk_write_failures; device_usable, and of a device with its own memory
         device_memory_used_bytes, device_memory_bytes.
         """
+
+
+class ClickSegmenter(Protocol):
+    """The part of a segmenter that a simulated annotator needs; a running server has it too."""
+
+    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+        """As ``Segmenter.segment``."""
+
+    def describe(self) -> Mapping[str, str | int | float | bool | None]:
+        """As ``Segmenter.describe``."""

@@ -21,12 +21,14 @@ from m2n2_engine.tools.context import (
     working_on,
 )
 from m2n2_engine.tools.datasets import commands as datasets_commands
+from m2n2_engine.tools.evaluate import commands as evaluate_commands
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(weights_commands.app, name="weights")
 app.add_typer(cache_commands.app, name="cache")
 app.add_typer(benchmark_commands.app, name="benchmark")
 app.add_typer(datasets_commands.app, name="datasets")
+app.command()(evaluate_commands.evaluate)
 
 ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
 BackboneOption = Annotated[str | None, typer.Option(help="Network to use instead of the configured one.")]
@@ -95,19 +97,6 @@ def markov_map(
         values = create_markov_map_from_point(pixels, transition, point).cpu().numpy()
     write_picture(target, draw_map(values))
     output.print(f"{target}: 0 to {values.max():.1f} steps")
-
-
-@app.command()
-def evaluate(
-    context: typer.Context,
-    grabcut: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder with data_GT and boundary_GT.")],
-    backbone: BackboneOption = None,
-    grid: GridOption = None,
-) -> None:
-    """Mean IoU of one click at each object's deepest pixel, on GrabCut's images."""
-    from m2n2_engine.tools.evaluate import evaluate_single_clicks
-
-    evaluate_single_clicks(engine_config(context, backbone, grid), grabcut)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from m2n2_engine.config import EngineConfig
 from m2n2_engine.errors import InvalidImage
 from m2n2_engine.image_file import decode_image
-from m2n2_engine.types import Click, Image
+from m2n2_engine.types import Click, ClickSegmenter, Image
 
 output = Console(soft_wrap=True)
 messages = Console(stderr=True, soft_wrap=True)
@@ -23,10 +23,12 @@ messages = Console(stderr=True, soft_wrap=True)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolSettings:
-    """Settings of the commands. port: the server's, which ``doctor`` looks at."""
+    """Settings of the commands. port: the server's, which ``doctor`` looks at. connect: URL of a running server ->
+    something to click with."""
 
     engine: EngineConfig
     port: int
+    connect: Callable[[str], ClickSegmenter]
 
 
 def engine_config(context: typer.Context, backbone: str | None = None, grid: int | None = None) -> EngineConfig:

@@ -14,7 +14,7 @@ import requests
 from PIL import Image as PillowImage
 from soak_server import TINY, Server
 
-from backend.load import make_body
+from backend.load import draw_body
 
 DEADLINE_SECONDS = 60
 MOST_HEALTH_TIME = datetime.timedelta(seconds=0.5)
@@ -91,5 +91,5 @@ def test_a_full_server_still_tells_its_health_and_ends_only_after_its_clicks(lab
 
 def click(server, annotator):
     """The first click of an annotator, on an image of its own."""
-    body = make_body(annotator, clicks=1, size=(120, 160), image=f"/data/upload/1/{annotator}.png")
+    body = draw_body(annotator, clicks=1, size=(120, 160), image=f"/data/upload/1/{annotator}.png")
     return requests.post(f"{server.url}/predict", json=body, timeout=DEADLINE_SECONDS)
