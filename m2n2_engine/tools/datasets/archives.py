@@ -23,16 +23,11 @@ _REMEDY = "delete it and run the command again, or put a sound copy in its place
 
 def check(archive: Path, checksum: str) -> None:
     """Raises DatasetError where a file has not this checksum, ``<algorithm>:<hex digits>``."""
-    algorithm = checksum.partition(":")[0]
-    found = compute_checksum(archive, algorithm)
-    if found != checksum:
-        raise DatasetError(f"{archive} is broken (it should have {checksum} but has {found}): {_REMEDY}")
-
-
-def compute_checksum(archive: Path, algorithm: str = "sha256") -> str:
-    """``<algorithm>:<hex digits>`` of a file."""
+    algorithm, _, digits = checksum.partition(":")
     with archive.open("rb") as file:
-        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != digits:
+        raise DatasetError(f"{archive} is broken (its {algorithm} should be {digits} but is {found}): {_REMEDY}")
 
 
 def unpack(archive: Path, folder: Path, progress: Progress) -> None:

@@ -19,8 +19,8 @@ _F_BRS = "https://github.com/saic-vul/fbrs_interactive_segmentation/releases/dow
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Archive:
-    """A release file. checksum: ``<algorithm>:<hex digits>`` as published; None where none was: then the first download
-    is trusted, and its sha256 kept beside it."""
+    """A release file. checksum: ``<algorithm>:<hex digits>``; None where none is known, and only the checksums inside
+    the archive are compared."""
 
     url: str
     file_name: str
@@ -46,7 +46,7 @@ def _release(name: str) -> Archive:
 _SBD = Archive(
     "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
     "SBD.tgz",
-    "md5:82b4d87ceb2ed10f6038a1cba92111cb",  # recorded by torchvision; no sha256 was published
+    "md5:82b4d87ceb2ed10f6038a1cba92111cb",  # recorded by torchvision; no sha256 is known
 )
 _BRATS = Archive(
     "https://drive.google.com/uc?export=download&id=1uaveX_nziTLaJOj-Gl3csvIaa6Q__EhP",  # SimpleClick's BraTS20.zip

@@ -10,8 +10,8 @@ from filelock import FileLock, Timeout
 from rich.progress import Progress
 
 from m2n2_engine.errors import DatasetError
-from m2n2_engine.tools.datasets.archives import check, compute_checksum, unpack
-from m2n2_engine.tools.datasets.catalogue import Archive, Dataset
+from m2n2_engine.tools.datasets.archives import check, unpack
+from m2n2_engine.tools.datasets.catalogue import Dataset
 from m2n2_engine.tools.datasets.coco import Counts, is_dataset, write_dataset
 from m2n2_engine.tools.datasets.download import download
 from m2n2_engine.tools.datasets.ground_truth import GroundTruth
@@ -71,27 +71,16 @@ def _obtain(dataset: Dataset, raw: Path, progress: Progress, offline: bool) -> P
     if archive is None:
         raise DatasetError(f"it is unpacked by hand: fetch {dataset.by_hand}, unpack it into {raw} and run this again")
     path = raw.with_name(archive.file_name)
-    is_new = not path.is_file()
-    if is_new:
+    if not path.is_file():
         if offline:
             raise DatasetError(
                 f"offline mode forbids downloading {archive.url}: unset M2N2_OFFLINE, put the file at {path}, "
                 "or give --source"
             )
         download(archive.url, path, progress)
-    _check(path, archive, is_new)
-    return path
-
-
-def _check(path: Path, archive: Archive, is_new: bool) -> None:
-    """By the published checksum, or else the one that was kept when the file came."""
-    record = path.with_name(f"{path.name}.checksum")
     if archive.checksum is not None:
         check(path, archive.checksum)
-    elif not is_new and record.is_file():
-        check(path, record.read_text(encoding="utf-8").strip())
-    else:
-        record.write_text(compute_checksum(path) + "\n", encoding="utf-8")
+    return path
 
 
 def _convert(dataset: Dataset, source: Path, target: Path, progress: Progress) -> Counts:

@@ -17,7 +17,7 @@ def read_instances(path: Path) -> list[GroundTruth]:
     Raises InvalidImage where the file is no such file.
     """
     try:
-        labels = np.asarray(loadmat(path, simplify_cells=True)["GTinst"]["Segmentation"])
+        labels = np.asarray(loadmat(path)["GTinst"]["Segmentation"][0, 0])
     except Exception as error:  # scipy's readers share no base: ValueError, TypeError, zlib.error, NotImplementedError
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise InvalidImage(f"{path} holds no instances of SBD ({reason}): put a sound copy in its place") from None
