@@ -92,9 +92,11 @@ def read_facts(url: str, auth: tuple[str, str] | None) -> dict[str, Any]:
         response.raise_for_status()
         facts: dict[str, Any] = response.json()
     except requests.RequestException as error:
-        raise NotReady(
-            f"{url}/health: {type(error).__name__}; start the server there, or give another address"
-        ) from error
+        if error.response is not None and error.response.status_code == requests.codes.unauthorized:
+            remedy = "401; set M2N2_BASIC_AUTH_USER and M2N2_BASIC_AUTH_PASSWORD as the server has them"
+        else:
+            remedy = f"{type(error).__name__}; start the server there, or give another address"
+        raise NotReady(f"{url}/health: {remedy}") from error
     return facts
 
 

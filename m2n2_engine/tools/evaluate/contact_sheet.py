@@ -67,5 +67,6 @@ def _draw_case(axes: Axes, group: str, case: Refinement, instance: Instance) -> 
     clicks = case.shown_clicks
     axes.imshow(draw_overlay(image, case.decode_mask(truth.pixels.shape), clicks))
     axes.contour(truth.pixels, [0.5], colors=_TRUTH_COLOUR, linewidths=1.2)
-    verdict = "never reached" if is_failure(case.ious, SHOWN_PERCENT) else f"{len(clicks)} clicks"
-    axes.set_title(f"{group}: {case.instance[:_CAPTION_CHARACTERS]}\n{verdict}, IoU {case.ious[len(clicks) - 1]:.3f}")
+    never = f", never {SHOWN_PERCENT / 100:.2f}" if is_failure(case.ious, SHOWN_PERCENT) else ""
+    reached = f"{len(clicks)} clicks, IoU {case.ious[len(clicks) - 1]:.3f}{never}"
+    axes.set_title(f"{group}: {case.instance[:_CAPTION_CHARACTERS]}\n{reached}")

@@ -71,7 +71,7 @@ def _draw_histogram(axes: Axes, bands: Bands) -> None:
         shares = np.bincount(needed, minlength=last + 2)[1:] / len(needed) * 100
         places = np.arange(1, last + 2) + (number - (len(bands) - 1) / 2) * width
         axes.bar(places, shares, width, label=f"band {band}: NoC {score(curves).noc[_NOC_PERCENT]:.2f}")
-    axes.set(title=f"Clicks to an IoU of {_NOC_PERCENT} %", xlabel="clicks", ylabel="objects, percent")
+    axes.set(title=f"Clicks to an IoU of {_NOC_PERCENT / 100:.2f}", xlabel="clicks", ylabel="objects, percent")
     ticks = [tick for tick in _list_ticks(last) if tick <= max(1, last - 2)]
     axes.set_xticks([*ticks, last + 1], [*map(str, ticks), "never"])
 

@@ -1,0 +1,202 @@
+"""``m2n2 evaluate``: what it prints and leaves behind, and one clear line for what a person got wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from backend.cli import app
+from m2n2_engine.errors import DatasetError
+from m2n2_engine.tools.evaluate.contact_sheet import choose_cases
+from m2n2_engine.tools.evaluate.options import Band, Flip
+from m2n2_engine.tools.evaluate.refinement import Refinement
+from m2n2_engine.types import Click
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def tiny_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith("M2N2_"):
+            monkeypatch.delenv(name)
+    settings = {"BACKBONE": "tiny", "GRID": "8", "DISK_CACHE_FOLDER": str(tmp_path / "attention"), "THREADS": "1"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"M2N2_{name}", value)
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path) -> Run:
+    """Run the command; results go to ``out`` of the test's folder."""
+    return lambda *options: CliRunner().invoke(
+        app, ["evaluate", "--clicks", "2", "--out", str(tmp_path / "out"), *map(str, options)]
+    )
+
+
+def succeed(result: Result) -> list[list[str]]:
+    """The cells of the table, its heading first."""
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    lines = [line for line in result.stdout.splitlines() if line.startswith("|") and "---" not in line]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def read(tmp_path: Path) -> Any:
+    return json.loads((tmp_path / "out" / "Discs_metrics.json").read_text())
+
+
+def test_the_table_and_the_files(evaluate: Run, dataset_folder: Path, tmp_path: Path) -> None:
+    result = evaluate("--dataset", dataset_folder)
+    heading, *rows = succeed(result)
+    assert heading[:6] == ["dataset", "objects", "unknown band", "NoC85", "NoC90", "NoC95"]
+    assert [row[:3] for row in rows] == [["Discs", "4", "object"], ["Discs", "4", "ignore"]]
+    figures = read(tmp_path)
+    first = result.stdout.splitlines()[0]
+    assert first == f"tiny, grid 8x8, cpu; rule m2n2, 2 clicks, no flips; {figures['run']['date']}"
+    for row, band in zip(rows, ("object", "ignore"), strict=True):
+        found = figures["figures"][band]
+        assert row[3:6] == [f"{found['noc'][percent]:.2f}" for percent in ("85", "90", "95")]
+        assert row[6:9] == [f"{found['failures'][percent]:g}" for percent in ("85", "90", "95")]
+        assert row[9:11] == [f"{iou:.3f}" for iou in found["mean_iou"]]
+        ious = [made["ious"] for made in figures["refinements"] if made["band"] == band]
+        assert found["mean_iou"] == pytest.approx([sum(column) / 4 for column in zip(*ious, strict=True)])
+    assert [made["instance"] for made in figures["refinements"][:4]] == ["a#1", "a#2", "b", "c"]
+    for name in ("Discs_plots.png", "Discs_cases_object.png", "Discs_cases_ignore.png"):
+        assert cv2.imread(str(tmp_path / "out" / name)).shape[1] > 600
+
+
+def test_the_tiny_network_finds_discs(evaluate: Run, dataset_folder: Path, tmp_path: Path) -> None:
+    """Wrong clicks or a truth that is turned around would not reach this."""
+    succeed(evaluate("--dataset", dataset_folder, "--band", "ignore", "--flips", "--grid", 16))
+    discs = [made["ious"] for made in read(tmp_path)["refinements"] if made["instance"] != "a#2"]
+    assert len(discs) == 3 * 4
+    assert min(max(ious) for ious in discs) > 0.8
+
+
+def test_flips_are_printed_and_meant(evaluate: Run, dataset_folder: Path, tmp_path: Path) -> None:
+    result = evaluate("--dataset", dataset_folder, "--flips", "--band", "object", "--limit", 2)
+    (_, row) = succeed(result)
+    assert "mean over the four flips of image and truth" in result.stdout
+    assert row[:3] == ["Discs", "2", "object"]
+    figures = read(tmp_path)
+    assert [made["flip"] for made in figures["refinements"]] == ["none", "horizontal", "vertical", "both"] * 2
+    failures = sum(max(made["ious"]) < 0.95 for made in figures["refinements"])
+    assert figures["figures"]["object"]["failures"]["95"] == failures / 4
+
+
+def test_run_again_it_goes_on(evaluate: Run, dataset_folder: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "out" / "Discs_metrics.jsonl"
+    succeed(evaluate("--dataset", dataset_folder, "--limit", 2))
+    assert len(journal.read_text().splitlines()) == 4
+    table = succeed(evaluate("--dataset", dataset_folder))
+    made = journal.read_text()
+    assert len(made.splitlines()) == 8
+    assert succeed(evaluate("--dataset", dataset_folder, "--jobs", 1)) == table
+    assert journal.read_text() == made
+
+
+@pytest.mark.parametrize("option", [["--restart"], ["--rule", "ritm"], ["--grid", "6"], ["--clicks", "1"]])
+def test_another_setting_and_restart_make_it_again(
+    evaluate: Run, dataset_folder: Path, tmp_path: Path, option: list[str]
+) -> None:
+    journal = tmp_path / "out" / "Discs_metrics.jsonl"
+    arguments = ["--dataset", dataset_folder, "--limit", 1, "--band", "ignore"]
+    succeed(evaluate(*arguments))
+    before = journal.read_text().splitlines()
+    succeed(evaluate(*arguments, *option))
+    after = journal.read_text().splitlines()
+    assert len(after) == (1 if option == ["--restart"] else 2)
+    assert after[-1] not in before
+
+
+def test_another_truth_is_another_dataset(evaluate: Run, dataset_folder: Path, tmp_path: Path) -> None:
+    succeed(evaluate("--dataset", dataset_folder, "--limit", 1, "--band", "object"))
+    path = dataset_folder / "gt.json"
+    path.write_text(path.read_text() + "\n")
+    succeed(evaluate("--dataset", dataset_folder, "--limit", 1, "--band", "object"))
+    assert len((tmp_path / "out" / "Discs_metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_disk_cache_is_not_used(evaluate: Run, dataset_folder: Path, tmp_path: Path) -> None:
+    succeed(evaluate("--dataset", dataset_folder, "--limit", 1))
+    assert not (tmp_path / "attention").exists()
+
+
+def test_named_datasets_lie_below_the_folder(evaluate: Run, dataset_folder: Path, tmp_path: Path) -> None:
+    dataset_folder.rename(tmp_path / "coco" / "GrabCut")
+    (_, row) = succeed(evaluate("--grabcut", "--folder", tmp_path, "--limit", 1, "--band", "object"))
+    assert row[0] == "GrabCut"
+
+
+def test_a_dataset_that_is_not_prepared(evaluate: Run, tmp_path: Path) -> None:
+    error = evaluate("--davis", "--folder", tmp_path).exception
+    assert isinstance(error, DatasetError)
+    assert str(error) == f"{tmp_path / 'coco' / 'DAVIS'} holds no gt.json: make it with `m2n2 datasets prepare`"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "name a dataset: --grabcut, ..., or --dataset FOLDER"),
+        (["--dataset", "a/Discs", "--dataset", "b/Discs"], "two datasets have the same name"),
+        (["--grabcut", "--server", "http://127.0.0.1:1", "--grid", "8"], "leave --backbone and --grid out"),
+        (["--grabcut", "--rule", "none"], "'none' is not one of 'm2n2', 'ritm'"),
+    ],
+)
+def test_options_that_cannot_be(evaluate: Run, options: list[str], expected: str) -> None:
+    result = evaluate(*options)
+    assert result.exit_code == 2
+    assert expected in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_without_matplotlib_there_are_figures_only(
+    evaluate: Run, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    result = evaluate("--dataset", dataset_folder, "--limit", 1)
+    succeed(result)
+    assert "no pictures: a plot needs matplotlib: run `pip install" in result.stderr
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
+# --- the contact sheet's cases
+
+
+def make_refinement(name: str, *ious: float) -> Refinement:
+    clicks = (Click(0, 0),) * len(ious)
+    return Refinement(name, Band.OBJECT, Flip.NONE, clicks, ious, (None,) * len(ious), None, "")
+
+
+def test_cases_are_ranked_by_clicks_then_by_iou() -> None:
+    ranked = [make_refinement(f"early {tenth}", 0.9 + tenth / 100) for tenth in range(9, -1, -1)]
+    ranked += [make_refinement(f"late {tenth}", 0.1, 0.9 + tenth / 100) for tenth in range(9, -1, -1)]
+    found = choose_cases(ranked[::-1])
+    assert [case.instance for case in found["best"]] == ["early 9", "early 8", "early 7", "early 6"]
+    assert [case.instance for case in found["median"]] == ["early 1", "early 0", "late 9", "late 8"]
+    assert [case.instance for case in found["worst"]] == ["late 3", "late 2", "late 1", "late 0"]
+
+
+@pytest.mark.parametrize(
+    ("count", "groups"),
+    [
+        (1, {"best": 1}),
+        (5, {"best": 4, "worst": 1}),
+        (9, {"best": 4, "median": 1, "worst": 4}),
+        (30, {"best": 4, "median": 4, "worst": 4}),
+    ],
+)
+def test_no_case_is_shown_twice(count: int, groups: dict[str, int]) -> None:
+    found = choose_cases([make_refinement(str(number), number / 100) for number in range(count)])
+    assert {name: len(cases) for name, cases in found.items()} == groups
+    shown = [case.instance for cases in found.values() for case in cases]
+    assert len(set(shown)) == len(shown)
