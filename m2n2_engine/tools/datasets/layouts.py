@@ -67,14 +67,12 @@ def _by_stem(files: Iterable[Path]) -> dict[str, list[Path]]:
 
 
 def _only(files: dict[str, list[Path]], name: str, folder: Path) -> Path:
-    match files.get(name, []):
-        case [path]:
-            return path
-        case []:
-            raise DatasetError(f"{folder} has no file {name}.*: every image needs its ground truth; add it")
-        case [path, other, *_]:
-            raise DatasetError(f"{path} and {other.name} have the same name: take one of them away")
-    raise AssertionError("unreachable")
+    found = files.get(name, [])
+    if not found:
+        raise DatasetError(f"{folder} has no file {name}.*: every image needs its ground truth; add it")
+    if len(found) > 1:
+        raise DatasetError(f"{found[0]} and {found[1].name} have the same name: take one of them away")
+    return found[0]
 
 
 def _read_split(path: Path) -> list[str]:
