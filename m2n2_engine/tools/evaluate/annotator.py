@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from m2n2_engine.tools.evaluate.clicks import next_click
@@ -9,15 +11,18 @@ from m2n2_engine.tools.evaluate.metrics import is_failure, measure_iou
 from m2n2_engine.tools.evaluate.options import Rule
 from m2n2_engine.tools.evaluate.refinement import SHOWN_PERCENT, Name, Refinement
 from m2n2_engine.tools.evaluate.truth import Truth
-from m2n2_engine.types import Click, ClickSegmenter, Image
+from m2n2_engine.types import Click, Image, Segmentation
+
+Segment = Callable[[Image, Sequence[Click]], Segmentation]
+"""``Segmenter.segment``, without a box."""
 
 
 class Annotator:
     """Refines the objects of one image, one after the other."""
 
-    def __init__(self, segmenter: ClickSegmenter, image: Image, rule: Rule, clicks: int) -> None:
+    def __init__(self, segment: Segment, image: Image, rule: Rule, clicks: int) -> None:
         """image: RGB uint8 (H, W, 3). clicks: of each object."""
-        self._segmenter = segmenter
+        self._segment = segment
         self._image = image
         self._rule = rule
         self._clicks = clicks
@@ -32,7 +37,7 @@ class Annotator:
         prepare_seconds = None
         while len(ious) < self._clicks and (click := next_click(self._rule, mask, truth, clicks)) is not None:
             clicks.append(click)
-            answer = self._segmenter.segment(self._image, clicks)
+            answer = self._segment(self._image, clicks)
             mask = answer.mask
             if not ious or is_failure(ious, SHOWN_PERCENT):
                 shown = mask

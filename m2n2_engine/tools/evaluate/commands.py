@@ -43,11 +43,11 @@ def evaluate(
     named = {"grabcut": grabcut, "berkeley": berkeley, "sbd": sbd, "davis": davis, "brats": brats, "oaizib": oaizib}
     folders = [*_find_folders([name for name, wanted in named.items() if wanted], folder), *(dataset or ())]
     _check(folders, server, backbone, grid)
-    from m2n2_engine.tools.evaluate.evaluation import Dataset, Job, evaluate_dataset
+    from m2n2_engine.tools.evaluate.evaluation import Job, PreparedDataset, evaluate_dataset
     from m2n2_engine.tools.evaluate.report import print_table
     from m2n2_engine.tools.evaluate.subject import Subject
 
-    datasets = [Dataset.read(each, limit) for each in folders]
+    datasets = [PreparedDataset.read(each, limit) for each in folders]
     bands = tuple(dict.fromkeys(band or Band))
     options = Options(rule, bands, tuple(Flip) if flips else (Flip.NONE,), clicks)
     job = Job(options, jobs, out, restart, pictures=_can_draw())

@@ -24,7 +24,7 @@ from m2n2_engine.tools.evaluate.subject import Subject
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Dataset:
+class PreparedDataset:
     """Objects to refine. digest: changes whenever their ground truth does."""
 
     name: str
@@ -51,7 +51,7 @@ class Job:
     pictures: bool
 
 
-def evaluate_dataset(dataset: Dataset, subject: Subject, job: Job) -> Figures:
+def evaluate_dataset(dataset: PreparedDataset, subject: Subject, job: Job) -> Figures:
     """Refine the objects and write ``<out>/<name>_metrics.json`` and the pictures; what an interrupted run left in
     ``<name>_metrics.jsonl`` is not made again.
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from m2n2_engine.errors import InvalidImage
 from m2n2_engine.tools.context import read_image
 from m2n2_engine.tools.datasets.coco import Instance
-from m2n2_engine.tools.evaluate.annotator import Annotator
+from m2n2_engine.tools.evaluate.annotator import Annotator, Segment
 from m2n2_engine.tools.evaluate.journal import Journal
 from m2n2_engine.tools.evaluate.options import Band, Flip, Options
 from m2n2_engine.tools.evaluate.refinement import Name, Refinement
@@ -44,17 +45,12 @@ def refine_all(
     """
     done = {found.name: found for found in journal.read()}
     tasks = list(_list_tasks(instances, options, done))
-    stoppable = _Stoppable(segmenter)
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_perform, task, stoppable, options, journal) for task in tasks]
-        try:
-            for count, future in enumerate(as_completed(futures), start=1):
-                done.update((found.name, found) for found in future.result())
-                report(count, len(tasks))
-        except BaseException:
-            stoppable.stopped.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    with _open_pool(jobs) as (pool, stopped):
+        segment = _until(stopped, segmenter.segment)
+        futures = [pool.submit(_perform, task, segment, options, journal) for task in tasks]
+        for count, future in enumerate(as_completed(futures), start=1):
+            done.update((found.name, found) for found in future.result())
+            report(count, len(tasks))
     return [
         done[instance.name, band, flip] for band in options.bands for instance in instances for flip in options.flips
     ]
@@ -72,10 +68,34 @@ def _list_tasks(instances: Sequence[Instance], options: Options, done: Collectio
                 yield Task(image_path, flip, wanted)
 
 
-def _perform(task: Task, segmenter: ClickSegmenter, options: Options, journal: Journal) -> list[Refinement]:
+@contextlib.contextmanager
+def _open_pool(jobs: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+    """Threads, and an event that is set when the block raises; what none of them has begun is then dropped."""
+    stopped = threading.Event()
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield pool, stopped
+        except BaseException:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _until(stopped: threading.Event, segment: Segment) -> Segment:
+    """An interrupted run ends with the clicks under way, not with their images."""
+
+    def pass_on(image: Image, clicks: Sequence[Click]) -> Segmentation:
+        if stopped.is_set():
+            raise CancelledError
+        return segment(image, clicks)
+
+    return pass_on
+
+
+def _perform(task: Task, segment: Segment, options: Options, journal: Journal) -> list[Refinement]:
     image = flip_pixels(read_image(task.image_path), task.flip)
     image.setflags(write=False)  # the engine then reads the pixels once to know the image again
-    annotator = Annotator(segmenter, image, options.rule, options.clicks)
+    annotator = Annotator(segment, image, options.rule, options.clicks)
     made = []
     for instance, band in task.wanted:
         truth = flip_truth(read_truth(instance, band), task.flip)
@@ -87,19 +107,3 @@ def _perform(task: Task, segmenter: ClickSegmenter, options: Options, journal: J
         made.append(annotator.refine((instance.name, band, task.flip), truth))
         journal.append(made[-1])
     return made
-
-
-class _Stoppable:
-    """Passes clicks on until it is stopped: an interrupted run ends with the clicks under way, not their images."""
-
-    def __init__(self, segmenter: ClickSegmenter) -> None:
-        self.stopped = threading.Event()
-        self._segmenter = segmenter
-
-    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
-        if self.stopped.is_set():
-            raise CancelledError
-        return self._segmenter.segment(image, clicks)
-
-    def describe(self) -> Mapping[str, str | int | float | bool | None]:
-        return self._segmenter.describe()
