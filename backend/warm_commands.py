@@ -28,12 +28,10 @@ from backend.settings import Settings
 from m2n2_engine.config import MEBIBYTE, EngineConfig
 from m2n2_engine.errors import ConfigurationError, M2N2Error
 from m2n2_engine.image_file import find_image_files
-from m2n2_engine.tools.context import engine_config, messages, output, read_image, working_on
+from m2n2_engine.tools.context import INTERRUPTED, engine_config, messages, output, read_image, working_on
 from m2n2_engine.types import Image, Level, Segmenter
 
 _FETCHING_THREADS = 4
-_INTERRUPTED = 130
-"""Exit status of a program that Ctrl+C ended, as shells have it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def warm(
         warmth.prepare(sources)
     except KeyboardInterrupt:
         output.print("stopped; run it again to go on", highlight=False)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         output.print(warmth.render(config), markup=False, highlight=False)
     if warmth.failures or engine.describe()["disk_write_failures"]:

@@ -20,6 +20,9 @@ from m2n2_engine.types import Click, ClickSegmenter, Image
 output = Console(soft_wrap=True)
 messages = Console(stderr=True, soft_wrap=True)
 
+INTERRUPTED = 130
+"""Exit status of a program that Ctrl+C ended, as shells have it."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolSettings:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.tools.context import ToolSettings, engine_config, messages, output, working_on
+from m2n2_engine.tools.context import INTERRUPTED, ToolSettings, engine_config, messages, output, working_on
 from m2n2_engine.tools.evaluate.options import Band, Flip, Options, Rule
+
+if TYPE_CHECKING:
+    from m2n2_engine.tools.evaluate.subject import Subject
 
 
 def evaluate(
@@ -45,19 +48,18 @@ def evaluate(
     _check(folders, server, backbone, grid)
     from m2n2_engine.tools.evaluate.evaluation import Job, PreparedDataset, evaluate_dataset
     from m2n2_engine.tools.evaluate.report import print_table
-    from m2n2_engine.tools.evaluate.subject import Subject
 
     datasets = [PreparedDataset.read(each, limit) for each in folders]
     bands = tuple(dict.fromkeys(band or Band))
     options = Options(rule, bands, tuple(Flip) if flips else (Flip.NONE,), clicks)
     job = Job(options, jobs, out, restart, pictures=_can_draw())
-    settings: ToolSettings = context.obj
-    with working_on("loading the network"):
-        if server is None:
-            subject = Subject.load(engine_config(context, backbone, grid))
-        else:
-            subject = Subject.connect(server, settings.connect)
-    print_table([evaluate_dataset(each, subject, job) for each in datasets], output)
+    subject = _open_subject(context, server, backbone, grid)
+    try:
+        reports = [evaluate_dataset(each, subject, job) for each in datasets]
+    except KeyboardInterrupt:
+        output.print("stopped; run it again to go on", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
+    print_table(reports, output)
     output.print(f"figures of every object{' and pictures' if job.pictures else ''}: {out}", highlight=False)
 
 
@@ -74,6 +76,16 @@ def _check(folders: Sequence[Path], server: str | None, backbone: str | None, gr
         raise typer.BadParameter("two datasets have the same name, and so would their results: evaluate them apart")
     if server is not None and (backbone is not None or grid is not None):
         raise typer.BadParameter("a server has a backbone and a grid of its own: leave --backbone and --grid out")
+
+
+def _open_subject(context: typer.Context, server: str | None, backbone: str | None, grid: int | None) -> Subject:
+    from m2n2_engine.tools.evaluate.subject import Subject
+
+    settings: ToolSettings = context.obj
+    with working_on("loading the network"):
+        if server is not None:
+            return Subject.connect(server, settings.connect)
+        return Subject.load(engine_config(context, backbone, grid))
 
 
 def _can_draw() -> bool:

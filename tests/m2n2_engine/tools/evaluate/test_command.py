@@ -15,6 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from backend.cli import app
+from m2n2_engine.engine import Engine
 from m2n2_engine.errors import DatasetError
 from m2n2_engine.tools.evaluate.contact_sheet import choose_cases
 from m2n2_engine.tools.evaluate.options import Band, Flip
@@ -104,6 +105,15 @@ def test_run_again_it_goes_on(evaluate: Run, dataset_folder: Path, tmp_path: Pat
     assert len(made.splitlines()) == 4
     assert succeed(evaluate(*arguments, "--jobs", 1)) == table
     assert journal.read_text() == made
+
+
+def test_ctrl_c_says_how_to_go_on(evaluate: Run, dataset_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "segment", interrupt)
+    result = evaluate("--dataset", dataset_folder)
+    assert (result.exit_code, result.stdout) == (130, "stopped; run it again to go on\n")
 
 
 @pytest.mark.parametrize("option", [["--restart"], ["--rule", "ritm"], ["--grid", "6"], ["--clicks", "1"]])
