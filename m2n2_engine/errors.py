@@ -11,6 +11,7 @@
     +-- WeightsError             model weights
     |   +-- WeightsUnavailable   not here, and not to be had
     |   +-- WeightsCorrupt       here, but not what they should be
+    +-- DatasetError             a data set that is not there, cannot be had, or is not what it should be
     +-- NotReady                 the model is still loading
     +-- Busy                     more is asked at once than is worked on
     +-- OutOfMemory              the device has no room for this image
@@ -61,6 +62,10 @@ class WeightsUnavailable(WeightsError):
 
 class WeightsCorrupt(WeightsError):
     """The weights are on this machine but their sha256 is not the recorded one."""
+
+
+class DatasetError(M2N2Error):
+    """A data set that is not there, cannot be had, or is not what it should be; the message says what to do."""
 
 
 class NotReady(M2N2Error):

@@ -20,11 +20,13 @@ from m2n2_engine.tools.context import (
     to_clicks,
     working_on,
 )
+from m2n2_engine.tools.datasets import commands as datasets_commands
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(weights_commands.app, name="weights")
 app.add_typer(cache_commands.app, name="cache")
 app.add_typer(benchmark_commands.app, name="benchmark")
+app.add_typer(datasets_commands.app, name="datasets")
 
 ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
 BackboneOption = Annotated[str | None, typer.Option(help="Network to use instead of the configured one.")]

@@ -18,9 +18,6 @@ CONFIG = parse_label_config("""<View><Image name="image" value="$image"/>
     <PolygonLabels name="poly" toName="image"><Label value="Cat"/></PolygonLabels></View>""")
 SHAPE = (48, 64)
 
-# pycocotools reads its arrays in a way that numpy will not allow for ever.
-old_numpy = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 @pytest.fixture
 def mask():
@@ -74,7 +71,6 @@ def test_an_empty_mask_has_no_regions(mask):
     assert render(np.zeros_like(mask), make_prompt(), M2N2_OUTPUT="both") == []
 
 
-@old_numpy
 def test_in_coco_polygons_are_the_mask(mask):
     """As Label Studio exports them: percent to pixels, one segmentation for the regions of an object."""
     regions = render(mask, make_prompt(), M2N2_OUTPUT="polygon")
@@ -84,7 +80,6 @@ def test_in_coco_polygons_are_the_mask(mask):
     assert not rasterised[24, 24], "the hole is open"
 
 
-@old_numpy
 def test_in_coco_a_brush_region_is_the_mask(mask):
     (region,) = render(mask, make_prompt())
     painted = decode(region["value"]["rle"], (region["original_height"], region["original_width"]))

@@ -1,0 +1,1 @@
+"""``m2n2 datasets``: published data sets, brought to one form."""
