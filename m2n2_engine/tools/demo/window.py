@@ -1,0 +1,63 @@
+"""A window of OpenCV. Nothing else here knows one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from m2n2_engine.types import Image
+
+_POLL_MILLISECONDS = 20
+_KEYS = {8: "backspace", 27: "escape", 127: "backspace"}
+_BUTTONS = {
+    cv2.EVENT_LBUTTONDOWN: "left button",
+    cv2.EVENT_LBUTTONDBLCLK: "left button",
+    cv2.EVENT_RBUTTONDOWN: "right button",
+    cv2.EVENT_RBUTTONDBLCLK: "right button",
+}
+"""The second of two quick clicks is a double click to OpenCV, and no click."""
+
+
+class Signal(NamedTuple):
+    """A key or a button was pressed, or the window closed, with the mouse at this pixel of the picture."""
+
+    name: str
+    column: int
+    row: int
+
+
+class Window:
+    """Shows pictures one to one, and collects what is done in it."""
+
+    def __init__(self, title: str) -> None:
+        """Needs a display: see ``display.require_display``."""
+        self._title = title
+        self._cursor = (-1, -1)
+        self._signals: list[Signal] = []
+        cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+        cv2.setMouseCallback(title, self._on_mouse)
+
+    def show(self, picture: Image) -> None:
+        """Show an RGB picture."""
+        cv2.imshow(self._title, np.ascontiguousarray(picture[:, :, ::-1]))
+
+    def poll(self) -> list[Signal]:
+        """What was done since the last call, in order; waits a moment for it."""
+        key = cv2.waitKey(_POLL_MILLISECONDS)
+        signals, self._signals = self._signals, []
+        if key != -1:
+            signals.append(Signal(_KEYS.get(key, chr(key).lower()), *self._cursor))
+        if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+            signals.append(Signal("closed", *self._cursor))
+        return signals
+
+    def close(self) -> None:
+        """Close it, if nobody did."""
+        cv2.destroyAllWindows()
+
+    def _on_mouse(self, event: int, column: int, row: int, flags: int, data: object) -> None:
+        self._cursor = column, row
+        if event in _BUTTONS:
+            self._signals.append(Signal(_BUTTONS[event], column, row))
