@@ -40,7 +40,7 @@ def run_demo(image: Image, segmenter: Segmenter, target: Path, report: Callable[
     """Open a window and return when it is closed.
 
     image: RGB uint8 ``(H, W, 3)``. target: what is saved is named after it, ``target_m2n2_mask.png`` and
-    ``target_m2n2_overlay.png``. report: is given the status whenever something was computed or saved.
+    ``target_m2n2_overlay.png``. report: is given the status whenever it changes.
     """
     window = Window(f"M2N2: {target.name}")
     try:
@@ -67,13 +67,15 @@ class Demo:
         with ThreadPoolExecutor(1) as pool:
             job: Future[Change] | None = pool.submit(self._prepare)
             while not self._closed:
-                if self.state is not shown:
-                    shown = self.state
+                is_new, shown = self.state is not shown, self.state
+                if is_new:
                     screen.show(self._view.draw(shown))
                 for signal in screen.poll():
                     self._handle(signal)
+                if is_new:  # said when it can be seen
+                    self._report(shown.status)
                 if job is not None and job.done():
-                    self._change(job.result())
+                    self.state = job.result()(self.state)
                     job = None
                 if job is None and not self.state.is_answered:
                     job = pool.submit(self._segment, self.state.clicks)
@@ -88,14 +90,9 @@ class Demo:
             case Action.RESET:
                 self.state = self.state.reset()
             case Action.SAVE:
-                self._change(self._save())
+                self.state = self._save()
             case Action.CLOSE:
                 self._closed = True
-
-    def _change(self, change: Change) -> None:
-        before, self.state = self.state, change(self.state)
-        if self.state is not before:
-            self._report(self.state.status)
 
     def _prepare(self) -> Change:
         started = time.perf_counter()
@@ -115,15 +112,14 @@ class Demo:
             return lambda state: state.fail(clicks, problem)
         return lambda state: state.answer(clicks, segmentation)
 
-    def _save(self) -> Change:
+    def _save(self) -> State:
         segmentation, clicks = self.state.segmentation, self.state.clicks
         if segmentation is None or not self.state.is_answered:
-            return lambda state: state.tell("there is no mask to save yet")
+            return self.state.tell("there is no mask to save yet")
         mask, overlay = (self._target.with_name(f"{self._target.name}_m2n2_{kind}.png") for kind in ("mask", "overlay"))
         try:
             write_picture(mask, segmentation.mask.astype(np.uint8) * 255)
             write_picture(overlay, draw_overlay(self._image, segmentation.mask, clicks))
         except M2N2Error as error:
-            problem = str(error)
-            return lambda state: state.tell(problem)
-        return lambda state: state.tell(f"saved {mask} and {overlay.name}")
+            return self.state.tell(str(error))
+        return self.state.tell(f"saved {mask} and {overlay.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import ascii_letters
 from typing import NamedTuple
 
 import cv2
@@ -10,7 +11,9 @@ import numpy as np
 from m2n2_engine.types import Image
 
 _POLL_MILLISECONDS = 20
-_KEYS = {8: "backspace", 27: "escape", 127: "backspace"}
+_KEYS = {8: "backspace", 27: "escape", 127: "backspace"} | {ord(letter): letter.lower() for letter in ascii_letters}
+"""What OpenCV gives for a key -> its name in ``state.ACTIONS``."""
+
 _BUTTONS = {
     cv2.EVENT_LBUTTONDOWN: "left button",
     cv2.EVENT_LBUTTONDBLCLK: "left button",
@@ -45,17 +48,23 @@ class Window:
 
     def poll(self) -> list[Signal]:
         """What was done since the last call, in order; waits a moment for it."""
-        key = cv2.waitKey(_POLL_MILLISECONDS)
+        key = cv2.waitKeyEx(_POLL_MILLISECONDS)  # waitKey gives arrows and others the codes of letters
         signals, self._signals = self._signals, []
-        if key != -1:
-            signals.append(Signal(_KEYS.get(key, chr(key).lower()), *self._cursor))
-        if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+        if key in _KEYS:
+            signals.append(Signal(_KEYS[key], *self._cursor))
+        if not self._is_open():
             signals.append(Signal("closed", *self._cursor))
         return signals
 
     def close(self) -> None:
         """Close it, if nobody did."""
         cv2.destroyAllWindows()
+
+    def _is_open(self) -> bool:
+        try:
+            return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) > 0)
+        except cv2.error:  # Qt's answer after the last window was closed
+            return False
 
     def _on_mouse(self, event: int, column: int, row: int, flags: int, data: object) -> None:
         self._cursor = column, row

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from backend.cli import app
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import M2N2Error
-from m2n2_engine.tools import doctor
-from m2n2_engine.types import Image, Mask
+from m2n2_engine.tools import demo, doctor
+from m2n2_engine.types import Click, Image, Mask, Segmenter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -245,26 +245,21 @@ def test_demo_without_a_display_says_what_to_do(m2n2: Run, image_file: Path, mon
     assert found.endswith("nothing.png cannot be read: No such file or directory")
 
 
-@pytest.fixture
-def demo_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A window in which someone clicks on the disc, saves its mask and closes."""
-    signals = [[], [Signal("i", 405 * 640 // 720, 320)], [Signal("s", 0, 0)], [Signal("escape", 0, 0)]]
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_demo_opens_a_window_on_the_image(
+    m2n2: Run, image_file: Path, tmp_path: Path, disc: Mask, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    def click(image: Image, segmenter: Segmenter, target: Path, report: Callable[[str], None]) -> None:
+        mask = segmenter.segment(image, [Click(40.5, 36)]).mask
+        report(f"[{target}] {mask[disc].mean() > 0.9} {segmenter.describe()['grid']}")
 
-    class Screen:
-        def __init__(self, title: str) -> None:
-            assert title == "M2N2: image"
-
-        def show(self, picture: Image) -> None:
-            """What it looks like is for others."""
-
-        def poll(self) -> list[Signal]:
-            return signals.pop(0)
-
-        def close(self) -> None:
-            """It was never open."""
-
-    monkeypatch.setattr(run, "Window", Screen)
-    monkeypatch.setattr(display, "_PROBE", "")
+    monkeypatch.setattr(demo, "require_display", lambda: None)
+    monkeypatch.setattr(demo, "run_demo", click)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    options = ["--output", folder] if elsewhere else []
+    expected = (folder if elsewhere else tmp_path) / "image"
+    assert succeed(m2n2("demo", image_file, "--grid", 16, *options)) == f"[{expected}] True 16x16\n"
 
 
 # --- doctor
