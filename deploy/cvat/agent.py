@@ -17,6 +17,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import weakref
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,9 @@ class Frame:
         self.path = Path(name)
         weakref.finalize(self, self.path.unlink, missing_ok=True)
         with open(descriptor, "wb") as file:
-            # Lossless, so that the server knows the pixels again, and fast.
-            (image if image.mode in _PNG_MODES else image.convert("RGB")).save(file, "PNG", compress_level=1)
+            # Lossless, so that the server knows the pixels again, and at zlib's fastest.
+            kept = image if image.mode in _PNG_MODES else image.convert("RGB")
+            kept.save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
 
 
 class Interactor:
