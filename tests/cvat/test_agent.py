@@ -1,12 +1,13 @@
-"""deploy/cvat/agent.py under the driver of cvat-cli's agents, which runs it in a process of its own.
-
-The server is the real one. CVAT is left out: the driver is given the requests and frames that it would fetch there.
-"""
+"""deploy/cvat/agent.py as cvat-cli's own agent runs it, between as much of CVAT as it asks for and the real server."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import base64
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,98 +15,97 @@ import cvat_sdk.auto_annotation as cvataa
 import numpy as np
 import PIL.Image
 import pytest
-from cvat_cli._internal.agent import RecoverableExecutor, _worker_init
-from cvat_cli._internal.agent_driver_interaction import AgentInteractionFunctionDriver
 from cvat_cli._internal.common import FunctionLoader
 from cvat_sdk.masks import decode_mask
 
 from m2n2_engine.types import Image
 
 from .conftest import SHAPE, CvatServer, FindMask
+from .cvat_stub import FUNCTION_ID, TASK_ID, CvatStub
 
 FILE = Path(__file__).parents[2] / "deploy" / "cvat" / "agent.py"
 POINTS = [[30.5, 40.25], [90, 60], [140, 100.5]]
+RUN_SECONDS = 120
+
+Run = Callable[..., str]
 
 
-class Driver(AgentInteractionFunctionDriver):
-    """The real one, but for the frame: given to it, and how often it was asked for."""
+@pytest.fixture
+def cvat(image: str) -> Iterator[CvatStub]:
+    with CvatStub(base64.b64decode(image)) as cvat:
+        yield cvat
 
-    def __init__(self, executor: RecoverableExecutor, spec: Any, frame: Image) -> None:
-        super().__init__(None, executor, spec)
-        self.loaded = 0
-        self._frame = frame
 
-    def _get_sample_from_ar_params(self, ar_params: Any) -> Any:
-        return None, None
+@pytest.fixture
+def run(cvat: CvatStub, tmp_path: Path) -> Run:
+    """A command of cvat-cli for functions; what it prints."""
+    environ = {**os.environ, "CVAT_ACCESS_TOKEN": "token", "HOME": str(tmp_path)}
 
-    def _load_image_for_ar(self, sample: Any, ar_params: Any) -> PIL.Image.Image:
-        self.loaded += 1
-        return PIL.Image.fromarray(self._frame)
+    def call(name: str, *arguments: str, url: str) -> str:
+        command = [sys.executable, "-m", "cvat_cli", "--server-host", cvat.url, "function", name, *arguments]
+        command += ["--function-file", str(FILE), "-p", f"url=str:{url}"]
+        return subprocess.run(
+            command, env=environ, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=RUN_SECONDS
+        ).stdout
 
-    def ask(self, positive: Any, negative: Any = (), box: Any = (), frame: int = 1) -> list[dict[str, Any]]:
-        """The shapes of one request, as they are sent to CVAT."""
-        request = {"type": "interact", "task": 7, "frame": frame}
-        prompts = {"pos_points": positive, "neg_points": negative, "obj_bbox": box}
-        result = self.calculate_result_for_ar({**request, **prompts}, lambda **_: None)
-        shapes: list[dict[str, Any]] = json.loads(json.dumps(result))["shapes"]
-        return shapes
+    return call
+
+
+def ask(cvat: CvatStub, positive: Any, negative: Any = (), box: Any = ()) -> None:
+    prompts = {"pos_points": positive, "neg_points": negative, "obj_bbox": box}
+    cvat.queue.append({"type": "interact", "task": TASK_ID, "frame": 0, **prompts})
+
+
+def read_mask(result: dict[str, Any]) -> Any:
+    (shape,) = result["shapes"]
+    assert (result["outcome"], shape["type"]) == ("complete", "mask")
+    return decode_mask(shape["points"], image_width=SHAPE[1], image_height=SHAPE[0])
+
+
+def test_three_clicks_are_one_preparation_and_have_the_engine_s_masks(
+    run: Run, cvat: CvatStub, server: CvatServer, find_mask: FindMask
+) -> None:
+    before = server.passes
+    assert int(run("create-native", "M2N2", url=server.url)) == FUNCTION_ID
+    (function,) = cvat.functions
+    assert (function["kind"], function["min_pos_points"], function["min_neg_points"]) == ("interactor", 1, 0)
+    assert function["startswith_box_optional"] is True
+    prompts: list[tuple[Any, ...]] = [(POINTS[:1],), (POINTS[:2], POINTS[2:]), (POINTS[:1], [], [[10, 20], [100, 110]])]
+    for prompt in [*prompts, ([[500, 1]],)]:
+        ask(cvat, *prompt)
+    run("run-agent", str(FUNCTION_ID), "--burst", url=server.url)
+    *answers, refusal = cvat.results
+    for prompt, answer in zip(prompts, answers, strict=True):
+        np.testing.assert_array_equal(read_mask(answer), find_mask(*prompt))
+    assert (cvat.frames_sent, server.passes) == (1, before + 1)
+    assert refusal["outcome"] == "fail"
+    assert "the M2N2 server refuses: 400 the click (500, 1) is outside the image" in refusal["exc_info"]
 
 
 def load(url: str) -> Any:
     return FunctionLoader(None, FILE, {"url": url}).load()
 
 
-@pytest.fixture
-def driver(server: CvatServer, frame: Image) -> Iterator[Driver]:
-    loader = FunctionLoader(None, FILE, {"url": server.url})
-    with RecoverableExecutor(initializer=_worker_init, initargs=[loader, None]) as executor:
-        yield Driver(executor, loader.load().spec, frame)
+def test_credentials_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    function = load("http://localhost:9090")
+    monkeypatch.setenv("M2N2_BASIC_AUTH_USER", "cvat")
+    monkeypatch.setenv("M2N2_BASIC_AUTH_PASSWORD", "pass:word")
+    sent: list[str | None] = []
 
+    def refuse(request: urllib.request.Request, timeout: float) -> None:
+        sent.append(request.get_header("Authorization"))
+        raise TimeoutError("timed out")
 
-def read_mask(shapes: list[dict[str, Any]]) -> Any:
-    (shape,) = shapes
-    assert shape["type"] == "mask"
-    return decode_mask(shape["points"], image_width=SHAPE[1], image_height=SHAPE[0])
-
-
-def test_three_clicks_are_one_preparation_and_have_the_engine_s_masks(
-    driver: Driver, server: CvatServer, find_mask: FindMask
-) -> None:
-    before = server.passes
-    prompts: list[tuple[Any, ...]] = [
-        (POINTS[:1],),
-        (POINTS[:2], POINTS[2:]),
-        (POINTS[:1], [], [[10, 20], [100, 110]]),
-    ]
-    for prompt in prompts:
-        np.testing.assert_array_equal(read_mask(driver.ask(*prompt)), find_mask(*prompt))
-    assert (driver.loaded, server.passes) == (1, before + 1)
-
-
-def test_the_same_frame_under_another_name_is_prepared_once(driver: Driver, server: CvatServer) -> None:
-    before = server.passes
-    assert driver.ask(POINTS, frame=1) == driver.ask(POINTS, frame=2)
-    assert (driver.loaded, server.passes) == (2, before + 1)
-
-
-def test_what_the_server_refuses_is_what_cvat_shows(driver: Driver) -> None:
-    with pytest.raises(cvataa.BadFunctionError, match=r"refuses: 400 the click \(500, 1\) is outside the image"):
-        driver.ask([[500, 1]])
-    assert read_mask(driver.ask(POINTS)).any()
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(cvataa.BadFunctionError, match="gives no answer: timed out"):
+        function._ask({})
+    assert sent == ["Basic " + base64.b64encode(b"cvat:pass:word").decode()]
 
 
 def test_no_server(frame: Image) -> None:
     function = load("http://127.0.0.1:1")
     with pytest.raises(cvataa.BadFunctionError, match=r"gives no answer: .*refused"):
         function._ask({})
-
-
-def test_a_function_is_made_with_prompts_of_every_kind() -> None:
-    spec = load("http://localhost:9090").spec
-    fields = AgentInteractionFunctionDriver.get_remote_function_fields(spec)
-    assert fields == {"min_pos_points": 1, "min_neg_points": 0, "startswith_box_optional": True}
-    driver = AgentInteractionFunctionDriver(None, None, spec)
-    driver.validate_function_compatibility({**fields, "startswith_box": False})
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -37,3 +38,13 @@ def test_the_compose_file_has_cvat_and_the_server_at_one_port() -> None:
     settings = load_settings(COMPOSE["m2n2"]["environment"])
     cvat = COMPOSE["cvat_server"]["environment"]
     assert (cvat["CVAT_NUCLIO_HOST"], cvat["CVAT_NUCLIO_PORT"]) == ("m2n2", str(settings.cvat_port))
+
+
+def test_the_programs_run_where_nothing_of_this_project_is() -> None:
+    """The agent has the dependencies of cvat-cli, the function none."""
+    allowed = {"agent.py": {"PIL", "cvat_sdk"}, "main.py": set(), "with_server.py": {"main"}}
+    programs = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.py")}
+    assert set(programs) == set(allowed)
+    for name, text in programs.items():
+        imported = {module.partition(".")[0] for module in re.findall(r"^(?:import|from) ([\w.]+)", text, re.MULTILINE)}
+        assert imported - sys.stdlib_module_names <= allowed[name], name
