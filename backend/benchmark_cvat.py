@@ -20,6 +20,7 @@ from m2n2_engine.types import Mask
 
 _COLUMNS = ["size", "mask, s", "gzip of it, s", "shapes, s", "json.dumps(mask.tolist()), s", "mask: times faster"]
 _BYTE_COLUMNS = ["mask, bytes", "gzip, bytes", "shapes, bytes"]
+_LEAST_TIMES_FASTER = 10
 _DISCS = 12
 
 
@@ -61,10 +62,11 @@ def cvat(
         figures = [measure(draw_mask((height, width)), repeats) for width, height in parse_sizes(sizes)]
     run = {**describe_run(None), "repeats": repeats}
     table = render_table([*_COLUMNS, *_BYTE_COLUMNS], [_render_row(found) for found in figures])
-    output.print(table, markup=False, highlight=False, soft_wrap=True)
+    verdict = _render_verdict(figures)
+    output.print(f"{table}\n\n{verdict}", markup=False, highlight=False, soft_wrap=True)
     write_json(json_file, {"run": run, "answers": [dataclasses.asdict(found) for found in figures]})
     if markdown is not None:
-        replace_section(markdown, "cvat", f"## Answers to CVAT\n\n{render_run(run)} Medians.\n\n{table}")
+        replace_section(markdown, "cvat", f"## Answers to CVAT\n\n{render_run(run)} Medians.\n\n{table}\n\n{verdict}")
 
 
 def draw_mask(shape: tuple[int, int]) -> Mask:
@@ -112,3 +114,8 @@ def _render_row(found: AnswerFigures) -> list[str]:
     seconds = (found.mask_seconds, found.gzip_seconds, found.shapes_seconds, found.python_seconds)
     sizes = (found.mask_bytes, found.gzip_bytes, found.shapes_bytes)
     return [found.size, *(f"{each:.4f}" for each in seconds), f"{found.times_faster:.0f}", *map(str, sizes)]
+
+
+def _render_verdict(figures: list[AnswerFigures]) -> str:
+    is_met = all(found.times_faster >= _LEAST_TIMES_FASTER for found in figures)
+    return f"Target, mask at least {_LEAST_TIMES_FASTER} times faster: {'met' if is_met else 'missed'}."

@@ -89,6 +89,7 @@ def test_a_click_has_the_mask_of_the_whole_frame(client, body, segmenter):
     np.testing.assert_array_equal(read_mask(invoke(client, body)), disc(30.5, 20.25, 10))
     assert segmenter.asked == [((HEIGHT, WIDTH, 3), (Click(30.5, 20.25),))]
     assert segmenter.boxes == [None]
+    assert segmenter.prepared == [(HEIGHT, WIDTH, 3)]
 
 
 def test_positive_and_negative_points_and_a_box(client, make_png, segmenter):
