@@ -51,6 +51,7 @@ soak: setup-test
 benchmark: $(VENV)/.setup-plots
 	$(BIN)/m2n2 benchmark --grid 48 --grid 64 --plot --json deploy/benchmarks/engine.json --markdown deploy/BENCHMARKS.md
 	$(BIN)/m2n2 benchmark serve --json deploy/benchmarks/server.json --markdown deploy/BENCHMARKS.md
+	$(BIN)/m2n2 benchmark cvat --json deploy/benchmarks/cvat.json --markdown deploy/BENCHMARKS.md
 
 setup: $(VENV)/.setup
 setup-test: $(VENV)/.setup-test
