@@ -30,9 +30,11 @@ studio: setup-test $(LABEL_STUDIO)/.setup
 	$(BIN)/m2n2 weights get
 	exec $(BIN)/python deploy/label_studio/studio.py --label-studio $(LABEL_STUDIO) --port $(STUDIO_PORT)
 
-# The real Label Studio, the real backend and a real browser; screenshots and the backend's log are kept in out/e2e.
+# The real Label Studio, the real backend and a real browser, and the demo's window on a display of its own; screenshots
+# and the backend's log are kept in out/e2e.
 e2e: label-studio-ml setup-test $(LABEL_STUDIO)/.setup $(E2E)/.setup
-	command -v chromium || tests/e2e/install_chromium.sh
+	command -v chromium && command -v Xvfb && command -v xdotool || \
+		tests/e2e/install_packages.sh chromium xvfb xdotool
 	$(BIN)/m2n2 weights get
 	$(E2E)/bin/python -m pytest tests/e2e --verbose --durations=0 \
 		--override-ini=pythonpath="deploy/label_studio tests/e2e" --label-studio=$(LABEL_STUDIO)
@@ -49,6 +51,7 @@ soak: setup-test
 benchmark: $(VENV)/.setup-plots
 	$(BIN)/m2n2 benchmark --grid 48 --grid 64 --plot --json deploy/benchmarks/engine.json --markdown deploy/BENCHMARKS.md
 	$(BIN)/m2n2 benchmark serve --json deploy/benchmarks/server.json --markdown deploy/BENCHMARKS.md
+	$(BIN)/m2n2 benchmark cvat --json deploy/benchmarks/cvat.json --markdown deploy/BENCHMARKS.md
 
 setup: $(VENV)/.setup
 setup-test: $(VENV)/.setup-test

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from flask import Flask, Response, g, jsonify
+from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from backend import auth, guide, monitoring, request_log
 from backend.click_queue import ClickQueue
+from backend.cvat import CvatDesk
+from backend.cvat_port import CvatPort
 from backend.images import ImageFetcher
 from backend.label_studio import LabelStudioDesk
 from backend.metrics import Metrics
@@ -60,7 +62,11 @@ def create_app(settings: Settings, segmenter: Segmenter) -> Flask:
         auth.register(app, settings.basic_auth_user, settings.basic_auth_password)
     app.register_blueprint(monitoring.create_blueprint(segmenter, metrics))
     app.register_blueprint(LabelStudioDesk(settings, segmenter, images, queue, preparation).create_blueprint())
+    app.register_blueprint(CvatDesk(settings, segmenter, images, queue).create_blueprint())
     app.register_blueprint(guide.create_blueprint())
+    if settings.cvat_port is not None:
+        # Flask's own way to wrap an application.
+        app.wsgi_app = CvatPort(app.wsgi_app, settings.cvat_port)  # type: ignore[method-assign]
     app.register_error_handler(M2N2Error, _render_own_error)
     app.register_error_handler(HTTPException, _render_http_error)
     app.register_error_handler(Exception, _render_unexpected_error)
@@ -69,7 +75,7 @@ def create_app(settings: Settings, segmenter: Segmenter) -> Flask:
 
 def _render_own_error(error: M2N2Error) -> Response:
     status = next(_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES)
-    logger.warning("%s %s: %s", request_log.request_id(), type(error).__name__, error)
+    _log_problem(error, str(error))
     response = _render_error(type(error).__name__, str(error), status)
     if status == 503:
         response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
@@ -80,6 +86,9 @@ def _render_http_error(error: HTTPException) -> Response:
     message = error.description or error.name
     if isinstance(error, RequestEntityTooLarge):
         message = "the body is larger than this server takes: raise M2N2_MAX_BODY_MIB"
+    # Whoever tries paths must not fill the log.
+    if request.url_rule is not None:
+        _log_problem(error, message)
     response = _render_error(type(error).__name__, message, error.code or 500)
     # What a status obliges to, such as Allow and WWW-Authenticate.
     response.headers.extend((name, value) for name, value in error.get_headers() if name != "Content-Type")
@@ -89,6 +98,10 @@ def _render_http_error(error: HTTPException) -> Response:
 def _render_unexpected_error(error: Exception) -> Response:
     logger.error("%s unexpected error", request_log.request_id(), exc_info=error)
     return _render_error("InternalError", "an unexpected error: the server's log has it under this request_id", 500)
+
+
+def _log_problem(error: Exception, message: str) -> None:
+    logger.warning("%s %s: %s", request_log.request_id(), type(error).__name__, message)
 
 
 def _render_error(kind: str, message: str, status: int) -> Response:

@@ -27,7 +27,8 @@ def register(app: Flask, user: str, password: SecretStr) -> None:
         if not hmac.compare_digest(credentials, expected):
             raise Unauthorized(
                 "user or password is missing or wrong: give those of M2N2_BASIC_AUTH_USER and "
-                "M2N2_BASIC_AUTH_PASSWORD, in Label Studio under Settings > Model > Basic authentication",
+                "M2N2_BASIC_AUTH_PASSWORD, in Label Studio under Settings > Model > Basic authentication, in CVAT as "
+                "CVAT_NUCLIO_HOST=user:password@host",
                 www_authenticate=WWWAuthenticate("basic", {"realm": "m2n2"}),
             )
 

@@ -15,7 +15,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from backend import stages
-from backend.click_queue import ClickQueue, Obsolete, Ticket
+from backend.click_queue import ClickQueue, Obsolete
 from backend.images import ImageFetcher, TaskImage
 from backend.label_config import ProblemLog, parse_label_config
 from backend.label_studio_answer import find_answer_shape, render_answer, render_regions, resize_mask
@@ -24,9 +24,10 @@ from backend.label_studio_prompt import Prompt, parse_prompts
 from backend.label_studio_tasks import NextTasks, find_images
 from backend.payload import parse_body
 from backend.preparation import BackgroundPreparation
+from backend.queued_segmenter import QueuedSegmenter
 from backend.settings import Settings
 from m2n2_engine.errors import InvalidRequest
-from m2n2_engine.types import Box, Click, Image, Level, Segmentation, Segmenter
+from m2n2_engine.types import Segmenter
 
 
 class LabelStudioDesk:
@@ -44,6 +45,7 @@ class LabelStudioDesk:
         self._segmenter = segmenter
         self._images = images
         self._queue = queue
+        self._queued = QueuedSegmenter(segmenter, queue)
         self._preparation = preparation
         self._next_tasks = NextTasks(settings)
         self._problem_log = ProblemLog()
@@ -108,33 +110,13 @@ class LabelStudioDesk:
             height, width = image.shape[:2]
             shapes = [find_answer_shape(prompt.region, (height, width), self._images.max_pixels) for prompt in prompts]
             asked = [(prompt.clicks(width, height), prompt.box(width, height)) for prompt in prompts]
-            self._prepare_in_turn(ticket, image)
-            segmentations = [self._segment_in_turn(ticket, image, clicks, box) for clicks, box in asked]
+            self._queued.prepare(ticket, image)
+            segmentations = [self._queued.segment(ticket, image, clicks, box) for clicks, box in asked]
         with stages.measure("encode"):
             regions = []
             for prompt, shape, found in zip(prompts, shapes, segmentations, strict=True):
                 regions += render_regions(prompt, resize_mask(found.mask, shape), found.score, self._settings)
             return self._render(regions, statistics.mean(found.score for found in segmentations))
-
-    def _prepare_in_turn(self, ticket: Ticket, image: Image) -> None:
-        with contextlib.ExitStack() as lane:
-            with stages.measure("wait"):
-                # From memory or disk an image is back soon: it need not stand behind others in the network's line.
-                if self._segmenter.find_level(image) is not Level.NETWORK:
-                    return
-                is_needed = lane.enter_context(self._queue.preparation(ticket))
-            if is_needed:
-                with stages.measure("attention"):
-                    self._segmenter.prepare(image)
-
-    def _segment_in_turn(self, ticket: Ticket, image: Image, clicks: list[Click], box: Box | None) -> Segmentation:
-        with contextlib.ExitStack() as turn:
-            with stages.measure("wait"):
-                turn.enter_context(self._queue.turn(ticket))
-            segmentation = self._segmenter.segment(image, clicks, box)
-        stages.record("attention", segmentation.timings.prepare_seconds)
-        stages.record("clicks", segmentation.timings.clicks_seconds)
-        return segmentation
 
     def _render(self, regions: list[dict[str, Any]], score: float) -> Response:
         return jsonify(results=[render_answer(regions, score, self._model_version())])

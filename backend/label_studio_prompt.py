@@ -15,15 +15,15 @@ from pydantic import ValidationError
 from backend.click_queue import Chain
 from backend.label_config import ANSWER_TAGS, Control, ImageTag, parse_label_config
 from backend.label_studio_payload import DraftRegion, KeyPoint, PredictRequest, Rectangle, Region, Task
-from backend.payload import render_problem
+from backend.payload import MOST_CLICKS, render_problem
 from m2n2_engine.errors import InvalidClicks, InvalidRequest
 from m2n2_engine.types import Box, Click
 
 _REGION_KINDS: dict[str, type[Region]] = {kind.result_type: kind for kind in (KeyPoint, Rectangle)}
 _TOLERANCE_PERCENT = 1e-6
 
-# More clicks than anybody sets for one object, and more boxes than anybody leaves pending, would hold up everyone else.
-_MOST_REGIONS: dict[type[Region], int] = {KeyPoint: 200, Rectangle: 20}
+# More boxes than anybody leaves pending would hold up everyone else.
+_MOST_REGIONS: dict[type[Region], int] = {KeyPoint: MOST_CLICKS, Rectangle: 20}
 
 logger = logging.getLogger(__name__)
 

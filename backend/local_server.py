@@ -34,7 +34,7 @@ class LocalServer:
     def __init__(self, environ: Mapping[str, str], log: Path) -> None:
         self.log = log
         self._environ = environ
-        self._port = _find_port()
+        self._port = find_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,6 +42,7 @@ class LocalServer:
         own = {
             "M2N2_HOST": "127.0.0.1",
             "M2N2_PORT": str(self._port),
+            "M2N2_CVAT_PORT": "",
             "M2N2_DISK_CACHE_FOLDER": str(self.log.with_suffix(".attention")),
             "PYTHONPATH": str(_ROOT),
         }
@@ -102,7 +103,8 @@ class LocalServer:
         raise NotReady(f"the server is not ready after {_START_SECONDS:g} s:\n{self.read_log()}")
 
 
-def _find_port() -> int:
+def find_port() -> int:
+    """A port of loopback that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

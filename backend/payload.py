@@ -11,6 +11,9 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, Reque
 from backend.body_deadline import limit_reading
 from m2n2_engine.errors import InvalidRequest
 
+MOST_CLICKS = 200
+"""Points in one list of a request; more than anybody sets for one object would hold up everyone else."""
+
 
 class Payload(BaseModel):
     """Base of the models of a body and of its parts: what we do not use is ignored."""

@@ -102,6 +102,9 @@ def _check_root(folder: Path) -> Path:
 _HomePath = Annotated[Path, AfterValidator(_expand_home)]
 _ExistingFolder = Annotated[_HomePath, AfterValidator(_check_folder)]
 _Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts), AfterValidator(_check_hosts)]
+CvatAnswer = Literal["mask", "shapes"]
+"""``mask``: a 0 or 1 for each pixel of the frame; ``shapes``: the lengths of its runs, cropped to the object."""
+
 _LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
 
 
@@ -172,8 +175,20 @@ class Settings(BaseSettings):
         description="`true`: accepting a mask replaces the brush region of the same label, in the annotator's "
         "autosaved draft, under the first positive click; `false`: it adds a region.",
     )
+    cvat_answer: CvatAnswer = Field(
+        "mask",
+        description="What CVAT gets: `mask`, every pixel of the frame, which every version takes, or `shapes`, run "
+        "lengths, far smaller, which newer ones take.",
+    )
     host: str = Field("0.0.0.0", description="Address that the server listens on.")
     port: int = Field(9090, ge=1, le=65535, description="Port that the server listens on.")
+    cvat_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port for CVAT alone, its CVAT_NUCLIO_PORT: 8070 as a rule. Unset: CVAT is answered below `/cvat/` "
+        "only.",
+    )
     server_threads: int = Field(
         32,
         ge=2,
@@ -259,6 +274,13 @@ class Settings(BaseSettings):
         validation_alias=_KEY_VARIABLE,
         description="Personal access token (or legacy token) to fetch images with.",
     )
+
+    @field_validator("cvat_port")
+    @classmethod
+    def _check_cvat_port(cls, port: int | None, info: ValidationInfo) -> int | None:
+        if port is not None and port == info.data.get("port"):
+            raise ValueError("should be another one than M2N2_PORT")
+        return port
 
     @field_validator("basic_auth_password")
     @classmethod

@@ -11,7 +11,7 @@ except ConfigurationError as error:
     sys.exit(str(error))
 
 wsgi_app = "backend.wsgi:create()"
-bind = f"{_settings.host}:{_settings.port}"
+bind = [f"{_settings.host}:{port}" for port in (_settings.port, _settings.cvat_port) if port is not None]
 
 # One process holds the model and the images; threads share them. Nothing is loaded before the worker is forked: no
 # thread of a compiled kernel and no CUDA context survives a fork.

@@ -90,6 +90,11 @@ class M2N2SegmentationModel:
         source = AggregatorSource(_CopyingAggregator(aggregator), method)
         self._engine = Engine(source, fingerprint="the aggregator given", method=method)
 
+    @property
+    def engine(self) -> Engine:
+        """What segments here, for tools that take any segmenter."""
+        return self._engine
+
     def segment(self, img: Image, points: Sequence[Point], points_in_segment: Sequence[bool]) -> npt.NDArray[np.uint8]:
         """The mask of one object, ``(H, W)`` of 0 and 1.
 

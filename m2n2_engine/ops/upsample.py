@@ -19,7 +19,7 @@ from m2n2_engine.config import MethodConfig
 from m2n2_engine.ops.compiled import compiled_fast, run_in_bands
 from m2n2_engine.ops.fused import is_fused
 from m2n2_engine.ops.simd import LANES
-from m2n2_engine.ops.window_taps import EXPONENT_SCALE, accumulate_taps
+from m2n2_engine.ops.window_taps import COLUMNS, EXPONENT_SCALE, accumulate_taps
 from m2n2_engine.types import Image, Map
 
 _FAR = 100.0
@@ -69,8 +69,11 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class WeightUpsampler:
-    """The weights of an image, or of some of its columns. weights: (H, columns, K, K) float32, pixel row and column,
-    then grid row and column counted from the pixel's ``base`` lines; each pixel's weights sum to 1."""
+    """The weights of an image, or of some of its columns.
+
+    weights: (blocks, columns, K, K, LANES) float32: the pixel's block of LANES rows, its column, grid row and column
+    counted from the pixel's ``base`` lines, and the pixel in its block; each pixel's weights sum to 1.
+    """
 
     rows: Axis
     columns: Axis
@@ -84,16 +87,15 @@ class WeightUpsampler:
 
     def apply(self, coarse: Map) -> Map:
         """``(h, w)`` coarse map -> ``(H, columns)`` float32."""
-        nodes = self.weights.shape[2]
+        blocks, width, nodes = self.weights.shape[:3]
         padded = np.pad(coarse, ((0, nodes), (0, nodes)))
-        height, width = self.weights.shape[:2]
-        result = np.empty((height, width), np.float32)
+        result = np.empty((self.rows.pixels, width), np.float32)
         base_columns = self.columns.base[self.first_column : self.first_column + width]
 
         def run(start: int, stop: int) -> None:
             _apply_kernel(self.weights, self.rows.base, base_columns, padded, result, start, stop)
 
-        run_in_bands(run, height)
+        run_in_bands(run, blocks)
         return result
 
 
@@ -101,7 +103,7 @@ def upsampler_bytes(image_size: tuple[int, int], method: MethodConfig, device: t
     """Memory of ``build_upsampler``'s result, in bytes, but for some tables. image_size: ``(H, W)``."""
     if is_fused(device):
         return image_size[0] * image_size[1] * 3 * 4
-    return image_size[0] * image_size[1] * _count_nodes(method) ** 2 * 4
+    return _count_blocks(image_size[0]) * LANES * image_size[1] * _count_nodes(method) ** 2 * 4
 
 
 def build_upsampler(
@@ -148,8 +150,8 @@ class _Builder:
         self._line_starts = np.searchsorted(self._columns.lower, lines)
 
     def build(self, start: int, stop: int) -> WeightUpsampler:
-        weights = np.empty((self._rows.pixels, stop - start, self._node_count, self._node_count), np.float32)
-        columns = self._columns
+        columns, nodes = self._columns, self._node_count
+        weights = np.empty((_count_blocks(self._rows.pixels), stop - start, nodes, nodes, LANES), np.float32)
 
         def run(first: int, last: int) -> None:
             _build_kernel(
@@ -165,7 +167,7 @@ class _Builder:
         """(W, 3, rows) colours, scaled so that ``EXPONENT_SCALE`` times a squared distance is the range exponent."""
         scale = 1.0 / (255.0 * method.range_sigma * math.sqrt(2 * EXPONENT_SCALE))
         reach, height = self._rows.reach, self._rows.pixels
-        padded_height = -(-height // LANES) * LANES + 2 * reach
+        padded_height = _count_blocks(height) * LANES + 2 * reach
         planes = np.full((image.shape[1], 3, padded_height), _FAR, np.float32)
         np.multiply(image.transpose(1, 2, 0), np.float32(scale), out=planes[:, :, reach : reach + height])
         return planes
@@ -174,7 +176,7 @@ class _Builder:
         """(blocks, window rows, K, LANES): the share of a window row in each grid row, for each pixel of a block of
         LANES rows; and (blocks, window rows, 2): the grid rows with a share in any of them, as start and stop."""
         axis = self._rows
-        blocks = -(-axis.pixels // LANES)
+        blocks = _count_blocks(axis.pixels)
         shares = np.zeros((blocks, 2 * axis.reach + 1, self._node_count, LANES), np.float32)
         for offset in range(-axis.reach, axis.reach + 1):
             pixel = np.arange(max(0, -offset), min(axis.pixels, axis.pixels - offset))
@@ -186,6 +188,10 @@ class _Builder:
         used = np.any(shares, axis=3)
         stop = np.where(np.any(used, axis=2), self._node_count - used[:, :, ::-1].argmax(axis=2), 0)
         return shares, np.stack([used.argmax(axis=2), stop], axis=2)
+
+
+def _count_blocks(rows: int) -> int:
+    return -(-rows // LANES)
 
 
 def _count_nodes(method: MethodConfig) -> int:
@@ -242,46 +248,85 @@ def _build_kernel(  # type: ignore[no-untyped-def]
     start,
     stop,
 ):
-    height, _, nodes, _ = weights.shape
+    nodes = weights.shape[2]
     width = planes.shape[0]
     row_reach = half_widths.shape[0] // 2
-    sums = np.zeros((nodes, nodes, LANES), np.float32)
+    sums = np.zeros((COLUMNS, nodes, nodes, LANES), np.float32)
     totals = np.zeros(LANES, np.float32)
-    centre = np.zeros((3, LANES), np.float32)
-    for x in range(start, stop):
+    centres = np.zeros((COLUMNS, 3, LANES), np.float32)
+    window_spatial = np.zeros((half_widths.shape[0], COLUMNS, 2, spatial.shape[1] + COLUMNS - 1), np.float32)
+    for x in range(start, stop, COLUMNS):
+        # Past the end the last column is computed again.
+        outputs = np.minimum(np.arange(x, x + COLUMNS), stop - 1)
+        bases = base[outputs]
+        _place_spatial(spatial, fraction, outputs - reach, window_spatial)
         for block in range(row_nodes.shape[0]):
             top = block * LANES
             sums[:] = np.float32(0)
-            centre[:] = planes[x, :, top + row_reach : top + row_reach + LANES]
+            for i in range(COLUMNS):
+                centres[i] = planes[outputs[i], :, top + row_reach : top + row_reach + LANES]
             for row in range(half_widths.shape[0]):
                 node_start, node_stop = row_node_ranges[block, row]
                 column = max(x - half_widths[row], 0)
-                column_stop = min(x + half_widths[row] + 1, width)
+                column_stop = min(outputs[-1] + half_widths[row] + 1, width)
                 while node_start < node_stop and column < column_stop:
                     # All columns up to the next grid line share their two grid columns.
-                    line_stop = min(line_starts[lower[column] + 1], column_stop)
+                    line = lower[column]
+                    line_stop = min(line_starts[line + 1], column_stop)
                     accumulate_taps(
-                        planes, top + row, centre, spatial[row], x - reach, fraction, column, line_stop,
-                        row_nodes[block, row], node_start, node_stop, sums, lower[column] - base[x],
+                        planes, top + row, centres, window_spatial[row], x - reach, column, line_stop,
+                        row_nodes[block, row], node_start, node_stop, sums, line, bases,
                     )  # fmt: skip
                     column = line_stop
-            totals[:] = np.float32(0)
-            for i in range(nodes):
-                for j in range(nodes):
-                    totals += sums[i, j]
-            for lane in range(min(LANES, height - top)):
-                for i in range(nodes):
-                    for j in range(nodes):
-                        weights[top + lane, x - first_column, i, j] = sums[i, j, lane] / totals[lane]
+            for i in range(COLUMNS):
+                _store_weights(sums[i], totals, weights[block, outputs[i] - first_column])
+
+
+@compiled_fast
+def _place_spatial(spatial, fraction, starts, window_spatial):  # type: ignore[no-untyped-def]
+    """Fill ``window_spatial`` (see ``accumulate_taps``) for windows that begin at the columns ``starts``."""
+    window_spatial[:] = np.float32(0)
+    columns = spatial.shape[1]
+    for i in range(starts.shape[0]):
+        shift = starts[i] - starts[0]
+        for j in range(max(-starts[i], 0), min(columns, fraction.shape[0] - starts[i])):
+            window_spatial[:, i, 0, shift + j] = spatial[:, j]
+            window_spatial[:, i, 1, shift + j] = spatial[:, j] * fraction[starts[i] + j]
+
+
+@compiled_fast
+def _store_weights(sums, totals, weights):  # type: ignore[no-untyped-def]
+    """sums, weights: (K, K, LANES); each pixel's weights sum to 1. totals: (LANES,), overwritten."""
+    totals[:] = np.float32(0)
+    for i in range(sums.shape[0]):
+        for j in range(sums.shape[1]):
+            for lane in range(LANES):
+                totals[lane] += sums[i, j, lane]
+    # Pixels below the image have no window.
+    for lane in range(LANES):
+        totals[lane] = np.float32(1) / totals[lane] if totals[lane] > 0 else np.float32(0)
+    for i in range(sums.shape[0]):
+        for j in range(sums.shape[1]):
+            for lane in range(LANES):
+                weights[i, j, lane] = sums[i, j, lane] * totals[lane]
 
 
 @compiled_fast
 def _apply_kernel(weights, base_rows, base_columns, coarse, result, start, stop):  # type: ignore[no-untyped-def]
     nodes = weights.shape[2]
-    for y in range(start, stop):
+    height = result.shape[0]
+    values = np.empty((nodes, coarse.shape[1], LANES), np.float32)
+    total = np.empty(LANES, np.float32)
+    for block in range(start, stop):
+        top = block * LANES
+        for lane in range(LANES):
+            row = base_rows[min(top + lane, height - 1)]
+            values[:, :, lane] = coarse[row : row + nodes]
         for x in range(weights.shape[1]):
-            total = np.float32(0)
+            total[:] = np.float32(0)
             for i in range(nodes):
                 for j in range(nodes):
-                    total += weights[y, x, i, j] * coarse[base_rows[y] + i, base_columns[x] + j]
-            result[y, x] = total
+                    for lane in range(LANES):
+                        total[lane] += weights[block, x, i, j, lane] * values[i, base_columns[x] + j, lane]
+            for lane in range(min(LANES, height - top)):
+                result[top + lane, x] = total[lane]

@@ -22,6 +22,7 @@ from m2n2_engine.tools.context import (
 )
 from m2n2_engine.tools.datasets import commands as datasets_commands
 from m2n2_engine.tools.evaluate import commands as evaluate_commands
+from m2n2_engine.types import Click
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(weights_commands.app, name="weights")
@@ -80,23 +81,52 @@ def markov_map(
     context: typer.Context,
     image: ImageArgument,
     point: Annotated[Point, typer.Option("--point", metavar="X,Y", parser=parse_point, help="Where the walk starts.")],
-    target: Annotated[Path, typer.Option("--output", "-o", help="Picture to write: dark is near, bright is far.")],
+    target: Annotated[Path, typer.Option("--output", "-o", help="Picture to write: the image, the map and its scale.")],
     backbone: BackboneOption = None,
     grid: GridOption = None,
 ) -> None:
-    """Draw how far every pixel is from a point, in steps of the Markov chain."""
+    """Draw how far every pixel is from a point, in steps of the Markov chain, beside the image."""
     from m2n2_engine.aggregator import BackboneAggregator
     from m2n2_engine.backbones import load_backbone
+    from m2n2_engine.engine import check_clicks
+    from m2n2_engine.ops.working_size import reduce_image
     from m2n2_engine.paper_api import adjust_temperature_and_ipf, create_markov_map_from_point
-    from m2n2_engine.tools.drawing import draw_map, write_picture
+    from m2n2_engine.tools.drawing import write_picture
+    from m2n2_engine.tools.map_figure import draw_map_figure
+
+    pixels, config = read_image(image), engine_config(context, backbone, grid)
+    check_clicks([Click(*point)], pixels.shape[1], pixels.shape[0])
+    reduced = reduce_image(pixels, config.method.working_size_pixels)
+    start = point.x * reduced.shape[1] / pixels.shape[1], point.y * reduced.shape[0] / pixels.shape[0]
+    with working_on("loading the network and walking"):
+        aggregator = BackboneAggregator(load_backbone(config).backbone)
+        transition = adjust_temperature_and_ipf(aggregator.extract_attention(pixels))
+        values = create_markov_map_from_point(reduced, transition, start).cpu().numpy()
+    write_picture(target, draw_map_figure(reduced, values, start))
+    output.print(f"{target}: 0 to {values.max():.1f} steps")
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    image: ImageArgument,
+    target: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", exists=True, file_okay=False, help="Folder to save to; default: the image's."),
+    ] = None,
+    backbone: BackboneOption = None,
+    grid: GridOption = None,
+) -> None:
+    """Click on an object in a window and watch its mask; the window names the keys."""
+    from m2n2_engine.tools.demo import require_display, run_demo
 
     pixels = read_image(image)
-    with working_on("loading the network and walking"):
-        aggregator = BackboneAggregator(load_backbone(engine_config(context, backbone, grid)).backbone)
-        transition = adjust_temperature_and_ipf(aggregator.extract_attention(pixels))
-        values = create_markov_map_from_point(pixels, transition, point).cpu().numpy()
-    write_picture(target, draw_map(values))
-    output.print(f"{target}: 0 to {values.max():.1f} steps")
+    require_display()
+    with working_on("loading the network"):
+        from m2n2_engine.engine import load_engine
+
+        engine = load_engine(engine_config(context, backbone, grid))
+    run_demo(pixels, engine, (target or image.parent) / image.stem, lambda line: output.print(line, markup=False))
 
 
 @app.command()

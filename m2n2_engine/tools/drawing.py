@@ -22,9 +22,13 @@ _MASK_OPACITY = 0.45
 _DOT_SHARE = 1 / 90
 """Radius of a click's dot, as a share of the image's longer side."""
 
+_SMALLEST_SIGN = 6
+"""Smallest radius of a dot, in pixels, that a plus or minus can be read in."""
+
 
 def draw_overlay(image: Image, mask: Mask, clicks: Sequence[Click]) -> Image:
-    """The image with the mask tinted and outlined, and a dot on every click: green positive, red negative."""
+    """The image with the mask tinted and outlined, and a dot on every click: positive a green plus, negative a red
+    minus."""
     drawn = image.copy()
     tint = np.array(_MASK_COLOUR) * _MASK_OPACITY
     drawn[mask] = (drawn[mask] * (1 - _MASK_OPACITY) + tint).astype(np.uint8)
@@ -32,15 +36,25 @@ def draw_overlay(image: Image, mask: Mask, clicks: Sequence[Click]) -> Image:
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(drawn, contours, -1, _OUTLINE_COLOUR, max(1, radius // 4), cv2.LINE_AA)
     for click in clicks:
-        centre = (round(click.x), round(click.y))
-        colour = _POSITIVE_COLOUR if click.positive else _NEGATIVE_COLOUR
-        cv2.circle(drawn, centre, radius, _OUTLINE_COLOUR, -1, cv2.LINE_AA)
-        cv2.circle(drawn, centre, round(radius * 0.7), colour, -1, cv2.LINE_AA)
+        _draw_click(drawn, click, radius)
     return drawn
 
 
+def _draw_click(picture: Image, click: Click, radius: int) -> None:
+    x, y = round(click.x), round(click.y)
+    colour = _POSITIVE_COLOUR if click.positive else _NEGATIVE_COLOUR
+    cv2.circle(picture, (x, y), radius, _OUTLINE_COLOUR, -1, cv2.LINE_AA)
+    cv2.circle(picture, (x, y), round(radius * 0.75), colour, -1, cv2.LINE_AA)
+    if radius >= _SMALLEST_SIGN:
+        # Green and red are one colour to many.
+        arm, width = round(radius * 0.45), max(1, round(radius * 0.25))
+        cv2.line(picture, (x - arm, y), (x + arm, y), _OUTLINE_COLOUR, width)
+        if click.positive:
+            cv2.line(picture, (x, y - arm), (x, y + arm), _OUTLINE_COLOUR, width)
+
+
 def draw_map(values: Map) -> Image:
-    """A map as colours: dark near the click, bright far from it."""
+    """A map ``(H, W)`` as colours ``(H, W, 3)``: dark near the click, bright far from it."""
     largest = values.max()
     grey = (values * (255 / largest if largest > 0 else 0)).astype(np.uint8)
     return np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)[:, :, ::-1], np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 from typer.testing import CliRunner
@@ -37,6 +38,15 @@ def serve(tmp_path):
     return run
 
 
+@pytest.fixture
+def cvat_port_in_use(monkeypatch):
+    """As where the server of these settings runs already."""
+    with socket.create_server(("127.0.0.1", 0)) as running:
+        monkeypatch.setenv("M2N2_CVAT_PORT", str(running.getsockname()[1]))
+        yield
+
+
+@pytest.mark.usefixtures("cvat_port_in_use")
 def test_its_own_server(serve, tmp_path):
     markdown = tmp_path / "BENCHMARKS.md"
     figures, printed = serve("--images", "1", "--markdown", str(markdown))

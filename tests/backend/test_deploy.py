@@ -16,10 +16,15 @@ def test_gunicorn_is_told_the_settings(monkeypatch):
     monkeypatch.setenv("M2N2_PORT", "9191")
     monkeypatch.setenv("M2N2_SERVER_THREADS", "5")
     config = runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))
-    assert (config["bind"], config["threads"]) == ("0.0.0.0:9191", 5)
+    assert (config["bind"], config["threads"]) == (["0.0.0.0:9191"], 5)
     assert (config["workers"], config["worker_class"], config["preload_app"]) == (1, "gthread", False)
     assert config["accesslog"] is None
     assert config["graceful_timeout"] >= 100
+
+
+def test_gunicorn_listens_for_cvat_too(monkeypatch):
+    monkeypatch.setenv("M2N2_CVAT_PORT", "8070")
+    assert runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))["bind"] == ["0.0.0.0:9090", "0.0.0.0:8070"]
 
 
 def test_gunicorn_does_not_start_with_a_wrong_setting(monkeypatch):

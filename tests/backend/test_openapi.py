@@ -11,6 +11,7 @@ import yaml
 from schemathesis.core.failures import Failure
 
 from backend.app import create_app
+from backend.cvat_payload import InvocationRequest
 from backend.label_studio_answer import render_regions
 from backend.label_studio_payload import (
     KeyPoint,
@@ -27,6 +28,8 @@ from m2n2_engine.errors import ImageRefused, ImageUnavailable, M2N2Error, OutOfM
 FILE = Path(__file__).parents[2] / "deploy" / "openapi.yaml"
 DOCUMENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 SCHEMAS = DOCUMENT["components"]["schemas"]
+CVAT_PATHS = ["/cvat/", "/cvat/api/function_invocations"]
+CVAT_HEADERS = {"x-nuclio-function-name": "m2n2"}
 
 
 def test_every_endpoint_and_method_is_described_and_no_other(segmenter):
@@ -50,6 +53,7 @@ def test_every_endpoint_and_method_is_described_and_no_other(segmenter):
         (SCHEMAS["KeyPoint"]["properties"]["value"], KeyPointValue),
         (SCHEMAS["Rectangle"], Rectangle),
         (SCHEMAS["Rectangle"]["properties"]["value"], RectangleValue),
+        (SCHEMAS["InvocationRequest"], InvocationRequest),
     ],
 )
 def test_every_field_that_is_read_is_described(schema, model):
@@ -130,10 +134,30 @@ def test_every_endpoint_answers_as_described(follow, recorded, method, path):
         assert follow(method, path, wanting, **options).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/setup", "/predict"])
+@pytest.fixture
+def cvat_click(make_png):
+    """A request of CVAT's as the options of a call."""
+    body = {"image": base64.b64encode(make_png(64, 48)).decode(), "pos_points": [[30, 20]]}
+    return {"json": body, "headers": CVAT_HEADERS}
+
+
+@pytest.mark.parametrize("answer", ["mask", "shapes"])
+@pytest.mark.parametrize("path", CVAT_PATHS)
+def test_masks_for_cvat_are_as_described(follow, cvat_click, path, answer):
+    assert list(follow("POST", path, {"M2N2_CVAT_ANSWER": answer}, **cvat_click).json) == [answer]
+
+
+def test_the_function_for_cvat_is_as_described(follow, make_client):
+    assert list(follow("GET", "/cvat/api/functions").json) == ["m2n2"]
+    described = schemathesis.openapi.from_path(FILE)["/cvat/api/functions/{function_id}"]["GET"]
+    described.validate_response(make_client().get("/cvat/api/functions/m2n2"))
+
+
+@pytest.mark.parametrize("path", ["/setup", "/predict", *CVAT_PATHS])
 @pytest.mark.parametrize(("body", "status"), [(b"{", 400), (bytes(2**20 + 1), 413)])
 def test_errors_are_as_described(follow, path, body, status):
-    assert follow("POST", path, {"M2N2_MAX_BODY_MIB": "1"}, data=body).status_code == status
+    response = follow("POST", path, {"M2N2_MAX_BODY_MIB": "1"}, data=body, headers=CVAT_HEADERS)
+    assert response.status_code == status
 
 
 @pytest.mark.parametrize(
@@ -142,3 +166,10 @@ def test_errors_are_as_described(follow, path, body, status):
 def test_errors_of_a_prediction_are_as_described(follow, segmenter, click, error, status):
     segmenter.error = error("what was wrong: the remedy")
     assert follow("POST", "/predict", json=click).status_code == status
+
+
+@pytest.mark.parametrize(("error", "status"), [(M2N2Error, 500), (OutOfMemory, 503)])
+@pytest.mark.parametrize("path", CVAT_PATHS)
+def test_errors_of_a_mask_for_cvat_are_as_described(follow, segmenter, cvat_click, path, error, status):
+    segmenter.error = error("what was wrong: the remedy")
+    assert follow("POST", path, **cvat_click).status_code == status

@@ -22,6 +22,9 @@ from m2n2_engine import (
     create_markov_map_from_point,
 )
 from m2n2_engine.errors import ConfigurationError, InvalidClicks, InvalidImage, InvalidInput
+from m2n2_engine.tools import demo
+from m2n2_engine.tools.demo import run as demo_run
+from m2n2_engine.tools.demo.window import Signal
 from m2n2_engine.types import Image, Mask
 
 Reference = dict[str, npt.NDArray[Any]]
@@ -216,21 +219,21 @@ def aggregator(parity_folder: Path) -> StableDiffusion2AttentionAggregator:
 @pytest.fixture
 def run_example(
     tmp_path: Path, parity_folder: Path, photograph: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], Image]:
+) -> Callable[..., Image]:
     """Run an example as ``python`` would, on a tiny Stable Diffusion 2; the picture it writes."""
 
-    def run(name: str) -> Image:
+    def run(name: str, written: str = "output.png") -> Image:
         output = tmp_path / "output.png"
         model = ["--device", "cpu", "--model-id", str(parity_folder / "tiny-sd2"), "--grid", str(GRID)]
         monkeypatch.setattr(sys, "argv", [name, str(photograph), "--output", str(output), *model])
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-        return np.asarray(cv2.imread(str(output), cv2.IMREAD_UNCHANGED), np.uint8)
+        return np.asarray(cv2.imread(str(tmp_path / written), cv2.IMREAD_UNCHANGED), np.uint8)
 
     return run
 
 
 def test_the_published_segmentation(
-    run_example: Callable[[str], Image], photograph: Path, aggregator: StableDiffusion2AttentionAggregator
+    run_example: Callable[..., Image], photograph: Path, aggregator: StableDiffusion2AttentionAggregator
 ) -> None:
     found = run_example("segment_image.py")
     image = np.ascontiguousarray(cv2.imread(str(photograph))[:, :, ::-1])
@@ -241,7 +244,7 @@ def test_the_published_segmentation(
 
 
 def test_the_published_markov_map(
-    run_example: Callable[[str], Image], photograph: Path, aggregator: StableDiffusion2AttentionAggregator
+    run_example: Callable[..., Image], photograph: Path, aggregator: StableDiffusion2AttentionAggregator
 ) -> None:
     found = run_example("markov_map.py")
     attention = aggregator.extract_attention(np.ascontiguousarray(cv2.imread(str(photograph))[:, :, ::-1]))
@@ -249,3 +252,35 @@ def test_the_published_markov_map(
     torch.testing.assert_close(attention.sum(dim=(2, 3)), torch.ones(GRID, GRID))
     assert (found.shape, found[175, 300], found.max()) == ((288, 432), 0, 255)
     assert len(np.unique(found)) > 20
+
+
+def test_the_published_demo(
+    run_example: Callable[..., Image],
+    photograph: Path,
+    aggregator: StableDiffusion2AttentionAggregator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    class Window:
+        """Someone clicks once, and closes it when the mask is saved."""
+
+        def __init__(self, title: str) -> None:
+            self._signals = [Signal("i", 600, 350), Signal("o", 400, 572)]
+
+        def show(self, picture: Image) -> None:
+            assert picture.shape[:2] > (576, 864)  # twice the photograph, and text
+
+        def poll(self) -> list[Signal]:
+            if self._signals:
+                return [self._signals.pop(0)]
+            return [Signal("escape" if (tmp_path / "output.png_m2n2_mask.png").exists() else "s", 0, 0)]
+
+        def close(self) -> None:
+            """There is nothing to close."""
+
+    monkeypatch.setattr(demo, "require_display", lambda: None)
+    monkeypatch.setattr(demo_run, "Window", Window)
+    found = run_example("interactive_demo.py", "output.png_m2n2_mask.png")
+    image = np.ascontiguousarray(cv2.imread(str(photograph))[:, :, ::-1])
+    points = [(300.25, 175.25), (200.25, 286.25)]
+    np.testing.assert_array_equal(found, M2N2SegmentationModel(aggregator).segment(image, points, [True, False]) * 255)

@@ -27,7 +27,8 @@ OPERATIONS = [
     for method in methods
 ]
 IS_FULL = os.environ.get("SOAK") == "1"
-# Bodies of each test below, the last for each operation; more than 10,000 in all in the full run.
+# Bodies of each test below, the first number for each platform, the last for each operation; more than 10,000 in all in
+# the full run.
 MUTATED, ARBITRARY, DESCRIBED = (6000, 3000, 250) if IS_FULL else (150, 100, 10)
 LONGEST_ANSWER_SECONDS = 20
 MOST_GROWTH_BYTES = 48 * 1024 * 1024
@@ -95,6 +96,17 @@ def mutated_requests(draw):
     return body
 
 
+@st.composite
+def mutated_frames(draw):
+    """The same of a request of CVAT's."""
+    reference = draw(st.sampled_from(REFERENCES[:3]) | st.sampled_from(REFERENCES))
+    points = [[3, 4.5], [20.25, 10]]
+    body = {"image": reference.partition(",")[2], "pos_points": points, "neg_points": [[1, 1]], "obj_bbox": points}
+    for _ in range(draw(st.integers(0, 4))):
+        mutate(draw, body)
+    return body
+
+
 def mutate(draw, node):
     """Replace, remove or repeat one value somewhere below a node."""
     while True:
@@ -151,7 +163,7 @@ def memory_and_log(tiny_server, send):
     before = tiny_server.read_metric("process_resident_memory_bytes")
     yield
     growth = tiny_server.read_metric("process_resident_memory_bytes") - before
-    bodies = MUTATED + ARBITRARY + len(OPERATIONS) * DESCRIBED
+    bodies = 2 * MUTATED + ARBITRARY + len(OPERATIONS) * DESCRIBED
     sys.stdout.write(f"\nfuzzing: {bodies} bodies, memory grew by {growth / 1e6:.1f} MB\n")
     assert growth < MOST_GROWTH_BYTES
     log = tiny_server.read_log()
@@ -169,8 +181,17 @@ def test_changed_requests_of_label_studio(send, body):
             assert prediction == [] or (0 <= prediction["score"] <= 1 and not math.isnan(prediction["score"]))
 
 
+@hypothesis.given(body=mutated_frames())
+@settings(MUTATED)
+def test_changed_requests_of_cvat(send, body):
+    response = send("POST", "/cvat/", json.dumps(body))
+    if response.status_code == 200:
+        (answer,) = response.json().values()
+        assert answer
+
+
 @hypothesis.given(
-    path=st.sampled_from(["/predict", "/setup", "/webhook", "/health", "/"]),
+    path=st.sampled_from(["/predict", "/setup", "/webhook", "/health", "/", "/cvat/", "/cvat/api/functions"]),
     body=st.binary(max_size=300) | json_values.map(lambda value: json.dumps(value).encode()),
 )
 @settings(ARBITRARY)

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from backend.cli import app
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import M2N2Error
-from m2n2_engine.tools import doctor
-from m2n2_engine.types import Image, Mask
+from m2n2_engine.tools import demo, doctor
+from m2n2_engine.types import Click, Image, Mask, Segmenter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -187,13 +187,79 @@ def test_an_output_that_cannot_be_written(m2n2: Run, image_file: Path, tmp_path:
 # --- markov-map
 
 
-def test_markov_map_is_dark_near_and_bright_far(m2n2: Run, image_file: Path, output: Path, disc: Mask) -> None:
+def find_panels(figure: Image) -> list[Image]:
+    """The parts of a figure that white columns separate, without the white rows above them."""
+    rows = figure[np.flatnonzero((figure != 255).any(axis=(1, 2)))]
+    dark = np.concatenate([[False], (rows != 255).any(axis=(0, 2)), [False]]).astype(int)
+    starts, ends = np.flatnonzero(np.diff(dark) == 1), np.flatnonzero(np.diff(dark) == -1)
+    return [rows[:, start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def test_markov_map_stands_beside_the_image_with_its_scale(m2n2: Run, image_file: Path, output: Path) -> None:
     printed = succeed(m2n2("markov-map", image_file, *DISC, "-o", output))
     assert re.fullmatch(rf"{re.escape(str(output))}: 0 to \d+\.\d steps\n", printed)
-    brightness = cv2.imread(str(output)).astype(int).sum(axis=2)
-    assert brightness.shape == (72, 96)
-    assert brightness[36, 40] == brightness.min()
-    assert brightness[~disc].mean() > 5 * brightness[disc].mean()
+    panels = find_panels(cv2.imread(str(output)))
+    image = np.repeat(np.repeat(cv2.imread(str(image_file)), 5, axis=0), 5, axis=1)  # five times: room for text
+    (height, width), found = image.shape[:2], panels[0][-image.shape[0] :]
+    changed = (found != image).any(axis=2)
+    assert 100 < changed.sum() < 1000
+    rows, columns = changed.nonzero()
+    assert (rows.mean(), columns.mean()) == pytest.approx((36 * 5, 40.5 * 5), abs=2)  # the ring is around the point
+    walk = panels[1][-height:].astype(int)
+    assert walk.shape == (height, width, 3)
+    bar = panels[2][-height:].astype(int).sum(axis=2)
+    assert bar[-20, 5] < bar[height // 2, 5] < bar[20, 5]
+    assert len(panels) > 3  # the numbers beside the bar
+
+
+def test_markov_map_is_dark_near_and_bright_far(m2n2: Run, image_file: Path, output: Path, disc: Mask) -> None:
+    succeed(m2n2("markov-map", image_file, *DISC, "-o", output))
+    walk = find_panels(cv2.imread(str(output)))[1][-360:].astype(int).sum(axis=2)[2::5, 2::5]
+    y, x = np.mgrid[:72, :96]
+    unmarked = (x - 40) ** 2 + (y - 36) ** 2 > 4**2
+    assert walk[36, 40] == walk.min()
+    assert walk[~disc].mean() > 5 * walk[disc & unmarked].mean()
+
+
+def test_markov_map_of_a_large_image_is_drawn_at_the_working_size(
+    m2n2: Run, image_file: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("M2N2_WORKING_SIZE_PIXELS", "480")
+    large = cv2.resize(cv2.imread(str(image_file)), (960, 720), interpolation=cv2.INTER_NEAREST)
+    cv2.imwrite(str(image_file), large)
+    succeed(m2n2("markov-map", image_file, "--point", "405,360", "-o", output))
+    walk = find_panels(cv2.imread(str(output)))[1][-360:].astype(int).sum(axis=2)
+    assert walk.shape == (360, 480)
+    assert walk[180, 202] == walk.min()
+    found = problem(m2n2("markov-map", image_file, "--point", "961,36", "-o", output))
+    assert found == "the click (961, 36) is outside the image: use 0 <= x <= 960, 0 <= y <= 720"
+
+
+# --- demo
+
+
+def test_demo_without_a_display_says_what_to_do(m2n2: Run, image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", "")
+    assert problem(m2n2("demo", image_file)).startswith("no window can be opened here (qt.qpa.xcb: could not connect")
+    found = problem(m2n2("demo", image_file.with_name("nothing.png")))
+    assert found.endswith("nothing.png cannot be read: No such file or directory")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_demo_opens_a_window_on_the_image(
+    m2n2: Run, image_file: Path, tmp_path: Path, disc: Mask, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    def click(image: Image, segmenter: Segmenter, target: Path, report: Callable[[str], None]) -> None:
+        mask = segmenter.segment(image, [Click(40.5, 36)]).mask
+        report(f"[{target}] {mask[disc].mean() > 0.9} {segmenter.describe()['grid']}")
+
+    monkeypatch.setattr(demo, "require_display", lambda: None)
+    monkeypatch.setattr(demo, "run_demo", click)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    options = ["--output", folder] if elsewhere else []
+    expected = (folder if elsewhere else tmp_path) / "image"
+    assert succeed(m2n2("demo", image_file, "--grid", 16, *options)) == f"[{expected}] True 16x16\n"
 
 
 # --- doctor

@@ -1,0 +1,97 @@
+"""An agent of CVAT (Cloud, Enterprise) that has this server find the masks.
+
+    cvat-cli function create-native M2N2 --function-file agent.py
+    cvat-cli function run-agent ID --function-file agent.py -p url=str:http://localhost:9090
+
+It needs cvat-cli 2.71 or newer and nothing else: the server keeps the model and what it has prepared, for Label Studio
+too. Where the server asks for credentials, they are in M2N2_BASIC_AUTH_USER and M2N2_BASIC_AUTH_PASSWORD here as there.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import tempfile
+import urllib.error
+import urllib.request
+import weakref
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cvat_sdk.auto_annotation as cvataa
+import PIL.Image
+
+_TIMEOUT_SECONDS = 110.0
+"""The server answers within 90 s that it has too much to do; CVAT waits 120 s."""
+
+_PNG_MODES = frozenset({"1", "I;16", "L", "LA", "P", "RGB", "RGBA"})
+
+
+class Frame:
+    """A frame in a file of its own, which is gone when nobody refers to it any more.
+
+    CVAT's driver keeps one for every frame of the last ten minutes, however many there are: their pixels would fill the
+    memory.
+    """
+
+    def __init__(self, image: PIL.Image.Image) -> None:
+        descriptor, name = tempfile.mkstemp(prefix="m2n2-", suffix=".png")
+        self.path = Path(name)
+        weakref.finalize(self, self.path.unlink, missing_ok=True)
+        with open(descriptor, "wb") as file:
+            # Lossless, so that the server knows the pixels again, and at zlib's fastest.
+            kept = image if image.mode in _PNG_MODES else image.convert("RGB")
+            kept.save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+
+
+class Interactor:
+    """What CVAT's driver calls. url: of the server."""
+
+    spec = cvataa.InteractionFunctionSpec(min_pos_points=1, min_neg_points=0, min_bounding_boxes=0)
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url.rstrip('/')}/cvat/"
+
+    def preprocess_image(self, context: cvataa.InteractionFunctionContext, image: PIL.Image.Image) -> Frame:
+        """A light handle; the server prepares the frame with its first click."""
+        return Frame(image)
+
+    def detect(
+        self, context: cvataa.InteractionFunctionContext, pp_image: Frame, prompts: cvataa.InteractionPrompts
+    ) -> list[cvataa.InteractionResultShape]:
+        """The mask of the object; raises BadFunctionError, whose message CVAT shows."""
+        body = {
+            "image": base64.b64encode(pp_image.path.read_bytes()).decode(),
+            "pos_points": prompts.pos_points,
+            "neg_points": prompts.neg_points,
+            "obj_bbox": prompts.bounding_box,
+            "answer": "shapes",
+        }
+        return [cvataa.InteractionResultShape(**shape) for shape in self._ask(body)["shapes"]]
+
+    def _ask(self, body: dict[str, Any]) -> Any:
+        request = urllib.request.Request(self._url, json.dumps(body).encode(), _make_headers())
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            # The status line has the server's message.
+            raise cvataa.BadFunctionError(f"the M2N2 server refuses: {error.code} {error.reason}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise cvataa.BadFunctionError(f"the M2N2 server gives no answer: {error}") from error
+
+
+def create(url: str = "http://localhost:9090") -> Interactor:
+    """The function that CVAT's driver loads from this file; ``-p url=str:...`` on the command line."""
+    return Interactor(url)
+
+
+def _make_headers() -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    user, password = os.environ.get("M2N2_BASIC_AUTH_USER"), os.environ.get("M2N2_BASIC_AUTH_PASSWORD")
+    if user and password:
+        headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    return headers

@@ -1,0 +1,125 @@
+"""The demo itself: signals of the window change the state, a thread computes, the view shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from m2n2_engine.errors import M2N2Error
+from m2n2_engine.tools.demo.state import ACTIONS, Action, State
+from m2n2_engine.tools.demo.view import View
+from m2n2_engine.tools.demo.window import Signal, Window
+from m2n2_engine.tools.drawing import draw_overlay, write_picture
+from m2n2_engine.types import Click, Image, Level, Segmentation
+
+Change = Callable[[State], State]
+
+
+class Segmenter(Protocol):
+    """What the demo needs of the engine; see ``m2n2_engine.types.Segmenter``."""
+
+    def prepare(self, image: Image) -> Level: ...
+
+    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation: ...
+
+
+class Screen(Protocol):
+    """What the demo needs of a window."""
+
+    def show(self, picture: Image) -> None: ...
+
+    def poll(self) -> Sequence[Signal]: ...
+
+
+def run_demo(image: Image, segmenter: Segmenter, target: Path, report: Callable[[str], None] = print) -> None:
+    """Open a window and return when it is closed.
+
+    image: RGB uint8 ``(H, W, 3)``. target: what is saved is named after it, ``target_m2n2_mask.png`` and
+    ``target_m2n2_overlay.png``. report: is given the status whenever it changes.
+    """
+    window = Window(f"M2N2: {target.name}")
+    try:
+        Demo(image, segmenter, target, report).run(window)
+    finally:
+        window.close()
+
+
+class Demo:
+    """One image, its clicks, and what is computed of them. state: what is known now."""
+
+    def __init__(self, image: Image, segmenter: Segmenter, target: Path, report: Callable[[str], None]) -> None:
+        self._image = image
+        self._segmenter = segmenter
+        self._target = target
+        self._report = report
+        self._view = View(image)
+        self.state = State()
+        self._closed = False
+
+    def run(self, screen: Screen) -> None:
+        """Until it is closed."""
+        shown = None
+        with ThreadPoolExecutor(1) as pool:
+            job: Future[Change] | None = pool.submit(self._prepare)
+            while not self._closed:
+                is_new, shown = self.state is not shown, self.state
+                if is_new:
+                    screen.show(self._view.draw(shown))
+                for signal in screen.poll():
+                    self._handle(signal)
+                if is_new:  # said when it can be seen
+                    self._report(shown.status)
+                if job is not None and job.done():
+                    self.state = job.result()(self.state)
+                    job = None
+                if job is None and not self.state.is_answered:
+                    job = pool.submit(self._segment, self.state.clicks)
+
+    def _handle(self, signal: Signal) -> None:
+        point = self._view.viewport.find_point(signal.column, signal.row)
+        match ACTIONS.get(signal.name):
+            case (Action.FOREGROUND | Action.BACKGROUND) as action if point is not None:
+                self.state = self.state.add(Click(*point, positive=action is Action.FOREGROUND))
+            case Action.UNDO:
+                self.state = self.state.undo()
+            case Action.RESET:
+                self.state = self.state.reset()
+            case Action.SAVE:
+                self.state = self._save()
+            case Action.CLOSE:
+                self._closed = True
+
+    def _prepare(self) -> Change:
+        started = time.perf_counter()
+        try:
+            self._segmenter.prepare(self._image)
+        except M2N2Error as error:
+            problem = str(error)
+            return lambda state: state.tell(problem)
+        seconds = time.perf_counter() - started
+        return lambda state: state.prepare(seconds)
+
+    def _segment(self, clicks: tuple[Click, ...]) -> Change:
+        try:
+            segmentation = self._segmenter.segment(self._image, clicks)
+        except M2N2Error as error:
+            problem = str(error)
+            return lambda state: state.fail(clicks, problem)
+        return lambda state: state.answer(clicks, segmentation)
+
+    def _save(self) -> State:
+        segmentation, clicks = self.state.segmentation, self.state.clicks
+        if segmentation is None or not self.state.is_answered:
+            return self.state.tell("there is no mask to save yet")
+        mask, overlay = (self._target.with_name(f"{self._target.name}_m2n2_{kind}.png") for kind in ("mask", "overlay"))
+        try:
+            write_picture(mask, segmentation.mask.astype(np.uint8) * 255)
+            write_picture(overlay, draw_overlay(self._image, segmentation.mask, clicks))
+        except M2N2Error as error:
+            return self.state.tell(str(error))
+        return self.state.tell(f"saved {mask} and {overlay.name}")

@@ -1,0 +1,121 @@
+"""What the demo knows, and how that changes. Every change gives a new state; nothing here computes or draws."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from m2n2_engine.types import Click, Segmentation
+
+
+class Action(enum.Enum):
+    """What a person can ask for."""
+
+    FOREGROUND = enum.auto()
+    BACKGROUND = enum.auto()
+    UNDO = enum.auto()
+    RESET = enum.auto()
+    SAVE = enum.auto()
+    CLOSE = enum.auto()
+
+
+ACTIONS = {
+    "i": Action.FOREGROUND,
+    "left button": Action.FOREGROUND,
+    "o": Action.BACKGROUND,
+    "right button": Action.BACKGROUND,
+    "u": Action.UNDO,
+    "backspace": Action.UNDO,
+    "r": Action.RESET,
+    "s": Action.SAVE,
+    "escape": Action.CLOSE,
+    "closed": Action.CLOSE,
+}
+"""Name of a key, a mouse button, or what happened to the window -> what it stands for."""
+
+HELP = (
+    "I or left button: object",
+    "O or right button: background",
+    "U: undo",
+    "R: reset",
+    "S: save",
+    "Esc: close",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """clicks: in the order they were made, pixels of the full-size image. prepare_seconds: what the image took; None
+    while it is prepared. answered: the clicks that ``segmentation`` belongs to, or that failed. notice: shown instead
+    of the status until the next change."""
+
+    clicks: tuple[Click, ...] = ()
+    prepare_seconds: float | None = None
+    answered: tuple[Click, ...] = ()
+    segmentation: Segmentation | None = None
+    notice: str = ""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the segmentation, if any, is that of the present clicks."""
+        return self.clicks == self.answered
+
+    @property
+    def status(self) -> str:
+        """One line: what is going on, or what came of the clicks and how long it took."""
+        if self.notice:
+            return self.notice
+        if self.prepare_seconds is None:
+            return f"preparing the image; {_count(self.clicks)} waiting" if self.clicks else "preparing the image"
+        prepared = f"prepared in {self.prepare_seconds:.2f} s"
+        if not self.clicks:
+            return f"{prepared}; click on the object"
+        if not self.is_answered or self.segmentation is None:
+            return f"computing {_count(self.clicks)}"
+        if not any(click.positive for click in self.clicks):
+            return f"{_count(self.clicks)}, none on the object"
+        seconds = self.segmentation.timings.clicks_seconds
+        share = self.segmentation.mask.mean()
+        return f"{_count(self.clicks)}: {share:.1%} of the image in {seconds:.3f} s; {prepared}"
+
+    def add(self, click: Click) -> State:
+        """One more click; what is shown stays until it is answered."""
+        return dataclasses.replace(self, clicks=(*self.clicks, click), notice="")
+
+    def undo(self) -> State:
+        """Without the newest click."""
+        if len(self.clicks) > 1:
+            return dataclasses.replace(self, clicks=self.clicks[:-1], notice="")
+        return self.reset()
+
+    def reset(self) -> State:
+        """Without clicks; the image stays prepared."""
+        return State(prepare_seconds=self.prepare_seconds)
+
+    def prepare(self, seconds: float) -> State:
+        """The image is prepared."""
+        return dataclasses.replace(self, prepare_seconds=seconds, notice="")
+
+    def answer(self, clicks: tuple[Click, ...], segmentation: Segmentation) -> State:
+        """The mask of these clicks; dropped where there are others by now."""
+        if clicks != self.clicks:
+            return self
+        # An image that could not be prepared before was prepared by these clicks.
+        prepare_seconds = self.prepare_seconds
+        if prepare_seconds is None:
+            prepare_seconds = segmentation.timings.prepare_seconds
+        return State(clicks, prepare_seconds, clicks, segmentation)
+
+    def fail(self, clicks: tuple[Click, ...], problem: str) -> State:
+        """These clicks have no answer, and are not asked again; dropped where there are others by now."""
+        if clicks != self.clicks:
+            return self
+        return State(clicks, self.prepare_seconds, clicks, notice=problem)
+
+    def tell(self, notice: str) -> State:
+        """The same, with something to read."""
+        return dataclasses.replace(self, notice=notice)
+
+
+def _count(clicks: tuple[Click, ...]) -> str:
+    return f"{len(clicks)} click{'' if len(clicks) == 1 else 's'}"

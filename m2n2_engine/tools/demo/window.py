@@ -1,0 +1,72 @@
+"""A window of OpenCV. Nothing else here knows one."""
+
+from __future__ import annotations
+
+from string import ascii_letters
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from m2n2_engine.types import Image
+
+_POLL_MILLISECONDS = 20
+_KEYS = {8: "backspace", 27: "escape", 127: "backspace"} | {ord(letter): letter.lower() for letter in ascii_letters}
+"""What OpenCV gives for a key -> its name in ``state.ACTIONS``."""
+
+_BUTTONS = {
+    cv2.EVENT_LBUTTONDOWN: "left button",
+    cv2.EVENT_LBUTTONDBLCLK: "left button",
+    cv2.EVENT_RBUTTONDOWN: "right button",
+    cv2.EVENT_RBUTTONDBLCLK: "right button",
+}
+"""The second of two quick clicks is a double click to OpenCV, and no click."""
+
+
+class Signal(NamedTuple):
+    """A key or a button was pressed, or the window closed, with the mouse at this pixel of the picture."""
+
+    name: str
+    column: int
+    row: int
+
+
+class Window:
+    """Shows pictures one to one, and collects what is done in it."""
+
+    def __init__(self, title: str) -> None:
+        """Needs a display: see ``display.require_display``."""
+        self._title = title
+        self._cursor = (-1, -1)
+        self._signals: list[Signal] = []
+        cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+        cv2.setMouseCallback(title, self._on_mouse)
+
+    def show(self, picture: Image) -> None:
+        """Show an RGB picture."""
+        cv2.imshow(self._title, np.ascontiguousarray(picture[:, :, ::-1]))
+
+    def poll(self) -> list[Signal]:
+        """What was done since the last call, in order; waits a moment for it."""
+        key = cv2.waitKeyEx(_POLL_MILLISECONDS)  # waitKey gives arrows and others the codes of letters
+        signals, self._signals = self._signals, []
+        if key in _KEYS:
+            signals.append(Signal(_KEYS[key], *self._cursor))
+        if not self._is_open():
+            signals.append(Signal("closed", *self._cursor))
+        return signals
+
+    def close(self) -> None:
+        """Close it, if nobody did."""
+        cv2.destroyAllWindows()
+
+    def _is_open(self) -> bool:
+        try:
+            return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) > 0)
+        except cv2.error:  # Qt's answer after the last window was closed
+            return False
+
+    def _on_mouse(self, event: int, column: int, row: int, flags: int, data: object) -> None:
+        self._cursor = column, row
+        if event in _BUTTONS:
+            self._signals.append(Signal(_BUTTONS[event], column, row))

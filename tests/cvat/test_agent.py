@@ -1,0 +1,125 @@
+"""deploy/cvat/agent.py as cvat-cli's own agent runs it, between as much of CVAT as it asks for and the real server."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cvat_sdk.auto_annotation as cvataa
+import numpy as np
+import PIL.Image
+import pytest
+from cvat_cli._internal.common import FunctionLoader
+from cvat_sdk.masks import decode_mask
+
+from m2n2_engine.types import Image
+
+from .conftest import SHAPE, CvatServer, FindMask
+from .cvat_stub import FUNCTION_ID, TASK_ID, CvatStub
+
+FILE = Path(__file__).parents[2] / "deploy" / "cvat" / "agent.py"
+POINTS = [[30.5, 40.25], [90, 60], [140, 100.5]]
+RUN_SECONDS = 120
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def cvat(image: str) -> Iterator[CvatStub]:
+    with CvatStub(base64.b64decode(image)) as cvat:
+        yield cvat
+
+
+@pytest.fixture
+def run(cvat: CvatStub, tmp_path: Path) -> Run:
+    """A command of cvat-cli for functions; what it prints."""
+    environ = {**os.environ, "CVAT_ACCESS_TOKEN": "token", "HOME": str(tmp_path)}
+
+    def call(name: str, *arguments: str, url: str) -> str:
+        command = [sys.executable, "-m", "cvat_cli", "--server-host", cvat.url, "function", name, *arguments]
+        command += ["--function-file", str(FILE), "-p", f"url=str:{url}"]
+        return subprocess.run(
+            command, env=environ, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=RUN_SECONDS
+        ).stdout
+
+    return call
+
+
+def ask(cvat: CvatStub, positive: Any, negative: Any = (), box: Any = ()) -> None:
+    prompts = {"pos_points": positive, "neg_points": negative, "obj_bbox": box}
+    cvat.queue.append({"type": "interact", "task": TASK_ID, "frame": 0, **prompts})
+
+
+def read_mask(result: dict[str, Any]) -> Any:
+    (shape,) = result["shapes"]
+    assert (result["outcome"], shape["type"]) == ("complete", "mask")
+    return decode_mask(shape["points"], image_width=SHAPE[1], image_height=SHAPE[0])
+
+
+def test_three_clicks_are_one_preparation_and_have_the_engine_s_masks(
+    run: Run, cvat: CvatStub, server: CvatServer, find_mask: FindMask
+) -> None:
+    before = server.passes
+    assert int(run("create-native", "M2N2", url=server.url)) == FUNCTION_ID
+    (function,) = cvat.functions
+    assert (function["kind"], function["min_pos_points"], function["min_neg_points"]) == ("interactor", 1, 0)
+    assert function["startswith_box_optional"] is True
+    prompts: list[tuple[Any, ...]] = [(POINTS[:1],), (POINTS[:2], POINTS[2:]), (POINTS[:1], [], [[10, 20], [100, 110]])]
+    for prompt in [*prompts, ([[500, 1]],)]:
+        ask(cvat, *prompt)
+    run("run-agent", str(FUNCTION_ID), "--burst", url=server.url)
+    *answers, refusal = cvat.results
+    for prompt, answer in zip(prompts, answers, strict=True):
+        np.testing.assert_array_equal(read_mask(answer), find_mask(*prompt))
+    assert (cvat.frames_sent, server.passes) == (1, before + 1)
+    assert refusal["outcome"] == "fail"
+    assert "the M2N2 server refuses: 400 the click (500, 1) is outside the image" in refusal["exc_info"]
+
+
+def load(url: str) -> Any:
+    return FunctionLoader(None, FILE, {"url": url}).load()
+
+
+def test_credentials_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    function = load("http://localhost:9090")
+    monkeypatch.setenv("M2N2_BASIC_AUTH_USER", "cvat")
+    monkeypatch.setenv("M2N2_BASIC_AUTH_PASSWORD", "pass:word")
+    sent: list[str | None] = []
+
+    def refuse(request: urllib.request.Request, timeout: float) -> None:
+        sent.append(request.get_header("Authorization"))
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(cvataa.BadFunctionError, match="gives no answer: timed out"):
+        function._ask({})
+    assert sent == ["Basic " + base64.b64encode(b"cvat:pass:word").decode()]
+
+
+def test_no_server(frame: Image) -> None:
+    function = load("http://127.0.0.1:1")
+    with pytest.raises(cvataa.BadFunctionError, match=r"gives no answer: .*refused"):
+        function._ask({})
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])
+def test_a_handle_is_a_file_that_is_gone_with_it(mode: str) -> None:
+    image = PIL.Image.new(mode, (40, 30))
+    handle = load("http://localhost:9090").preprocess_image(None, image)
+    with PIL.Image.open(handle.path) as saved:
+        assert saved.size == (40, 30)
+    path = handle.path
+    del handle
+    assert not path.exists()
+
+
+def test_the_pixels_reach_the_server_as_they_are(frame: Image) -> None:
+    handle = load("http://localhost:9090").preprocess_image(None, PIL.Image.fromarray(frame))
+    with PIL.Image.open(handle.path) as saved:
+        np.testing.assert_array_equal(np.asarray(saved), frame)

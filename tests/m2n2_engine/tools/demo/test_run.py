@@ -1,0 +1,205 @@
+"""The demo as a person uses it: a window without a screen, and a segmenter without a network."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from m2n2_engine.errors import OutOfMemory
+from m2n2_engine.tools.demo import run
+from m2n2_engine.tools.demo.run import Demo
+from m2n2_engine.tools.demo.window import Signal
+from m2n2_engine.types import Click, Image, Level, Segmentation, Timings
+
+WIDTH, HEIGHT = 1280, 640
+IMAGE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+
+
+class SquareSegmenter:
+    """The mask is a square around every positive click. Keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Click, ...]] = []
+
+    def prepare(self, image: Image) -> Level:
+        return Level.NETWORK
+
+    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+        self.asked.append(tuple(clicks))
+        mask = np.zeros(image.shape[:2], bool)
+        for click in clicks:
+            if click.positive:
+                mask[int(click.y) - 5 : int(click.y) + 5, int(click.x) - 5 : int(click.x) + 5] = True
+        return Segmentation(mask, 0.5, Timings(0.0, 0.25))
+
+
+class Person:
+    """Does one thing after the other in the window, each as soon as the status is as expected; then closes it."""
+
+    def __init__(self, segmenter: Any, target: Path) -> None:
+        self.reports: list[str] = []
+        self.pictures: list[Image] = []
+        self.statuses: list[str] = []
+        self._steps: list[tuple[Callable[[str], bool], Signal | None]] = []
+        self._demo = Demo(IMAGE, segmenter, target, self.reports.append)
+
+    def act(self, name: str, column: int = -1, row: int = -1) -> Person:
+        self._steps.append((lambda _: True, Signal(name, column, row)))
+        return self
+
+    def wait(self, status: str) -> Person:
+        self._steps.append((lambda found: status in found, None))
+        return self
+
+    def do(self, action: Callable[[], None]) -> Person:
+        self._steps.append((lambda _: action() is None, None))
+        return self
+
+    def close(self) -> None:
+        self.act("escape")
+        self._demo.run(self)
+        assert not self._steps
+
+    def show(self, picture: Image) -> None:
+        self.pictures.append(picture)
+        self.statuses.append(self._demo.state.status)
+
+    def poll(self) -> list[Signal]:
+        holds, signal = self._steps[0]
+        if not holds(self.statuses[-1]):
+            threading.Event().wait(0.001)  # as the window does
+            return []
+        self._steps.pop(0)
+        return [] if signal is None else [signal]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "cat"
+
+
+@pytest.fixture
+def segmenter() -> SquareSegmenter:
+    return SquareSegmenter()
+
+
+@pytest.fixture
+def person(segmenter: SquareSegmenter, target: Path) -> Person:
+    return Person(segmenter, target)
+
+
+def point(column: int, row: int, positive: bool = True) -> Click:
+    return Click(column + 0.5, row + 0.5, positive)
+
+
+def test_keys_and_buttons_are_clicks_where_the_mouse_is(person: Person, segmenter: SquareSegmenter) -> None:
+    person.wait("click on the object").act("i", 100, 50).wait("1 click:").act("right button", 200, 60)
+    person.wait("2 clicks:").act("left button", 300, 70).wait("3 clicks:").act("o", 400, 80).wait("4 clicks:").close()
+    assert segmenter.asked[-1] == (point(100, 50), point(200, 60, False), point(300, 70), point(400, 80, False))
+    assert [len(clicks) for clicks in segmenter.asked] == [1, 2, 3, 4]
+    assert person.reports[-1].startswith("4 clicks: 0.0% of the image in 0.250 s; prepared in ")
+
+
+def test_beside_the_image_nothing_is_clicked(person: Person, segmenter: SquareSegmenter) -> None:
+    person.wait("click on the object").act("i").act("left button", 20, HEIGHT + 5).act("q", 20, 20).close()
+    assert segmenter.asked == []
+
+
+def test_undo_and_reset(person: Person, segmenter: SquareSegmenter) -> None:
+    person.wait("click on").act("i", 100, 50).wait("1 click:").act("i", 200, 60).wait("2 clicks:")
+    person.act("u").wait("1 click:").act("backspace").wait("click on the object").act("u").wait("click on the object")
+    person.act("i", 300, 70).wait("1 click:").act("r").wait("click on the object").close()
+    assert [len(clicks) for clicks in segmenter.asked] == [1, 2, 1, 1]
+    assert segmenter.asked[2] == segmenter.asked[0]
+
+
+def test_saving_writes_mask_and_overlay_at_full_size(person: Person, target: Path) -> None:
+    person.wait("click on").act("s").wait("there is no mask to save yet")
+    person.act("i", 100, 50).wait("1 click:").act("s").wait("saved").close()
+    mask = cv2.imread(f"{target}_m2n2_mask.png", cv2.IMREAD_UNCHANGED)
+    overlay = cv2.imread(f"{target}_m2n2_overlay.png")
+    assert (mask.shape, set(np.unique(mask)), (mask > 0).sum()) == ((HEIGHT, WIDTH), {0, 255}, 100)
+    assert mask[50, 100] == 255
+    assert overlay.shape == IMAGE.shape
+    assert (overlay[50, 100] != IMAGE[50, 100]).any()
+    assert f"saved {target}_m2n2_mask.png and cat_m2n2_overlay.png" in person.reports
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(segmenter: SquareSegmenter, tmp_path: Path) -> None:
+    person = Person(segmenter, tmp_path / "nowhere" / "cat")
+    person.wait("click on").act("i", 100, 50).wait("1 click:").act("s").wait("cannot be written").close()
+    assert person.reports[-1].endswith("cat_m2n2_mask.png cannot be written: No such file or directory")
+
+
+def test_the_window_answers_while_the_network_runs(segmenter: SquareSegmenter, target: Path) -> None:
+    release = threading.Event()
+
+    class Slow(SquareSegmenter):
+        def prepare(self, image: Image) -> Level:
+            assert release.wait(30)
+            return Level.NETWORK
+
+    slow = Slow()
+    person = Person(slow, target)
+    person.wait("preparing the image").act("i", 100, 50).wait("preparing the image; 1 click waiting")
+    person.act("o", 200, 60).wait("2 clicks waiting").act("s").wait("there is no mask to save yet")
+    person.do(release.set)
+    person.wait("2 clicks:").close()
+    assert slow.asked == [(point(100, 50), point(200, 60, False))]
+    assert len(person.pictures) == len(person.statuses) <= 7  # nothing is drawn where nothing has changed
+
+
+def test_what_the_engine_cannot_do_is_read_in_the_window(segmenter: SquareSegmenter, target: Path) -> None:
+    class Full(SquareSegmenter):
+        def prepare(self, image: Image) -> Level:
+            raise OutOfMemory("no memory to prepare")
+
+        def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+            if len(clicks) > 1:
+                raise OutOfMemory("no memory for two")
+            return super().segment(image, clicks)
+
+    full = Full()
+    person = Person(full, target)
+    person.wait("no memory to prepare").act("i", 100, 50).wait("1 click:").act("i", 200, 60).wait("no memory for two")
+    person.act("u").wait("1 click:").close()
+    assert [len(clicks) for clicks in full.asked] == [1, 1]
+
+
+def test_a_fault_of_the_program_is_not_hidden(target: Path) -> None:
+    class Broken(SquareSegmenter):
+        def prepare(self, image: Image) -> Level:
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        Person(Broken(), target).wait("never").close()
+
+
+@pytest.mark.parametrize("name", ["escape", "closed"])
+def test_the_window_is_closed_after_it(
+    name: str, segmenter: SquareSegmenter, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    class OneKey:
+        def __init__(self, title: str) -> None:
+            done.append(title)
+
+        def show(self, picture: Image) -> None:
+            done.append("shown")
+
+        def poll(self) -> list[Signal]:
+            return [Signal(name, -1, -1)]
+
+        def close(self) -> None:
+            done.append("closed")
+
+    monkeypatch.setattr(run, "Window", OneKey)
+    run.run_demo(IMAGE, segmenter, target)
+    assert done == ["M2N2: cat", "shown", "closed"]
