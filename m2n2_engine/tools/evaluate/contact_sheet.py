@@ -68,5 +68,6 @@ def _draw_case(axes: Axes, group: str, case: Refinement, instance: Instance) -> 
     axes.imshow(draw_overlay(image, case.decode_mask(truth.pixels.shape), clicks))
     axes.contour(truth.pixels, [0.5], colors=_TRUTH_COLOUR, linewidths=1.2)
     never = f", never {SHOWN_PERCENT / 100:.2f}" if is_failure(case.ious, SHOWN_PERCENT) else ""
-    reached = f"{len(clicks)} clicks, IoU {case.ious[len(clicks) - 1]:.3f}{never}"
+    count = f"{len(clicks)} click{'s' if len(clicks) > 1 else ''}"
+    reached = f"{count}, IoU {case.ious[len(clicks) - 1]:.3f}{never}"
     axes.set_title(f"{group}: {case.instance[:_CAPTION_CHARACTERS]}\n{reached}")
