@@ -49,7 +49,7 @@ soak: setup-test
 deploy-test: setup-test
 	PATH="$$PATH:/usr/sbin" command -v nginx || tests/install_debian.sh nginx-light
 	command -v kubectl || tests/install_debian.sh kubernetes-client
-	$(BIN)/python -m pytest tests/deploy_heavy --verbose --durations=0 --override-ini=pythonpath=tests/deploy_heavy
+	$(BIN)/python -m pytest tests/deploy_heavy --verbose --durations=0 --override-ini=pythonpath="tests/deploy tests/deploy_heavy"
 
 # Writes deploy/BENCHMARKS.md anew where this machine has its sections, or adds them.
 benchmark: $(VENV)/.setup-plots
