@@ -12,7 +12,8 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
 
     gunicorn's own worker leaves its socket open until its last answer is written, and takes nothing from it any more:
     the system goes on accepting connections, their clicks wait for as long as the others take, and are cut off
-    unread. A connection that is refused goes to another process at once, or is tried again.
+    unread. A connection that is refused goes to another process at once, or is tried again. What is left are the
+    microseconds between the last look into the line and its end; a proxy sends such a click once more.
     """
 
     def set_accept_enabled(self, enabled: bool) -> None:
