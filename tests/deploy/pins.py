@@ -8,10 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def read_requirements(path: str) -> list[str]:
+def read_requirements(path: Path) -> list[str]:
     """The requirements of a file, without its comments."""
-    lines = (ROOT / path).read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+    return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
 
 
 def read_extras() -> list[str]:
@@ -21,12 +20,17 @@ def read_extras() -> list[str]:
     return [requirement for requirement in extras if not requirement.startswith(project["name"])]
 
 
-PINS = {
-    "product": read_requirements("requirements.txt"),
-    "product with its extras": read_requirements("requirements.txt") + read_extras(),
-    "Label Studio": read_requirements("deploy/label_studio/requirements.txt"),
-    "browser": read_requirements("tests/e2e/requirements.txt"),
-}
+PRODUCT = read_requirements(ROOT / "requirements.txt")
 
-LABEL_STUDIO_ML = read_requirements("tests/label_studio_ml/requirements.txt")
+PRODUCT_AND_EXTRAS = PRODUCT + read_extras()
+
+BESIDE_PRODUCT = read_requirements(ROOT / "tests" / "label_studio_ml" / "requirements.txt")
 """They come beside the product's own and without their dependencies."""
+
+OTHERS = {
+    str(path.relative_to(ROOT)): read_requirements(path)
+    for folder in ("deploy", "tests")
+    for path in sorted((ROOT / folder).rglob("requirements*.txt"))
+    if path.parent.name != "label_studio_ml"
+}
+"""Of environments that have nothing to do with the product's, by file."""
