@@ -10,7 +10,7 @@ LABEL_STUDIO_ML := .venv-label-studio-ml
 E2E := .venv-e2e
 STUDIO_PORT ?= 8080
 
-.PHONY: run test setup setup-test check studio e2e label-studio-ml soak benchmark clean
+.PHONY: run test setup setup-test check studio e2e label-studio-ml soak deploy-test benchmark clean
 
 run: setup
 	$(BIN)/m2n2 weights get
@@ -34,7 +34,7 @@ studio: setup-test $(LABEL_STUDIO)/.setup
 # and the backend's log are kept in out/e2e.
 e2e: label-studio-ml setup-test $(LABEL_STUDIO)/.setup $(E2E)/.setup
 	command -v chromium && command -v Xvfb && command -v xdotool || \
-		tests/e2e/install_packages.sh chromium xvfb xdotool
+		tests/install_debian.sh chromium xvfb xdotool
 	$(BIN)/m2n2 weights get
 	$(E2E)/bin/python -m pytest tests/e2e --verbose --durations=0 \
 		--override-ini=pythonpath="deploy/label_studio tests/e2e" --label-studio=$(LABEL_STUDIO)
@@ -46,6 +46,12 @@ label-studio-ml: setup-test $(LABEL_STUDIO_ML)/.setup
 # The full figures of tests/soak, of which the tests do a small share; tens of minutes on two cores.
 soak: setup-test
 	SOAK=1 $(BIN)/pytest tests/soak --capture=no
+
+# What deploy/ needs besides Python: a real nginx, kubectl's kustomize, fresh environments. Minutes, and 10 GB of disk.
+deploy-test: setup-test
+	PATH="$$PATH:/usr/sbin" command -v nginx || tests/install_debian.sh nginx-light
+	command -v kubectl || tests/install_debian.sh kubernetes-client
+	$(BIN)/python -m pytest tests/deploy_heavy --verbose --durations=0 --override-ini=pythonpath="tests/deploy tests/deploy_heavy"
 
 # Writes deploy/BENCHMARKS.md anew where this machine has its sections, or adds them.
 benchmark: $(VENV)/.setup-plots

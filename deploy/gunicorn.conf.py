@@ -16,7 +16,7 @@ bind = [f"{_settings.host}:{port}" for port in (_settings.port, _settings.cvat_p
 # One process holds the model and the images; threads share them. Nothing is loaded before the worker is forked: no
 # thread of a compiled kernel and no CUDA context survives a fork.
 workers = 1
-worker_class = "gthread"
+worker_class = "backend.draining_worker.DrainingWorker"
 threads = _settings.server_threads
 preload_app = False
 

@@ -17,7 +17,8 @@ def test_gunicorn_is_told_the_settings(monkeypatch):
     monkeypatch.setenv("M2N2_SERVER_THREADS", "5")
     config = runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))
     assert (config["bind"], config["threads"]) == (["0.0.0.0:9191"], 5)
-    assert (config["workers"], config["worker_class"], config["preload_app"]) == (1, "gthread", False)
+    assert (config["workers"], config["preload_app"]) == (1, False)
+    assert config["worker_class"] == "backend.draining_worker.DrainingWorker"
     assert config["accesslog"] is None
     assert config["graceful_timeout"] >= 100
 
