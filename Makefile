@@ -10,7 +10,7 @@ LABEL_STUDIO_ML := .venv-label-studio-ml
 E2E := .venv-e2e
 STUDIO_PORT ?= 8080
 
-.PHONY: run test setup setup-test check studio e2e label-studio-ml soak benchmark clean
+.PHONY: run test setup setup-test check studio e2e label-studio-ml soak deploy-test benchmark clean
 
 run: setup
 	$(BIN)/m2n2 weights get
@@ -44,6 +44,14 @@ label-studio-ml: setup-test $(LABEL_STUDIO_ML)/.setup
 # The full figures of tests/soak, of which the tests do a small share; tens of minutes on two cores.
 soak: setup-test
 	SOAK=1 $(BIN)/pytest tests/soak --capture=no
+
+# The image built on a clean Debian, run and clicked in, and Prometheus' own view of the alerts. As root; tens of minutes,
+# and 15 GB in out/deploy-test, which the next run builds on.
+deploy-test: setup-test
+	command -v debootstrap podman runc || tests/install_debian.sh debootstrap podman runc
+	command -v promtool || test -x out/deploy-test/promtool || tests/deploy_heavy/fetch_promtool.sh out/deploy-test
+	$(BIN)/python -m pytest tests/deploy_heavy --verbose --capture=no --durations=0 \
+		--override-ini=pythonpath=tests/deploy_heavy
 
 # Writes deploy/BENCHMARKS.md anew where this machine has its sections, or adds them.
 benchmark: $(VENV)/.setup-plots
