@@ -19,7 +19,8 @@ WORKDIR /src
 COPY pyproject.toml requirements.txt README.md LICENSE ./
 COPY backend backend
 COPY m2n2_engine m2n2_engine
-COPY deploy deploy
+COPY deploy/gunicorn.conf.py deploy/
+COPY deploy/image deploy/image
 
 FROM system AS build
 RUN /usr/local/lib/m2n2/install_packages.sh python3-venv

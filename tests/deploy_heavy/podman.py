@@ -10,9 +10,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from pip_access import share_pip
 
 RELEASE = "bookworm"
 BASE = "localhost/debian:clean"
@@ -27,14 +28,14 @@ class Podman:
 
     folder: Path
 
-    def __call__(self, *arguments: str | Path, check: bool = True) -> str:
+    def __call__(self, *arguments: str | Path) -> str:
         """Its output; RuntimeError with what it said where it fails."""
         places = ["--root", self.folder / "store", "--runroot", self.folder / "run"]
         # cgroups of version 1 and machines without systemd are served too.
         command = ["podman", *places, "--runtime=runc", "--cgroup-manager=cgroupfs", *arguments]
         environment = {**os.environ, "TMPDIR": str(self.folder)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if check and done.returncode != 0:
+        if done.returncode != 0:
             raise RuntimeError(f"podman {arguments[0]} ended with {done.returncode}: {done.stderr[-4000:]}")
         return done.stdout.strip()
 
@@ -60,6 +61,8 @@ class Podman:
 
     def build(self, context: Path, target: str, tag: str) -> None:
         """The target of the Dockerfile; torch and all others come from where pip gets its packages on this machine."""
+        shared = share_pip(self.folder / "pip")
+        volumes = [f"--volume={source}:{inside}:ro" for source, inside in shared.items()]
         self(
             "build",
             "--format=docker",
@@ -70,48 +73,20 @@ class Podman:
             f"--build-arg=DEBIAN={BASE}",
             "--build-arg=TORCH_INDEX_URL=",
             *LIMITS,
-            *self._pip_mounts(),
+            *volumes,
             context,
         )
 
     def start(self, image: str, *options: str) -> str:
         """Id of a container as locked down as deploy/docker-compose.yml has it, on the network of this machine."""
-        locked = ["--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges"]
+        locked = [
+            "--read-only",
+            "--read-only-tmpfs=false",
+            "--tmpfs=/tmp",
+            "--cap-drop=all",
+            "--security-opt=no-new-privileges",
+        ]
         return self("run", "--detach", "--network=host", *locked, *LIMITS, *options, image)
 
     def inspect(self, kind: str, name: str) -> Any:
         return json.loads(self(kind, "inspect", name))[0]
-
-    def _pip_mounts(self) -> list[str]:
-        """Mounts that give the build this machine's pip configuration, and the files and folders that it names."""
-        folder = self.folder / "pip"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        mounts = {str(folder): "/run/pip"}
-        lines = ["[global]"]
-        for name, value in _pip_settings().items():
-            words = []
-            for word in value.split():
-                path = Path(word.removeprefix("file://"))
-                if path.is_absolute() and path.is_file():
-                    shutil.copy(path, folder)
-                    word = f"/run/pip/{path.name}"
-                elif path.is_absolute() and path.is_dir():
-                    # An index lies beside its files.
-                    shared = path.parent if word.startswith("file://") else path
-                    mounts[str(shared)] = str(shared)
-                words.append(word)
-            lines.append(f"{name} = {' '.join(words)}")
-        (folder / "pip.conf").write_text("\n".join(lines) + "\n")
-        mounts[str(folder / "pip.conf")] = "/etc/pip.conf"
-        return [f"--volume={source}:{target}:ro" for source, target in mounts.items()]
-
-
-def _pip_settings() -> dict[str, str]:
-    """pip's settings on this machine; one of the environment wins."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    ).stdout
-    pairs = [line.split("=", 1) for line in listed.splitlines() if "=" in line]
-    ordered = sorted(pairs, key=lambda pair: pair[0].startswith(":env:"))
-    return {key.rpartition(".")[2]: value.strip("'\"") for key, value in ordered}

@@ -173,8 +173,8 @@ def test_it_runs_as_nobody_in_particular_and_changes_nothing_of_itself(container
         "--config",
         "gunicorn.conf.py",
     ]
-    writable = "find / -xdev -writable -not -path '/proc/*' -not -path '/dev/*' -type d 2>/dev/null || true"
-    assert container.run(writable) == ""
+    writable = container.run("find / -xdev -type d -writable 2>/dev/null || true").splitlines()
+    assert set(writable) == {"/cache", "/tmp", "/weights"}
     assert container.run("touch /opt/m2n2/x 2>/dev/null || echo refused") == "refused"
     assert container.run("touch /cache/x /weights/x && rm /cache/x /weights/x && echo written") == "written"
 
@@ -194,7 +194,7 @@ def test_another_processor_adds_its_kernels(make_container, click):
 
 def test_its_health_is_known(podman, image, container):
     assert podman.succeeds("healthcheck", "run", container.id)
-    (shell, flag, check) = image["Config"]["Healthcheck"]["Test"][-3:]
+    shell, flag, check = image["Healthcheck"]["Test"][-3:]
     assert (shell, flag) == ("sh", "-c")
     assert not podman.succeeds("exec", "--env=M2N2_PORT=9", container.id, shell, flag, check)
 
