@@ -1,36 +1,75 @@
-# docker build -t m2n2 .          docker run -p 9090:9090 m2n2
-# Your own build of torch, for example one for your CUDA version:
-#   docker build --build-arg TORCH="torch==2.13.0 --index-url <the index of that build>" -t m2n2 .
-FROM python:3.11-slim
+# docker build --target cpu -t m2n2 .     docker run -p 9090:9090 m2n2
+# docker build --target cuda -t m2n2 .    docker run -p 9090:9090 --gpus all m2n2
+#
+# Every RUN is a script of deploy/image, which deploy/README.md describes with the build arguments.
+ARG DEBIAN=debian:12.12-slim
+FROM ${DEBIAN} AS system
+COPY deploy/image/install_packages.sh deploy/image/add_user.sh /usr/local/lib/m2n2/
+RUN /usr/local/lib/m2n2/install_packages.sh python3 && /usr/local/lib/m2n2/add_user.sh
+# Weights, kernels and the attention cache in two volumes; the home folder is for libraries that keep files there.
+ENV PATH=/opt/m2n2/bin:$PATH \
+    HOME=/cache \
+    M2N2_CACHE_FOLDER=/weights \
+    M2N2_DISK_CACHE_FOLDER=/cache/attention \
+    NUMBA_CACHE_DIR=/cache/kernels \
+    TRITON_CACHE_DIR=/cache/triton
 
-# What OpenCV links to.
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 \
-    && rm -rf /var/lib/apt/lists/*
-
-WORKDIR /app
-ARG TORCH="torch==2.13.0"
-COPY requirements.txt .
-RUN pip install --no-cache-dir ${TORCH} && pip install --no-cache-dir --requirement requirements.txt
-
-COPY pyproject.toml README.md LICENSE ./
+FROM ${DEBIAN} AS sources
+WORKDIR /src
+COPY pyproject.toml requirements.txt README.md LICENSE ./
 COPY backend backend
 COPY m2n2_engine m2n2_engine
-COPY deploy deploy
-RUN pip install --no-cache-dir --no-deps --editable . \
-    && useradd --create-home m2n2 \
-    && mkdir -p /cache \
-    && chown m2n2 /cache
-USER m2n2
+COPY deploy/gunicorn.conf.py deploy/
+COPY deploy/image deploy/image
 
-# The embedded weights are part of the image; compiled kernels, further weights and the attention cache go to the same
-# volume.
-ENV M2N2_CACHE_FOLDER=/cache M2N2_DISK_CACHE_FOLDER=/cache/attention NUMBA_CACHE_DIR=/cache/kernels
-RUN m2n2 weights get
-VOLUME /cache
+FROM system AS build
+RUN /usr/local/lib/m2n2/install_packages.sh python3-venv
+WORKDIR /src
+COPY requirements.txt deploy/image/install_dependencies.sh ./
 
+FROM build AS build-cpu
+ARG TORCH=torch==2.13.0
+ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+RUN ./install_dependencies.sh
+COPY --from=sources /src .
+ARG WEIGHTS=dinov2-small
+RUN deploy/image/install_product.sh ${WEIGHTS}
+
+FROM build AS build-cuda
+ARG TORCH=torch==2.13.0
+# What pip's own index has for Linux is the CUDA build, with CUDA's libraries as packages.
+ARG TORCH_INDEX_URL=
+RUN ./install_dependencies.sh
+COPY --from=sources /src .
+ARG WEIGHTS=dinov2-small
+RUN deploy/image/install_product.sh ${WEIGHTS}
+
+FROM system AS runtime
+LABEL org.opencontainers.image.title="M2N2 for annotation platforms" \
+      org.opencontainers.image.licenses="MIT"
+WORKDIR /opt/m2n2
+USER 10001:10001
 EXPOSE 9090
-# 401, the answer where basic authentication is on, is a sign of life too.
 HEALTHCHECK --interval=10s --timeout=2s --start-period=60s \
-    CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('M2N2_PORT') or 9090), timeout=1); c.request('GET', '/health'); raise SystemExit(c.getresponse().status not in (200, 401))"]
-CMD ["gunicorn", "-c", "deploy/gunicorn.conf.py"]
+    CMD ["sh", "-c", "exec python health.py ${M2N2_PORT:-9090}"]
+# gunicorn is process 1: SIGTERM answers the clicks under way and ends.
+CMD ["gunicorn", "--config", "gunicorn.conf.py"]
+
+FROM runtime AS cuda
+# Triton compiles its launchers, in C, on the GPU that they are for.
+USER 0
+RUN /usr/local/lib/m2n2/install_packages.sh gcc libpython3-dev
+USER 10001:10001
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=build-cuda /opt/m2n2 /opt/m2n2
+COPY --from=build-cuda --chown=10001:10001 /cache /cache
+COPY --from=build-cuda --chown=10001:10001 /weights /weights
+VOLUME ["/cache", "/weights"]
+
+# The last target is what a build without --target makes.
+FROM runtime AS cpu
+COPY --from=build-cpu /opt/m2n2 /opt/m2n2
+COPY --from=build-cpu --chown=10001:10001 /cache /cache
+COPY --from=build-cpu --chown=10001:10001 /weights /weights
+VOLUME ["/cache", "/weights"]

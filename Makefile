@@ -47,11 +47,16 @@ label-studio-ml: setup-test $(LABEL_STUDIO_ML)/.setup
 soak: setup-test
 	SOAK=1 $(BIN)/pytest tests/soak --capture=no
 
-# What deploy/ needs besides Python: a real nginx, kubectl's kustomize, fresh environments. Minutes, and 10 GB of disk.
+# What deploy/ needs besides Python: a real nginx, kubectl's kustomize, fresh environments, Prometheus' own view of the
+# alerts, and the image built on a clean Debian, run and clicked in. As root; tens of minutes, and 25 GB of disk, 15 of them
+# in out/deploy-test, which the next run builds on.
 deploy-test: setup-test
 	PATH="$$PATH:/usr/sbin" command -v nginx || tests/install_debian.sh nginx-light
 	command -v kubectl || tests/install_debian.sh kubernetes-client
-	$(BIN)/python -m pytest tests/deploy_heavy --verbose --durations=0 --override-ini=pythonpath="tests/deploy tests/deploy_heavy"
+	command -v debootstrap && command -v podman && command -v runc || tests/install_debian.sh debootstrap podman runc
+	command -v promtool || test -x out/deploy-test/promtool || tests/deploy_heavy/fetch_promtool.sh out/deploy-test
+	$(BIN)/python -m pytest tests/deploy_heavy --verbose --capture=no --durations=0 \
+		--override-ini=pythonpath="tests/deploy tests/deploy_heavy"
 
 # Writes deploy/BENCHMARKS.md anew where this machine has its sections, or adds them.
 benchmark: $(VENV)/.setup-plots

@@ -93,6 +93,13 @@ def _check_folder(folder: Path) -> Path:
     return folder
 
 
+def _check_file(file: Path) -> Path:
+    file = file.resolve()
+    if not file.is_file():
+        raise ValueError("should be an existing file")
+    return file
+
+
 def _check_root(folder: Path) -> Path:
     if folder == Path(folder.anchor):
         raise ValueError("should be a folder below the root of the file system")
@@ -101,6 +108,7 @@ def _check_root(folder: Path) -> Path:
 
 _HomePath = Annotated[Path, AfterValidator(_expand_home)]
 _ExistingFolder = Annotated[_HomePath, AfterValidator(_check_folder)]
+_ExistingFile = Annotated[_HomePath, AfterValidator(_check_file)]
 _Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts), AfterValidator(_check_hosts)]
 CvatAnswer = Literal["mask", "shapes"]
 """``mask``: a 0 or 1 for each pixel of the frame; ``shapes``: the lengths of its runs, cropped to the object."""
@@ -257,8 +265,11 @@ class Settings(BaseSettings):
     basic_auth_user: Annotated[str, AfterValidator(_check_user)] | None = Field(
         None, description="User that every request but `/webhook` must name by basic authentication; unset: none must."
     )
+    basic_auth_password_file: _ExistingFile | None = Field(
+        None, description="File with that user's password, as secrets are mounted; empty: unset."
+    )
     basic_auth_password: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
-        None, validate_default=True, description="Password of that user."
+        None, validate_default=True, description="The password itself, instead of a file."
     )
     log_level: _LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
     log_format: Literal["text", "json"] = Field(
@@ -269,11 +280,28 @@ class Settings(BaseSettings):
         validation_alias="LABEL_STUDIO_URL",
         description="Address of Label Studio as this server reaches it; the only one that sees the token.",
     )
-    label_studio_api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
+    label_studio_api_key_file: _ExistingFile | None = Field(
         None,
-        validation_alias=_KEY_VARIABLE,
-        description="Personal access token (or legacy token) to fetch images with.",
+        validation_alias=f"{_KEY_VARIABLE}_FILE",
+        description="File with a personal access token (or legacy token) to fetch images with; empty: unset.",
     )
+    label_studio_api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
+        None, validate_default=True, validation_alias=_KEY_VARIABLE, description="The token itself, instead of a file."
+    )
+
+    @field_validator("basic_auth_password", "label_studio_api_key", mode="before")
+    @classmethod
+    def _read_secret(cls, secret: str | None, info: ValidationInfo) -> str | None:
+        """Of the field's file, which is checked before, unless the environment has the secret itself."""
+        file = info.data.get(f"{info.field_name}_file")
+        if file is None:
+            return secret
+        if secret is not None:
+            raise ValueError("should not be set where its file is, too")
+        try:
+            return file.read_text(encoding="utf-8").strip() or None
+        except (OSError, UnicodeDecodeError):
+            raise ValueError(f"{file} should be a text file that this process may read") from None
 
     @field_validator("cvat_port")
     @classmethod

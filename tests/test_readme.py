@@ -19,7 +19,10 @@ def test_the_settings_table_is_the_code_s_own():
 
 def test_no_setting_is_named_that_does_not_exist():
     known = {"LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"} | {f"M2N2_{name.upper()}" for name in Settings.model_fields}
-    documents = [README, (ROOT / "Dockerfile").read_text(encoding="utf-8")]
+    documents = [README] + [
+        (ROOT / name).read_text(encoding="utf-8")
+        for name in ("Dockerfile", "deploy/README.md", "deploy/docker-compose.yml", "deploy/.env.example")
+    ]
     sources = [
         path.read_text(encoding="utf-8")
         for folder in ("backend", "m2n2_engine")

@@ -169,7 +169,7 @@ def test_the_table_describes_every_setting():
         in lines
     )
     assert all("None" not in line for line in lines)
-    assert sum("`LABEL_STUDIO_" in line for line in lines) == 2
+    assert sum("`LABEL_STUDIO_" in line for line in lines) == 3
 
 
 def test_user_and_password_belong_together():
@@ -189,3 +189,49 @@ def test_user_and_password_belong_together():
 @pytest.mark.parametrize(("threads", "places"), [(2, 1), (8, 7), (16, 14), (32, 28), (256, 224)])
 def test_threads_are_kept_from_predictions(threads, places):
     assert load_settings({"M2N2_SERVER_THREADS": str(threads)}).prediction_places == places
+
+
+def test_secrets_come_from_files_too(tmp_path):
+    token, password = tmp_path / "token", tmp_path / "password"
+    token.write_text("tell-nobody\n")
+    password.write_text("tell-no-one")
+    settings = load_settings(
+        {
+            "LABEL_STUDIO_API_KEY_FILE": str(token),
+            "M2N2_BASIC_AUTH_USER": "studio",
+            "M2N2_BASIC_AUTH_PASSWORD_FILE": str(password),
+        }
+    )
+    assert settings.label_studio_api_key is not None
+    assert settings.label_studio_api_key.get_secret_value() == "tell-nobody"
+    assert settings.basic_auth_password is not None
+    assert settings.basic_auth_password.get_secret_value() == "tell-no-one"
+    assert "tell-no" not in repr(settings)
+
+
+def test_an_empty_secret_file_means_unset(tmp_path):
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    files = {"LABEL_STUDIO_API_KEY_FILE": str(empty), "M2N2_BASIC_AUTH_PASSWORD_FILE": str(empty)}
+    settings = load_settings(files)
+    assert (settings.label_studio_api_key, settings.basic_auth_password) == (None, None)
+    with pytest.raises(ConfigurationError, match=r"^M2N2_BASIC_AUTH_PASSWORD cannot be used: should be set"):
+        load_settings({**files, "M2N2_BASIC_AUTH_USER": "studio"})
+
+
+@pytest.mark.parametrize(
+    ("content", "own", "message"),
+    [
+        (b"two words", None, "LABEL_STUDIO_API_KEY cannot be used: should be one word"),
+        (b"\xff\xfe", None, "LABEL_STUDIO_API_KEY cannot be used: .*/token should be a text file"),
+        (b"tell-nobody", "another", "LABEL_STUDIO_API_KEY cannot be used: should not be set where its file is, too"),
+        (None, None, "LABEL_STUDIO_API_KEY_FILE='.*/token' cannot be used: should be an existing file"),
+    ],
+)
+def test_a_secret_file_that_cannot_be_used_is_named(tmp_path, content, own, message):
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"^{message}") as caught:
+        load_settings({"LABEL_STUDIO_API_KEY_FILE": str(file), "LABEL_STUDIO_API_KEY": own or ""})
+    assert not any(secret in str(caught.value) for secret in ("tell-nobody", "two words", "another"))

@@ -1,0 +1,81 @@
+"""The Dockerfile keeps to hadolint's rules; `make deploy-test` builds and runs it."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "Dockerfile"
+HEALTH = ROOT / "deploy" / "image" / "health.py"
+
+
+def lint(file):
+    hadolint = Path(sys.executable).with_name("hadolint")
+    result = subprocess.run([hadolint, "--no-color", file], capture_output=True, text=True, check=False)
+    return result.returncode, result.stdout
+
+
+def test_hadolint_passes():
+    assert lint(DOCKERFILE) == (0, "")
+
+
+def test_hadolint_would_notice(tmp_path):
+    wrong = tmp_path / "Dockerfile"
+    wrong.write_text(
+        DOCKERFILE.read_text().replace("debian:12.12-slim", "debian:latest").replace("${DEBIAN}", "debian")
+    )
+    status, output = lint(wrong)
+    assert status != 0
+    assert "DL3006" in output
+
+
+def test_what_it_copies_and_runs_is_there():
+    named = re.findall(r"deploy/image/\w+\.\w+", DOCKERFILE.read_text())
+    assert named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+    scripts = list((ROOT / "deploy" / "image").glob("*.sh"))
+    assert [script.name for script in scripts if not script.stat().st_mode & 0o111] == []
+
+
+@pytest.fixture
+def make_server():
+    servers = []
+
+    def make(status):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(status if self.path == "/health" else 404)
+                self.end_headers()
+
+            def log_message(self, *arguments):
+                pass
+
+        servers.append(http.server.HTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return servers[-1].server_port
+
+    yield make
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def ask_health(port):
+    command = [sys.executable, HEALTH, str(port)]
+    return subprocess.run(command, capture_output=True, check=False).returncode
+
+
+@pytest.mark.parametrize(("status", "returncode"), [(200, 0), (401, 0), (500, 1)])
+def test_a_container_is_healthy_while_it_answers(make_server, status, returncode):
+    assert ask_health(make_server(status)) == returncode
+
+
+def test_a_container_that_refuses_connections_is_not():
+    assert ask_health(9) != 0

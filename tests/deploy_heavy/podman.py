@@ -1,0 +1,92 @@
+"""Builds the Dockerfile and runs what comes out: podman, without a registry, on a Debian made by debootstrap.
+
+Nothing is left on the machine but the folder given, with images, containers and volumes of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pip_access import share_pip
+
+RELEASE = "bookworm"
+BASE = "localhost/debian:clean"
+TOOLS = ("debootstrap", "podman", "runc")
+# podman asks for more by default than a machine may allow it to give.
+LIMITS = ("--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096")
+
+
+@dataclasses.dataclass(frozen=True)
+class Podman:
+    """podman with a store of its own. folder: large, and gone with ``rm -r``."""
+
+    folder: Path
+
+    def __call__(self, *arguments: str | Path) -> str:
+        """Its output; RuntimeError with what it said where it fails."""
+        places = ["--root", self.folder / "store", "--runroot", self.folder / "run"]
+        # cgroups of version 1 and machines without systemd are served too.
+        command = ["podman", *places, "--runtime=runc", "--cgroup-manager=cgroupfs", *arguments]
+        environment = {**os.environ, "TMPDIR": str(self.folder)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        if done.returncode != 0:
+            raise RuntimeError(f"podman {arguments[0]} ended with {done.returncode}: {done.stderr[-4000:]}")
+        return done.stdout.strip()
+
+    def succeeds(self, *arguments: str | Path) -> bool:
+        try:
+            self(*arguments)
+        except RuntimeError:
+            return False
+        return True
+
+    def import_base(self) -> None:
+        """A clean Debian as the image BASE, made once."""
+        if self.succeeds("image", "exists", BASE):
+            return
+        root = self.folder / "root"
+        shutil.rmtree(root, ignore_errors=True)
+        subprocess.run(["debootstrap", "--variant=minbase", RELEASE, root], check=True, stdout=subprocess.DEVNULL)
+        archive = self.folder / "root.tar"
+        subprocess.run(["tar", "--create", "--file", archive, "--directory", root, "."], check=True)
+        shutil.rmtree(root)
+        self("import", archive, BASE)
+        archive.unlink()
+
+    def build(self, context: Path, target: str, tag: str) -> None:
+        """The target of the Dockerfile; torch and all others come from where pip gets its packages on this machine."""
+        shared = share_pip(self.folder / "pip")
+        volumes = [f"--volume={source}:{inside}:ro" for source, inside in shared.items()]
+        self(
+            "build",
+            "--format=docker",
+            "--isolation=chroot",
+            "--network=host",
+            f"--target={target}",
+            f"--tag={tag}",
+            f"--build-arg=DEBIAN={BASE}",
+            "--build-arg=TORCH_INDEX_URL=",
+            *LIMITS,
+            *volumes,
+            context,
+        )
+
+    def start(self, image: str, *options: str) -> str:
+        """Id of a container as locked down as deploy/docker-compose.yml has it, on the network of this machine."""
+        locked = [
+            "--read-only",
+            "--read-only-tmpfs=false",
+            "--tmpfs=/tmp",
+            "--cap-drop=all",
+            "--security-opt=no-new-privileges",
+        ]
+        return self("run", "--detach", "--network=host", *locked, *LIMITS, *options, image)
+
+    def inspect(self, kind: str, name: str) -> Any:
+        return json.loads(self(kind, "inspect", name))[0]

@@ -1,0 +1,219 @@
+"""The Dockerfile, built on a clean Debian and run as it is meant to run: it answers an annotator's click.
+
+The figures that tests/deploy_heavy/README.md records are printed here.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import requests
+from podman import TOOLS, Podman
+
+from backend import brush_rle
+
+ROOT = Path(__file__).parents[2]
+STORE = ROOT / "out" / "deploy-test"
+IMAGE = "localhost/m2n2:cpu"
+MOST_BYTES = 2_500_000_000
+READY_SECONDS = 600
+ANSWER_SECONDS = 100
+HEIGHT, WIDTH = 480, 640
+BOX = np.s_[150:232, 120:310]
+"""Under the point of the recorded click."""
+
+# Parts of numba that spread loops over threads, which no kernel here asks for.
+OPTIONAL_LIBRARIES = {"libtbb.so.12", "libgomp.so.1.0.0"}
+
+
+@pytest.fixture(scope="module")
+def podman():
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if os.geteuid() != 0 or missing:
+        pytest.fail(f"run this as root, after: apt-get install {' '.join(TOOLS)}")
+    STORE.mkdir(parents=True, exist_ok=True)
+    return Podman(STORE)
+
+
+@pytest.fixture(scope="module")
+def image(podman):
+    podman.import_base()
+    started = time.monotonic()
+    podman.build(ROOT, "cpu", IMAGE)
+    sys.stdout.write(
+        f"\nbuilt in {time.monotonic() - started:.0f} s, {podman.inspect('image', IMAGE)['Size'] / 1e6:.0f} MB\n"
+    )
+    return podman.inspect("image", IMAGE)
+
+
+class Container:
+    """A container of the image that listens on a free port of this machine."""
+
+    def __init__(self, podman, *options):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.podman = podman
+        settings = [f"--env=M2N2_PORT={self.port}", "--env=M2N2_HOST=127.0.0.1"]
+        self.id = podman.start(IMAGE, *settings, *options)
+
+    def ask(self, path, body=None):
+        method = "GET" if body is None else "POST"
+        return requests.request(method, f"http://127.0.0.1:{self.port}{path}", json=body, timeout=ANSWER_SECONDS)
+
+    def wait_until_ready(self):
+        """Seconds that it took."""
+        started = time.monotonic()
+        while not self._is_ready():
+            waited = time.monotonic() - started
+            assert waited < READY_SECONDS, self.podman("logs", self.id)
+            assert self.podman.inspect("container", self.id)["State"]["Running"], self.podman("logs", self.id)
+            time.sleep(0.5)
+        return time.monotonic() - started
+
+    def _is_ready(self):
+        try:
+            return self.ask("/ready").status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    def find_new_kernels(self):
+        """Those compiled since the container was started, one a line."""
+        started = self.podman.inspect("container", self.id)["State"]["StartedAt"]
+        return self.run(f"find /cache/kernels -name '*.nbc' -newermt '{started}'")
+
+    def run(self, command):
+        return self.podman("exec", self.id, "sh", "-c", command)
+
+
+@pytest.fixture(scope="module")
+def make_container(podman, image):
+    with contextlib.ExitStack() as stack:
+
+        def make(*options):
+            container = Container(podman, *options)
+            stack.callback(podman, "rm", "--force", "--volumes", "--time=0", container.id)
+            return container
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def container(make_container):
+    container = make_container()
+    sys.stdout.write(f"\nready after {container.wait_until_ready():.0f} s\n")
+    return container
+
+
+@pytest.fixture(scope="module")
+def click():
+    """What a real Label Studio sent for one click, with a picture of a red box under it."""
+    picture = np.full((HEIGHT, WIDTH, 3), (70, 130, 90), np.uint8)
+    picture[BOX] = 50, 60, 200
+    encoded = base64.b64encode(cv2.imencode(".png", picture)[1].tobytes()).decode()
+    recorded = ROOT / "tests" / "data" / "label_studio" / "predict_interactive_1_points.json"
+    body = json.loads(recorded.read_text())["body"]
+    body["tasks"][0]["data"]["image"] = f"data:image/png;base64,{encoded}"
+    return body
+
+
+def measure_overlap(answer):
+    (prediction,) = answer.json()["results"]
+    mask = brush_rle.decode(prediction["result"][0]["value"]["rle"], (HEIGHT, WIDTH))
+    box = np.zeros_like(mask)
+    box[BOX] = True
+    return (mask & box).sum() / (mask | box).sum()
+
+
+def test_it_answers_a_recorded_click(container, click):
+    answer = container.ask("/predict", click)
+    assert answer.status_code == 200, answer.text
+    assert measure_overlap(answer) > 0.9
+    assert container.ask("/health").json()["backbone"] == "dinov2-small"
+
+
+def test_it_is_small_and_has_no_more_than_it_needs(image, container):
+    assert image["Size"] < MOST_BYTES
+    packages = {line.split("==")[0].lower() for line in container.run("python -m pip freeze").splitlines()}
+    assert {name for name in packages if name.startswith("opencv")} == {"opencv-python-headless"}
+    assert {name for name in packages if name.startswith(("nvidia", "cuda", "triton"))} == set()
+    assert container.run("command -v gcc cc clang make || true") == ""
+
+
+def test_every_library_is_found(container):
+    libraries = "find /opt/m2n2/lib -name '*.so*' -type f"
+    lines = container.run(f"{libraries} -exec ldd {{}} + 2>/dev/null | grep 'not found' || true").splitlines()
+    assert {line.split()[0] for line in lines} <= OPTIONAL_LIBRARIES
+
+
+def test_licences_are_kept(container):
+    packages = "/opt/m2n2/lib/python3.11/site-packages"
+    assert "MIT" in container.run(f"cat {packages}/m2n2_annotation-*.dist-info/licenses/LICENSE")
+    assert container.run(f"ls {packages}/torch-*.dist-info/licenses/LICENSE")
+    assert "Apache-2.0" in container.run("cat /weights/weights/dinov2-small/manifest.json")
+    assert container.run("ls /usr/share/common-licenses/Apache-2.0 /usr/share/doc/python3.11/copyright")
+
+
+def test_it_runs_as_nobody_in_particular_and_changes_nothing_of_itself(container):
+    assert container.run("id -u") == "10001"
+    assert container.run("tr '\\0' ' ' < /proc/1/cmdline").split()[1:] == [
+        "/opt/m2n2/bin/gunicorn",
+        "--config",
+        "gunicorn.conf.py",
+    ]
+    writable = container.run("find / -xdev -type d -writable 2>/dev/null || true").splitlines()
+    assert set(writable) == {"/cache", "/tmp", "/weights"}
+    assert container.run("touch /opt/m2n2/x 2>/dev/null || echo refused") == "refused"
+    assert container.run("touch /cache/x /weights/x && rm /cache/x /weights/x && echo written") == "written"
+
+
+def test_kernels_come_with_the_image(container):
+    """Those for this processor: the build's."""
+    assert int(container.run("find /cache/kernels -name '*.nbc' | wc -l")) > 0
+    assert container.find_new_kernels() == ""
+
+
+def test_another_processor_adds_its_kernels(make_container, click):
+    container = make_container("--env=NUMBA_CPU_NAME=nehalem")
+    sys.stdout.write(f"\nready after {container.wait_until_ready():.0f} s on another processor\n")
+    assert measure_overlap(container.ask("/predict", click)) > 0.9
+    assert container.find_new_kernels() != ""
+
+
+def test_its_health_is_known(podman, image, container):
+    assert podman.succeeds("healthcheck", "run", container.id)
+    shell, flag, check = image["Healthcheck"]["Test"][-3:]
+    assert (shell, flag) == ("sh", "-c")
+    assert not podman.succeeds("exec", "--env=M2N2_PORT=9", container.id, shell, flag, check)
+
+
+def test_the_term_signal_answers_the_click_under_way(podman, make_container, click):
+    container = make_container("--env=M2N2_GRID=64")
+    container.wait_until_ready()
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(container.ask("/predict", click)))
+    asking.start()
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while "m2n2_queue_preparing 1.0" not in container.ask("/metrics").text:
+        assert asking.is_alive(), "the click was answered before it was seen"
+        assert time.monotonic() < deadline
+    podman("stop", "--time=100", container.id)
+    asking.join(ANSWER_SECONDS)
+    assert [answer.status_code for answer in answers] == [200]
+    assert podman.inspect("container", container.id)["State"]["ExitCode"] == 0
+
+
+def test_the_weights_are_those_that_were_recorded(container):
+    assert container.run("m2n2 weights verify dinov2-small").startswith("dinov2-small: ok")
