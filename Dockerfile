@@ -49,7 +49,8 @@ LABEL org.opencontainers.image.title="M2N2 for annotation platforms" \
       org.opencontainers.image.licenses="MIT"
 WORKDIR /opt/m2n2
 USER 10001:10001
-EXPOSE 9090
+# 8070 is for CVAT, where M2N2_CVAT_PORT says so.
+EXPOSE 9090 8070
 HEALTHCHECK --interval=10s --timeout=2s --start-period=60s \
     CMD ["sh", "-c", "exec python health.py ${M2N2_PORT:-9090}"]
 # gunicorn is process 1: SIGTERM answers the clicks under way and ends.

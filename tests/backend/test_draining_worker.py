@@ -12,7 +12,7 @@ import requests
 from gunicorn.config import Config
 
 from backend.draining_worker import DrainingWorker
-from backend.load import draw_uris, make_body
+from backend.load import draw_body, draw_uris
 from backend.local_server import LocalServer
 
 ANNOTATORS = 6
@@ -67,7 +67,7 @@ def test_no_click_that_was_sent_before_sigterm_is_lost(tmp_path):
 
         def ask(annotator):
             """None: the connection was refused. One that is cut off would be a lost click."""
-            body = make_body(annotator, clicks=1, size=SIZE, image=image)
+            body = draw_body(annotator, clicks=1, size=SIZE, image=image)
             try:
                 response = requests.post(f"{server.url}/predict", json=body, timeout=DEADLINE_SECONDS)
             except requests.ConnectionError as error:

@@ -12,7 +12,7 @@ import pytest
 import requests
 from nginx_server import Nginx
 
-from backend.load import draw_uris, make_body
+from backend.load import draw_body, draw_uris
 from backend.local_server import LocalServer
 
 ANNOTATORS = 6
@@ -39,7 +39,7 @@ def test_a_rolling_restart_answers_every_click(servers, nginx):
     is_over = threading.Event()
 
     def click(annotator, number):
-        body = make_body(annotator, clicks=number, size=SIZE, image=images[annotator])
+        body = draw_body(annotator, clicks=number, size=SIZE, image=images[annotator])
         started = time.perf_counter()
         response = requests.post(f"{nginx.url}/predict", json=body, verify=nginx.ca_file, timeout=DEADLINE_SECONDS)
         assert response.status_code == 200, response.text
