@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from m2n2_engine.config import MethodConfig
+from m2n2_engine.decision import ClickMap, build_decider
 from m2n2_engine.ops.box import exclude_outside, find_seeds, surround
 from m2n2_engine.ops.compiled import run_in_bands
 from m2n2_engine.ops.flood_fill import flood_fill, normalise
 from m2n2_engine.ops.fused import is_fused
 from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
-from m2n2_engine.ops.segment import RankedMap, choose_thresholds, merge_clicks, rank_map
 from m2n2_engine.ops.upsample import build_upsampler, upsampler_bytes
 from m2n2_engine.ops.working_size import reduce_image, restore_mask
 from m2n2_engine.types import Box, Click, Image, Mask
@@ -42,15 +42,18 @@ class Session:
         self._upsampler = build_upsampler(working_image, self._grid, method, transition.device)
         # Needed on the way back to full size; the caller's own array may change later and is not kept.
         self._reduced = None if working_image is image else working_image
+        cell_pixels = max(pixels / cells for pixels, cells in zip(self._working_size, self._grid, strict=True))
+        self._decider = build_decider(working_image, cell_pixels, method)
         self._click_maps_bytes = click_maps_bytes
-        self._maps: collections.OrderedDict[tuple[float, float], RankedMap] = collections.OrderedDict()
+        self._maps: collections.OrderedDict[tuple[float, float], ClickMap] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
         """Memory held now, in bytes; grows with the clicks."""
         reduced_bytes = 0 if self._reduced is None else self._reduced.nbytes
-        return self._transition.nbytes + self._upsampler.nbytes + reduced_bytes + self._used_map_bytes()
+        kept_bytes = self._upsampler.nbytes + reduced_bytes + self._decider.nbytes
+        return self._transition.nbytes + kept_bytes + self._used_map_bytes()
 
     def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> tuple[Mask, float]:
         """Mask bool ``(H, W)`` and score 0..1. image: the session's own, full size. clicks: at least one positive,
@@ -59,16 +62,13 @@ class Session:
             if box is not None:
                 clicks = [*clicks, *self._find_box_clicks(clicks, box)]
             maps = self._find_maps([(click.x, click.y) for click in clicks])
-        signs = [click.positive for click in clicks]
-        segments = choose_thresholds(maps, signs, self._method)
-        mask = merge_clicks(maps, segments, signs)
+            mask, score = self._decider.decide(clicks, maps)
         if self._reduced is not None:
             mask = restore_mask(mask, self._reduced, image, self._method.range_sigma)
         for click in clicks:
             x, y = self._to_pixel(click.x, click.y, self._image_size)
             mask[y, x] = click.positive
-        scores = [segment.score for segment, sign in zip(segments, signs, strict=True) if sign]
-        return mask if box is None else exclude_outside(mask, box), sum(scores) / len(scores)
+        return mask if box is None else exclude_outside(mask, box), score
 
     def _find_box_clicks(self, clicks: Sequence[Click], box: Box) -> list[Click]:
         """What a box says beside the clicks."""
@@ -77,7 +77,7 @@ class Session:
             return around
         return [*find_seeds(box, self._image_size, self._transition, self._grid, self._method), *around]
 
-    def _find_maps(self, points: list[tuple[float, float]]) -> list[RankedMap]:
+    def _find_maps(self, points: list[tuple[float, float]]) -> list[ClickMap]:
         """The maps of these points, computing those not seen before together."""
         # By the exact point, not its pixel: the walk starts from the fraction, and an answer must not depend on who
         # clicked nearby before.
@@ -91,16 +91,16 @@ class Session:
             self._maps.popitem(last=False)
         return maps
 
-    def _build_maps(self, points: list[tuple[float, float]]) -> list[RankedMap]:
+    def _build_maps(self, points: list[tuple[float, float]]) -> list[ClickMap]:
         starts = np.stack([build_start_state(point, self._image_size, self._grid) for point in points])
         coarse_maps = build_coarse_maps(self._transition, starts, self._method)
         upsampled = [normalise(self._upsampler.apply(coarse)) for coarse in coarse_maps]
-        maps: dict[int, RankedMap] = {}
+        maps: dict[int, ClickMap] = {}
 
         def rank(start: int, stop: int) -> None:
             for index in range(start, stop):
                 pixel = self._to_pixel(*points[index], self._working_size)
-                maps[index] = rank_map(normalise(flood_fill(upsampled[index], pixel)), pixel, self._method)
+                maps[index] = self._decider.measure(normalise(flood_fill(upsampled[index], pixel)), pixel)
 
         # What is left of a click runs on one thread, so several clicks run side by side.
         run_in_bands(rank, len(points))

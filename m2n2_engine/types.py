@@ -91,12 +91,13 @@ class LayerFactors:
 
     @property
     def nbytes(self) -> int:
-        """Memory of both, in bytes."""
-        return self.query.nbytes + self.key.nbytes
+        """Memory of both, in bytes; keys that attend to keys take it once."""
+        return self.key.nbytes + (0 if self.query is self.key else self.query.nbytes)
 
     def to(self, device: str) -> LayerFactors:
         """The same on a torch device; no copy where it is there already."""
-        return dataclasses.replace(self, query=self.query.to(device), key=self.key.to(device))
+        key = self.key.to(device)
+        return dataclasses.replace(self, query=key if self.query is self.key else self.query.to(device), key=key)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,9 @@ import typer
 from m2n2_engine.tools import cache_commands, weights_commands
 from m2n2_engine.tools.benchmark import commands as benchmark_commands
 from m2n2_engine.tools.context import (
+    ConstantsOption,
     Point,
+    PresetOption,
     ToolSettings,
     engine_config,
     output,
@@ -49,6 +52,8 @@ def segment(
     overlay: Annotated[Path | None, typer.Option(help="Picture of the mask on the image to write.")] = None,
     backbone: BackboneOption = None,
     grid: GridOption = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
 ) -> None:
     """Segment the object under the clicks."""
     from m2n2_engine.engine import load_engine
@@ -57,7 +62,7 @@ def segment(
     pixels = read_image(image)
     clicks = to_clicks(point, negative)
     with working_on("loading the network and segmenting"):
-        engine = load_engine(engine_config(context, backbone, grid))
+        engine = load_engine(engine_config(context, backbone, grid, preset, constants))
         result = engine.segment(pixels, clicks)
     write_picture(target, result.mask.astype(np.uint8) * 255)
     if overlay is not None:
@@ -79,6 +84,8 @@ def markov_map(
     target: Annotated[Path, typer.Option("--output", "-o", help="Picture to write: dark is near, bright is far.")],
     backbone: BackboneOption = None,
     grid: GridOption = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
 ) -> None:
     """Draw how far every pixel is from a point, in steps of the Markov chain."""
     from m2n2_engine.aggregator import BackboneAggregator
@@ -88,9 +95,11 @@ def markov_map(
 
     pixels = read_image(image)
     with working_on("loading the network and walking"):
-        aggregator = BackboneAggregator(load_backbone(engine_config(context, backbone, grid)).backbone)
-        transition = adjust_temperature_and_ipf(aggregator.extract_attention(pixels))
-        values = create_markov_map_from_point(pixels, transition, point).cpu().numpy()
+        loaded = load_backbone(engine_config(context, backbone, grid, preset, constants))
+        method = dataclasses.asdict(loaded.method)
+        attention = BackboneAggregator(loaded.backbone).extract_attention(pixels)
+        transition = adjust_temperature_and_ipf(attention, **method)
+        values = create_markov_map_from_point(pixels, transition, point, **method).cpu().numpy()
     write_picture(target, draw_map(values))
     output.print(f"{target}: 0 to {values.max():.1f} steps")
 
@@ -101,11 +110,13 @@ def evaluate(
     grabcut: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder with data_GT and boundary_GT.")],
     backbone: BackboneOption = None,
     grid: GridOption = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
 ) -> None:
     """Mean IoU of one click at each object's deepest pixel, on GrabCut's images."""
     from m2n2_engine.tools.evaluate import evaluate_single_clicks
 
-    evaluate_single_clicks(engine_config(context, backbone, grid), grabcut)
+    evaluate_single_clicks(engine_config(context, backbone, grid, preset, constants), grabcut)
 
 
 @app.command()

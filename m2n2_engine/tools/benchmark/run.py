@@ -129,7 +129,7 @@ def _measure_backbone(
 
 def _measure_size(loaded: LoadedBackbone, size: Size, config: EngineConfig, options: Options) -> SizeReport:
     images = make_images(options.photograph, size, 2)
-    height, width = reduced_size(images[0].shape[:2], config.method.working_size_pixels)
+    height, width = reduced_size(images[0].shape[:2], loaded.method.working_size_pixels)
     with_direct = options.with_direct and height * width <= _MOST_DIRECT_PIXELS
     with tempfile.TemporaryDirectory() as folder:
         levels = measure_levels(loaded, images, config, options.rounds, Path(folder))

@@ -1,0 +1,58 @@
+"""Colours settle the border of a mask: a cut between the colours on its two sides, in a band around the border.
+
+The cells of the attention are several pixels wide, so a mask's border is right to about a cell. Within that band the
+colours of object and background, each a Gaussian mixture learned from this mask, and the edges of the image tell better
+where it runs (Rother, Kolmogorov and Blake, GrabCut, 2004).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from m2n2_engine.types import Image, Mask
+
+_INNER_SHARE = 0.6
+"""The band reaches at most this share of the mask's depth inwards, so that of thin objects something is left. Here."""
+
+_MIXTURE = 5
+"""Gaussians of each mixture, fixed in OpenCV: it learns them from no fewer pixels."""
+
+_SEED = 0
+
+MarkedPixel = tuple[tuple[int, int], bool]
+
+
+def settle_border(
+    mask: Mask, image: Image, clicks: Sequence[MarkedPixel], band_pixels: float, mark_pixels: int
+) -> Mask:
+    """The mask ``(H, W)`` with its border where the colours of an RGB uint8 image ``(H, W, 3)`` change.
+
+    clicks: ((x, y), sign), whose surroundings of radius ``mark_pixels`` keep the sign. Pixels more than ``band_pixels``
+    from the border stay what they are, as does the whole mask where one side has too few pixels to learn from.
+    """
+    labels = _label(mask, band_pixels)
+    for pixel, positive in clicks:
+        cv2.circle(labels, pixel, mark_pixels, cv2.GC_FGD if positive else cv2.GC_BGD, cv2.FILLED)
+    is_object = _is_object(labels)
+    if min(is_object.sum(), (~is_object).sum()) < _MIXTURE:
+        return mask
+    cv2.setRNGSeed(_SEED)  # the mixtures start from random pixels
+    cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 1, cv2.GC_INIT_WITH_MASK)
+    return _is_object(labels)
+
+
+def _label(mask: Mask, band_pixels: float) -> Image:
+    """OpenCV's four labels ``(H, W)``: either side of the border may change within the band, and not beyond."""
+    inside, outside = (cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 3) for side in (mask, ~mask))
+    labels = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[inside > min(band_pixels, _INNER_SHARE * float(inside.max()))] = cv2.GC_FGD
+    labels[outside > band_pixels] = cv2.GC_BGD
+    return labels
+
+
+def _is_object(labels: Image) -> Mask:
+    is_object: Mask = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    return is_object
