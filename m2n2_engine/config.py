@@ -80,6 +80,9 @@ class MethodConfig:
     colour_band_cells: float = 1.0
     """How far from the border of a stepwise mask colours may move it, in grid cells; 0 leaves it where it is. Here."""
 
+    colour_rounds: int = 1
+    """Times that the colours of both sides are learned and the border moved; 2 is a little better and slower. Here."""
+
     colour_mark_pixels: int = 2
     """Radius around a click in which colours cannot change its sign, in pixels of the working size. Here."""
 

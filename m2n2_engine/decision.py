@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from m2n2_engine.config import Decision, MethodConfig
-from m2n2_engine.ops.colour_cut import settle_border
+from m2n2_engine.ops.colour_cut import MarkedPixel, settle_border
 from m2n2_engine.ops.correction import EdgeMap, find_correction, find_edges
 from m2n2_engine.ops.segment import RankedMap, choose_thresholds, merge_clicks, rank_map
 from m2n2_engine.types import Click, Image, Map, Mask
@@ -121,10 +121,16 @@ class StepwiseDecider:
         correction = find_correction(click_map, before, click.positive, limit, self._method)
         mask = np.where(correction.region, click.positive, before)
         if self._band_pixels:
-            mask = settle_border(mask, self._image, pixels, self._band_pixels, self._method.colour_mark_pixels)
+            mask = self._settle_border(mask, pixels)
         for (column, row), sign in pixels:
             mask[row, column] = sign
         return mask, correction.score
+
+    def _settle_border(self, mask: Mask, pixels: Sequence[MarkedPixel]) -> Mask:
+        method = self._method
+        return settle_border(
+            mask, self._image, pixels, self._band_pixels, method.colour_mark_pixels, method.colour_rounds
+        )
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -15,7 +15,11 @@ KEYS_AND_COLOURS = "keys-and-colours"
 PRESETS: Mapping[str, MethodConfig] = {
     PAPER: MethodConfig(),
     KEYS_AND_COLOURS: MethodConfig(
-        key_sharpness=8.0, decision=Decision.STEPWISE, click_area_limit=0.6, working_size_pixels=320
+        key_sharpness=8.0,
+        spatial_sigma_cells=0.7,
+        click_area_limit=0.6,
+        decision=Decision.STEPWISE,
+        working_size_pixels=320,
     ),
 }
 """``paper``: as published. ``keys-and-colours``: keys attend to keys, each click corrects the mask around itself, and
@@ -52,7 +56,7 @@ def _check(name: str, value: object) -> Any:
     kinds: dict[str, object] = {field.name: field.type for field in dataclasses.fields(MethodConfig)}
     if name not in kinds:
         raise ConfigurationError(f"the method has no constant {name!r}: use one of {', '.join(kinds)}")
-    parse, allowed = _KINDS[str(kinds[name])]
+    parse, allowed = _POSITIVE if name in _POSITIVE_NAMES else _KINDS[str(kinds[name])]
     try:
         return parse(str(value))
     except ValueError:
@@ -62,6 +66,13 @@ def _check(name: str, value: object) -> Any:
 def _to_number(text: str) -> float:
     number = float(text)
     if not 0 <= number < float("inf"):
+        raise ValueError(text)
+    return number
+
+
+def _to_positive(text: str) -> float:
+    number = _to_number(text)
+    if number == 0:
         raise ValueError(text)
     return number
 
@@ -76,6 +87,10 @@ def _to_count(text: str) -> int:
 def _to_optional_number(text: str) -> float | None:
     return None if text.lower() == "none" else _to_number(text)
 
+
+_POSITIVE_NAMES = ("temperature", "spatial_sigma_cells", "range_sigma", "window_sigmas")
+_POSITIVE = (_to_positive, "a number above 0")
+"""What is divided by."""
 
 _KINDS = {
     "float": (_to_number, "a number that is not negative"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from m2n2_engine.config import MethodConfig
-from m2n2_engine.decision import ClickMap, build_decider
+from m2n2_engine.config import Decision, MethodConfig
+from m2n2_engine.decision import ClickMap, Decider, JointDecider, build_decider
 from m2n2_engine.ops.box import exclude_outside, find_seeds, surround
 from m2n2_engine.ops.compiled import run_in_bands
 from m2n2_engine.ops.flood_fill import flood_fill, normalise
@@ -19,6 +20,8 @@ from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
 from m2n2_engine.ops.upsample import build_upsampler, upsampler_bytes
 from m2n2_engine.ops.working_size import reduce_image, restore_mask
 from m2n2_engine.types import Box, Click, Image, Mask
+
+_MapKey = tuple[Decider[Any], tuple[float, float]]
 
 
 def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig, device: torch.device) -> int:
@@ -44,8 +47,10 @@ class Session:
         self._reduced = None if working_image is image else working_image
         cell_pixels = max(pixels / cells for pixels, cells in zip(self._working_size, self._grid, strict=True))
         self._decider = build_decider(working_image, cell_pixels, method)
+        # The clicks that stand for a box come all at once: no one of them corrects another.
+        self._box_decider = self._decider if method.decision is Decision.JOINT else JointDecider(method)
         self._click_maps_bytes = click_maps_bytes
-        self._maps: collections.OrderedDict[tuple[float, float], ClickMap] = collections.OrderedDict()
+        self._maps: collections.OrderedDict[_MapKey, ClickMap] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -61,8 +66,8 @@ class Session:
         with self._lock:
             if box is not None:
                 clicks = [*clicks, *self._find_box_clicks(clicks, box)]
-            maps = self._find_maps([(click.x, click.y) for click in clicks])
-            mask, score = self._decider.decide(clicks, maps)
+            decider = self._decider if box is None else self._box_decider
+            mask, score = decider.decide(clicks, self._find_maps([(click.x, click.y) for click in clicks], decider))
         if self._reduced is not None:
             mask = restore_mask(mask, self._reduced, image, self._method.range_sigma)
         for click in clicks:
@@ -77,21 +82,22 @@ class Session:
             return around
         return [*find_seeds(box, self._image_size, self._transition, self._grid, self._method), *around]
 
-    def _find_maps(self, points: list[tuple[float, float]]) -> list[ClickMap]:
-        """The maps of these points, computing those not seen before together."""
+    def _find_maps(self, points: list[tuple[float, float]], decider: Decider[Any]) -> list[ClickMap]:
+        """What the decider measures in the maps of these points, computing those not seen before together."""
         # By the exact point, not its pixel: the walk starts from the fraction, and an answer must not depend on who
         # clicked nearby before.
-        missing = [point for point in dict.fromkeys(points) if point not in self._maps]
+        keys = [(decider, point) for point in points]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._maps]
         if missing:
-            self._maps.update(zip(missing, self._build_maps(missing), strict=True))
-        for point in points:
-            self._maps.move_to_end(point)
-        maps = [self._maps[point] for point in points]
+            self._maps.update(zip(missing, self._build_maps([point for _, point in missing], decider), strict=True))
+        for key in keys:
+            self._maps.move_to_end(key)
+        maps = [self._maps[key] for key in keys]
         while self._used_map_bytes() > self._click_maps_bytes and len(self._maps) > 1:
             self._maps.popitem(last=False)
         return maps
 
-    def _build_maps(self, points: list[tuple[float, float]]) -> list[ClickMap]:
+    def _build_maps(self, points: list[tuple[float, float]], decider: Decider[Any]) -> list[ClickMap]:
         starts = np.stack([build_start_state(point, self._image_size, self._grid) for point in points])
         coarse_maps = build_coarse_maps(self._transition, starts, self._method)
         upsampled = [normalise(self._upsampler.apply(coarse)) for coarse in coarse_maps]
@@ -100,7 +106,7 @@ class Session:
         def rank(start: int, stop: int) -> None:
             for index in range(start, stop):
                 pixel = self._to_pixel(*points[index], self._working_size)
-                maps[index] = self._decider.measure(normalise(flood_fill(upsampled[index], pixel)), pixel)
+                maps[index] = decider.measure(normalise(flood_fill(upsampled[index], pixel)), pixel)
 
         # What is left of a click runs on one thread, so several clicks run side by side.
         run_in_bands(rank, len(points))

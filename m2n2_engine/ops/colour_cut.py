@@ -26,12 +26,13 @@ MarkedPixel = tuple[tuple[int, int], bool]
 
 
 def settle_border(
-    mask: Mask, image: Image, clicks: Sequence[MarkedPixel], band_pixels: float, mark_pixels: int
+    mask: Mask, image: Image, clicks: Sequence[MarkedPixel], band_pixels: float, mark_pixels: int, rounds: int
 ) -> Mask:
     """The mask ``(H, W)`` with its border where the colours of an RGB uint8 image ``(H, W, 3)`` change.
 
-    clicks: ((x, y), sign), whose surroundings of radius ``mark_pixels`` keep the sign. Pixels more than ``band_pixels``
-    from the border stay what they are, as does the whole mask where one side has too few pixels to learn from.
+    clicks: ((x, y), sign), whose surroundings of radius ``mark_pixels`` keep the sign. rounds: of learning and cutting.
+    Pixels more than ``band_pixels`` from the border stay what they are, as does the whole mask where one side has too
+    few pixels to learn from.
     """
     labels = _label(mask, band_pixels)
     for pixel, positive in clicks:
@@ -40,7 +41,7 @@ def settle_border(
     if min(is_object.sum(), (~is_object).sum()) < _MIXTURE:
         return mask
     cv2.setRNGSeed(_SEED)  # the mixtures start from random pixels
-    cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 1, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), rounds, cv2.GC_INIT_WITH_MASK)
     return _is_object(labels)
 
 

@@ -66,7 +66,7 @@ def find_correction(click: EdgeMap, mask: Mask, positive: bool, limit: float, me
     # The first candidate whose region holds a pixel; pixels that cannot be changed are in none.
     ranks = np.searchsorted(thresholds, click.values, side="left").astype(np.int16)
     ranks[~wrong] = len(thresholds)
-    edges = _border_means(ranks, click.levels, len(thresholds))
+    edges = _border_means(ranks, wrong, click.levels, len(thresholds))
     best = _choose_best(ranks, edges, click.pixel, method.centring)
     return Correction(ranks <= best, min(float(edges[best]) / method.edge_levels, 1.0))
 
@@ -89,11 +89,12 @@ def _choose_candidates(values: Thresholds, limit: float, pixels: int, method: Me
     return np.unique(np.append(candidates[candidates < limit], np.float32(0)))
 
 
-def _border_means(ranks: Ranks, levels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.float64]:
-    """(count,): mean level over the pixels outside each candidate's region that touch it; 0 where there are none."""
+def _border_means(ranks: Ranks, wrong: Mask, levels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.float64]:
+    """(count,): mean level over the pixels outside each candidate's region that touch it and could be changed too; 0
+    where there are none. Where the region ends at the mask's own border, that border says nothing."""
     # A pixel lies on the border from the candidate at which its first neighbour joins until it joins itself.
     first = cv2.erode(ranks, _CROSS)
-    on_border = first < ranks
+    on_border = (first < ranks) & wrong
     sums, counts = np.zeros(count + 1), np.zeros(count + 1)
     for places, sign in ((first[on_border], 1), (ranks[on_border], -1)):
         sums += sign * np.bincount(places, levels[on_border], count + 1)
