@@ -60,6 +60,7 @@ def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
         facts={
             "backbone": backbone.name,
             "backbone_reason": loaded.reason,
+            "preset": loaded.preset,
             "device": backbone.device,
             "grid": f"{backbone.grid[0]}x{backbone.grid[1]}",
             "model_version": f"m2n2-{__version__}-{backbone.name}-{backbone.grid[0]}",

@@ -33,16 +33,25 @@ def check_preset(name: str) -> str:
     return name
 
 
-def choose_method(config: EngineConfig, own_preset: str) -> MethodConfig:
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChosenMethod:
+    """The constants that an engine runs with. name: of their preset and what was changed in it, for people."""
+
+    name: str
+    constants: MethodConfig
+
+
+def choose_method(config: EngineConfig, own_preset: str) -> ChosenMethod:
     """The constants that ``config`` asks for, on a backbone whose own preset is ``own_preset``.
 
     Raises ConfigurationError for a preset or a constant that there is not.
     """
     if config.method is not None:
-        return config.method
+        return ChosenMethod("constants given whole", config.method)
     preset = own_preset if check_preset(config.preset) == AUTO else config.preset
     changes = {name: _check(name, value) for name, value in config.changes.items()}
-    return dataclasses.replace(PRESETS[preset], **changes)
+    name = ", ".join([preset, *(f"{name}={value}" for name, value in changes.items())])
+    return ChosenMethod(name, dataclasses.replace(PRESETS[preset], **changes))
 
 
 def parse_change(text: str) -> tuple[str, object]:

@@ -48,7 +48,7 @@ class Session:
         cell_pixels = max(pixels / cells for pixels, cells in zip(self._working_size, self._grid, strict=True))
         self._decider = build_decider(working_image, cell_pixels, method)
         # The clicks that stand for a box come all at once: no one of them corrects another.
-        self._box_decider = self._decider if method.decision is Decision.JOINT else JointDecider(method)
+        self._box_decider: Decider[Any] = self._decider if method.decision is Decision.JOINT else JointDecider(method)
         self._click_maps_bytes = click_maps_bytes
         self._maps: collections.OrderedDict[_MapKey, ClickMap] = collections.OrderedDict()
         self._lock = threading.Lock()

@@ -199,8 +199,8 @@ class Segmenter(Protocol):
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """Facts for /health, /metrics and logs; never blocks for long.
 
-        Always: model_version. Where known: backbone, backbone_reason, device, grid; session_images, session_bytes,
-        session_budget_bytes, and since the start session_hits, session_misses, session_evictions; the same of the
+        Always: model_version. Where known: backbone, backbone_reason, preset, device, grid; session_images,
+        session_bytes, session_budget_bytes, and since the start session_hits, session_misses, session_evictions; the same of the
         levels below, host_* and disk_*, with disk_write_failures; device_usable, and of a device with its own memory
         device_memory_used_bytes, device_memory_bytes.
         """

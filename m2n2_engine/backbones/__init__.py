@@ -41,11 +41,15 @@ class BackboneSpec:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoadedBackbone:
-    """A backbone, a sentence that says why it is this one, for /health and the log, and the constants it runs with."""
+    """A backbone, a sentence that says why it is this one, for /health and the log, and the constants it runs with.
+
+    preset: what these are called.
+    """
 
     backbone: Backbone
     reason: str
     method: MethodConfig
+    preset: str
 
 
 class _Load(Protocol):
@@ -86,9 +90,9 @@ def load_backbone(config: EngineConfig) -> LoadedBackbone:
         raise ConfigurationError(f"a grid of {side} cells a side has no neighbours: use 2 or more")
     method = choose_method(config, spec.preset)
     load = cast(_Load, importlib.import_module(f"{__name__}.{spec.module}").load)
-    _log.info("loading backbone %s on %s: %s", name, device, reason)
-    backbone = load(name, (side, side), device, config.weights, method.key_sharpness)
-    return LoadedBackbone(backbone, reason, method)
+    _log.info("loading backbone %s on %s: %s; preset %s", name, device, reason, method.name)
+    backbone = load(name, (side, side), device, config.weights, method.constants.key_sharpness)
+    return LoadedBackbone(backbone, reason, method.constants, method.name)
 
 
 def choose_device(device: str) -> str:

@@ -72,7 +72,8 @@ def segment(
     output.print(
         f"{target}: {int(result.mask.sum())} of {result.mask.size} pixels ({share:.1%}), score {result.score:.2f}, "
         f"prepared in {result.timings.prepare_seconds:.2f} s, clicks in {result.timings.clicks_seconds:.2f} s, "
-        f"{facts['backbone']} ({facts['backbone_reason']}) on {facts['device']}, grid {facts['grid']}"
+        f"{facts['backbone']} ({facts['backbone_reason']}) on {facts['device']}, grid {facts['grid']}, "
+        f"preset {facts['preset']}"
     )
 
 

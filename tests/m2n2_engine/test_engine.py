@@ -436,6 +436,7 @@ def test_load_engine_describes_what_it_loaded(tiny_config: EngineConfig, image: 
     assert facts == {
         "backbone": "tiny",
         "backbone_reason": "asked for",
+        "preset": "paper",
         "device": "cpu",
         "grid": "24x24",
         "threads": thread_count(),

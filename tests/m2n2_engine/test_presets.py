@@ -7,17 +7,17 @@ import pytest
 from m2n2_engine.backbones import BACKBONES, load_backbone
 from m2n2_engine.config import Decision, EngineConfig, MethodConfig
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.presets import KEYS_AND_COLOURS, PAPER, PRESETS, choose_method, parse_change
+from m2n2_engine.presets import KEYS_AND_COLOURS, PAPER, PRESETS, ChosenMethod, choose_method, parse_change
 
 
 def test_the_paper_s_preset_is_every_default():
     assert PRESETS[PAPER] == MethodConfig()
-    assert choose_method(EngineConfig(), KEYS_AND_COLOURS) == MethodConfig()
+    assert choose_method(EngineConfig(), KEYS_AND_COLOURS) == ChosenMethod(PAPER, MethodConfig())
 
 
 def test_auto_is_the_backbone_s_own():
     config = EngineConfig(preset="auto")
-    assert [choose_method(config, name) for name in PRESETS] == list(PRESETS.values())
+    assert [choose_method(config, name) for name in PRESETS] == [ChosenMethod(*pair) for pair in PRESETS.items()]
     own = {name: spec.preset for name, spec in BACKBONES.items()}
     assert {name for name in own if own[name] == KEYS_AND_COLOURS} == {name for name in own if "dinov2" in name}
 
@@ -25,12 +25,12 @@ def test_auto_is_the_backbone_s_own():
 def test_changes_are_made_to_the_preset():
     config = EngineConfig(preset=KEYS_AND_COLOURS, changes={"temperature": 0.5, "decision": "joint"})
     expected = dataclasses.replace(PRESETS[KEYS_AND_COLOURS], temperature=0.5, decision=Decision.JOINT)
-    assert choose_method(config, PAPER) == expected
+    assert choose_method(config, PAPER) == ChosenMethod("keys-and-colours, temperature=0.5, decision=joint", expected)
 
 
 def test_constants_given_whole_win():
     method = MethodConfig(max_steps=3)
-    assert choose_method(EngineConfig(preset=KEYS_AND_COLOURS, method=method), PAPER) is method
+    assert choose_method(EngineConfig(preset=KEYS_AND_COLOURS, method=method), PAPER).constants is method
 
 
 def test_an_unknown_preset_names_what_is_allowed():
