@@ -83,8 +83,11 @@ class MethodConfig:
     colour_rounds: int = 1
     """Times that the colours of both sides are learned and the border moved; 2 is a little better and slower. Here."""
 
+    colour_mark_share: float = 0.8
+    """Colours cannot change a click's sign around it, out to this share of how deep it lies in its correction. Here."""
+
     colour_mark_pixels: int = 2
-    """Radius around a click in which colours cannot change its sign, in pixels of the working size. Here."""
+    """Least radius of that disc, in pixels of the working size. Here."""
 
     working_size_pixels: int = 1024
     """Longest side at which steps 4 to 7 run, in pixels; larger images are reduced to it and their mask is brought

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from m2n2_engine.config import Decision, MethodConfig
-from m2n2_engine.ops.colour_cut import MarkedPixel, settle_border
+from m2n2_engine.ops.colour_cut import Mark, settle_border
 from m2n2_engine.ops.correction import EdgeMap, find_correction, find_edges
 from m2n2_engine.ops.segment import RankedMap, choose_thresholds, merge_clicks, rank_map
 from m2n2_engine.types import Click, Image, Map, Mask
@@ -71,6 +72,15 @@ class JointDecider:
         return merge_clicks(maps, segments, signs), _mean(scores)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Step:
+    """The mask after some clicks, the score of the last one's correction, and what colours must leave alone."""
+
+    mask: Mask
+    score: float = 0.0
+    marks: tuple[Mark, ...] = ()
+
+
 class StepwiseDecider:
     """Each click corrects the mask of the clicks before it; a click that agrees with that mask changes nothing."""
 
@@ -78,29 +88,29 @@ class StepwiseDecider:
         self._image = image.copy()  # the caller's own array may change later
         self._band_pixels = method.colour_band_cells * cell_pixels
         self._method = method
-        self._steps: collections.OrderedDict[tuple[Click, ...], tuple[Mask, float]] = collections.OrderedDict()
+        self._steps: collections.OrderedDict[tuple[Click, ...], _Step] = collections.OrderedDict()
 
     @property
     def nbytes(self) -> int:
         """Memory of image and earlier masks, in bytes."""
-        return self._image.nbytes + sum(mask.nbytes for mask, _ in list(self._steps.values()))
+        return self._image.nbytes + sum(step.mask.nbytes for step in list(self._steps.values()))
 
     def measure(self, values: Map, pixel: tuple[int, int]) -> EdgeMap:
         """Its edges."""
         return find_edges(values, pixel, self._method)
 
     def decide(self, clicks: Sequence[Click], maps: Sequence[EdgeMap]) -> tuple[Mask, float]:
-        """One click after the other, from the longest row of clicks whose mask is known. The score is the mean over the
+        """One click after the other; the steps of the last few objects are kept. The score is the mean over the
         positive clicks that changed anything."""
-        mask = np.zeros(self._image.shape[:2], bool)
+        step = _Step(np.zeros(self._image.shape[:2], bool))
         scores: list[float] = []
         for count in range(1, len(clicks) + 1):
-            mask, score = self._find_step(tuple(clicks[:count]), maps[:count], mask)
-            if clicks[count - 1].positive and score > 0:
-                scores.append(score)
-        return mask.copy(), _mean(scores)
+            step = self._find_step(tuple(clicks[:count]), maps[:count], step)
+            if clicks[count - 1].positive and step.score > 0:
+                scores.append(step.score)
+        return step.mask.copy(), _mean(scores)
 
-    def _find_step(self, clicks: tuple[Click, ...], maps: Sequence[EdgeMap], before: Mask) -> tuple[Mask, float]:
+    def _find_step(self, clicks: tuple[Click, ...], maps: Sequence[EdgeMap], before: _Step) -> _Step:
         if clicks not in self._steps:
             self._steps[clicks] = self._correct(clicks, maps, before)
         self._steps.move_to_end(clicks)
@@ -109,28 +119,31 @@ class StepwiseDecider:
             self._steps.popitem(last=False)
         return step
 
-    def _correct(self, clicks: Sequence[Click], maps: Sequence[EdgeMap], before: Mask) -> tuple[Mask, float]:
-        """The mask after the last click, and the score of its correction."""
+    def _correct(self, clicks: Sequence[Click], maps: Sequence[EdgeMap], before: _Step) -> _Step:
+        """What follows from the last click."""
         click, click_map = clicks[-1], maps[-1]
         x, y = click_map.pixel
-        if before[y, x] == click.positive:
-            return before, 0.0
-        pixels = [(kept.pixel, made.positive) for made, kept in zip(clicks, maps, strict=True)]
-        others = [click_map.values[row, column] for (column, row), sign in pixels if sign != click.positive]
+        if before.mask[y, x] == click.positive:
+            return _Step(before.mask, 0.0, (*before.marks, Mark((x, y), 0, click.positive)))
+        others = [
+            click_map.values[other.pixel[::-1]]
+            for made, other in zip(clicks, maps, strict=True)
+            if made.positive != click.positive
+        ]
         limit = float(min(others, default=np.inf))
-        correction = find_correction(click_map, before, click.positive, limit, self._method)
-        mask = np.where(correction.region, click.positive, before)
-        if self._band_pixels:
-            mask = self._settle_border(mask, pixels)
-        for (column, row), sign in pixels:
-            mask[row, column] = sign
-        return mask, correction.score
+        correction = find_correction(click_map, before.mask, click.positive, limit, self._method)
+        radius = max(int(self._method.colour_mark_share * correction.depth), self._method.colour_mark_pixels)
+        marks = (*before.marks, Mark((x, y), radius, click.positive))
+        corrected = np.where(correction.region, click.positive, before.mask)
+        return _Step(self._settle(corrected, marks), correction.score, marks)
 
-    def _settle_border(self, mask: Mask, pixels: Sequence[MarkedPixel]) -> Mask:
-        method = self._method
-        return settle_border(
-            mask, self._image, pixels, self._band_pixels, method.colour_mark_pixels, method.colour_rounds
-        )
+    def _settle(self, mask: Mask, marks: Sequence[Mark]) -> Mask:
+        if self._band_pixels:
+            mask = settle_border(mask, self._image, marks, self._band_pixels, self._method.colour_rounds)
+        for mark in marks:
+            x, y = mark.pixel
+            mask[y, x] = mark.positive
+        return mask
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -200,7 +200,7 @@ class Segmenter(Protocol):
         """Facts for /health, /metrics and logs; never blocks for long.
 
         Always: model_version. Where known: backbone, backbone_reason, preset, device, grid; session_images,
-        session_bytes, session_budget_bytes, and since the start session_hits, session_misses, session_evictions; the same of the
-        levels below, host_* and disk_*, with disk_write_failures; device_usable, and of a device with its own memory
-        device_memory_used_bytes, device_memory_bytes.
+        session_bytes, session_budget_bytes, and since the start session_hits, session_misses, session_evictions; the
+        same of the levels below, host_* and disk_*, with disk_write_failures; device_usable, and of a device with its
+        own memory device_memory_used_bytes, device_memory_bytes.
         """

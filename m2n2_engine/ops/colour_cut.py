@@ -7,6 +7,7 @@ where it runs (Rother, Kolmogorov and Blake, GrabCut, 2004).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import cv2
@@ -22,21 +23,27 @@ _MIXTURE = 5
 
 _SEED = 0
 
-MarkedPixel = tuple[tuple[int, int], bool]
+_LIKELY, _CERTAIN = (cv2.GC_PR_FGD, cv2.GC_PR_BGD), (cv2.GC_FGD, cv2.GC_BGD)
 
 
-def settle_border(
-    mask: Mask, image: Image, clicks: Sequence[MarkedPixel], band_pixels: float, mark_pixels: int, rounds: int
-) -> Mask:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mark:
+    """A disc whose sign colours cannot change. pixel: its centre (x, y). radius: in pixels, 0 for the centre alone."""
+
+    pixel: tuple[int, int]
+    radius: int
+    positive: bool
+
+
+def settle_border(mask: Mask, image: Image, marks: Sequence[Mark], band_pixels: float, rounds: int) -> Mask:
     """The mask ``(H, W)`` with its border where the colours of an RGB uint8 image ``(H, W, 3)`` change.
 
-    clicks: ((x, y), sign), whose surroundings of radius ``mark_pixels`` keep the sign. rounds: of learning and cutting.
-    Pixels more than ``band_pixels`` from the border stay what they are, as does the whole mask where one side has too
-    few pixels to learn from.
+    Only pixels within ``band_pixels`` of the border may change; where one side has too few pixels to learn from, none.
+    marks: a later one counts where two overlap. rounds: of learning and cutting.
     """
     labels = _label(mask, band_pixels)
-    for pixel, positive in clicks:
-        cv2.circle(labels, pixel, mark_pixels, cv2.GC_FGD if positive else cv2.GC_BGD, cv2.FILLED)
+    for mark in marks:
+        cv2.circle(labels, mark.pixel, mark.radius, cv2.GC_FGD if mark.positive else cv2.GC_BGD, cv2.FILLED)
     is_object = _is_object(labels)
     if min(is_object.sum(), (~is_object).sum()) < _MIXTURE:
         return mask
@@ -46,12 +53,11 @@ def settle_border(
 
 
 def _label(mask: Mask, band_pixels: float) -> Image:
-    """OpenCV's four labels ``(H, W)``: either side of the border may change within the band, and not beyond."""
+    """OpenCV's four labels ``(H, W)``: pixels near the border are likely on their side, all others certainly."""
     inside, outside = (cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 3) for side in (mask, ~mask))
-    labels = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[inside > min(band_pixels, _INNER_SHARE * float(inside.max()))] = cv2.GC_FGD
-    labels[outside > band_pixels] = cv2.GC_BGD
-    return labels
+    is_near = (inside <= min(band_pixels, _INNER_SHARE * float(inside.max()))) & (outside <= band_pixels)
+    likely, certain = (np.where(mask, *labels) for labels in (_LIKELY, _CERTAIN))
+    return np.where(is_near, likely, certain).astype(np.uint8)
 
 
 def _is_object(labels: Image) -> Mask:

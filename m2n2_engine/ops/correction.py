@@ -44,10 +44,11 @@ class EdgeMap:
 
 @dataclasses.dataclass(frozen=True)
 class Correction:
-    """What a click changes. region: bool (H, W), to be given the click's sign. score: 0 to 1, mean edge of the map
-    along the region's border as a share of ``edge_levels``."""
+    """What a click changes. region: bool (H, W), to be given the click's sign. depth: of the click in it, in pixels.
+    score: 0 to 1, mean edge of the map along the region's border as a share of ``edge_levels``."""
 
     region: Mask
+    depth: float
     score: float
 
 
@@ -68,7 +69,9 @@ def find_correction(click: EdgeMap, mask: Mask, positive: bool, limit: float, me
     ranks[~wrong] = len(thresholds)
     edges = _border_means(ranks, wrong, click.levels, len(thresholds))
     best = _choose_best(ranks, edges, click.pixel, method.centring)
-    return Correction(ranks <= best, min(float(edges[best]) / method.edge_levels, 1.0))
+    region = ranks <= best
+    depth, _ = _measure_depths(region, click.pixel)
+    return Correction(region, depth, min(float(edges[best]) / method.edge_levels, 1.0))
 
 
 def _component(mask: Mask, pixel: tuple[int, int]) -> Mask:
@@ -109,13 +112,14 @@ def _choose_best(ranks: Ranks, edges: npt.NDArray[np.float64], pixel: tuple[int,
     for candidate in np.argsort(-edges, kind="stable"):
         if edges[candidate] <= highest:
             break  # its click cannot lie deeper than in the very middle
-        score = edges[candidate] * _centrality(ranks <= candidate, pixel) ** centring
+        depth, deepest = _measure_depths(ranks <= candidate, pixel)
+        score = edges[candidate] * (depth / deepest) ** centring
         if score > highest:
             best, highest = int(candidate), score
     return best
 
 
-def _centrality(region: Mask, pixel: tuple[int, int]) -> float:
-    """How deep a pixel lies in its region, as a share of the deepest place there; the image's border is an edge."""
+def _measure_depths(region: Mask, pixel: tuple[int, int]) -> tuple[float, float]:
+    """How deep a pixel lies in its region, and the deepest place there, in pixels; the image's border is an edge."""
     depths = cv2.distanceTransform(np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, 3)
-    return float(depths[pixel[1] + 1, pixel[0] + 1] / depths.max())
+    return float(depths[pixel[1] + 1, pixel[0] + 1]), float(depths.max())

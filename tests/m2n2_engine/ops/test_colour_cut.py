@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m2n2_engine.ops.colour_cut import settle_border
+from m2n2_engine.ops.colour_cut import Mark, settle_border
 
 
 @pytest.fixture
@@ -16,8 +16,8 @@ def scene():
     return image.astype(np.uint8), truth
 
 
-def settle(mask, image, clicks=(), band=6.0):
-    return settle_border(mask, image, clicks, band, mark_pixels=2, rounds=2)
+def settle(mask, image, marks=(), band=6.0):
+    return settle_border(mask, image, marks, band, rounds=2)
 
 
 @pytest.mark.parametrize("shift", [(3, 0), (0, -3), (2, 2)])
@@ -34,9 +34,9 @@ def test_nothing_changes_beyond_the_band(scene):
     assert not settled[:, 45:].any()
 
 
-def test_a_click_keeps_its_sign_among_the_other_s_colours(scene):
+def test_a_mark_keeps_its_sign_among_the_other_s_colours(scene):
     image, truth = scene
-    settled = settle(truth, image, [((21, 30), False), ((18, 20), True)])
+    settled = settle(truth, image, [Mark((21, 30), 2, False), Mark((18, 20), 2, True)])
     assert not settled[29:32, 20:23].any()
     assert settled[19:22, 17:20].all()
 

@@ -38,6 +38,7 @@ def test_it_ends_at_the_strongest_edge(nested):
 def test_a_region_with_the_click_in_its_middle_counts_more(nested):
     correction = find_correction(find_edges(nested, (12, 12), METHOD), EMPTY, True, np.inf, METHOD)
     np.testing.assert_array_equal(correction.region, nested < 0.2)
+    assert correction.depth == pytest.approx(5, abs=0.5)
 
 
 def test_it_stops_before_a_click_of_the_other_sign(nested):
