@@ -39,7 +39,7 @@ HINTS = (
     "Keep Auto-Accept Suggestions off: with it on, every click starts a new object instead of refining this one.",
     "Select a label of the first row before each click, or turn on Keep label selected after creating a region.",
     "Click on the object; Alt+click on what is not part of it. Both look the same on the page.",
-    "One click claims at most 40 % of the image: click a large object several times.",
+    "One click claims only a part of the image: click a large object several times.",
     "Accept the mask with the tick at the bottom of the page, then submit.",
 )
 """What the page of Label Studio does not tell an annotator."""

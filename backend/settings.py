@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
-from m2n2_engine.config import MEBIBYTE, EngineConfig, MethodConfig, WeightsConfig
+from m2n2_engine.config import AUTO, MEBIBYTE, EngineConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError
+from m2n2_engine.presets import PRESETS, check_preset
 
 _PREFIX = "M2N2_"
 _KEY_VARIABLE = "LABEL_STUDIO_API_KEY"
 _SECRET_VARIABLES = frozenset({_KEY_VARIABLE, "M2N2_BASIC_AUTH_PASSWORD"})
-_METHOD = MethodConfig()
 _SMALLEST_WORKING_SIZE_PIXELS = 64
 # Pillow refuses to open images of more than about 178.9 megapixels.
 _LARGEST_IMAGE_MEGAPIXELS = 178
@@ -29,10 +29,17 @@ _HOST_PATTERN = re.compile(r"(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]
 logger = logging.getLogger(__name__)
 
 
-def _check_working_size(pixels: int) -> int:
-    if 0 < pixels < _SMALLEST_WORKING_SIZE_PIXELS:
+def _check_working_size(pixels: int | None) -> int | None:
+    if pixels is not None and 0 < pixels < _SMALLEST_WORKING_SIZE_PIXELS:
         raise ValueError(f"should be 0 or at least {_SMALLEST_WORKING_SIZE_PIXELS}")
     return pixels
+
+
+def _check_preset(name: str) -> str:
+    try:
+        return check_preset(name)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
 
 
 def _check_url(url: str) -> str:
@@ -127,6 +134,11 @@ class Settings(BaseSettings):
         "on CUDA with its weights at hand, else the embedded DINOv2.",
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    preset: Annotated[str, AfterValidator(_check_preset)] = Field(
+        AUTO,
+        description=f"Constants of the method: {', '.join(f'`{name}`' for name in PRESETS)}, or `auto`: the backbone's "
+        "own, see Presets.",
+    )
     grid: int | None = Field(
         None, ge=8, le=128, description="Cells along each side of the attention grid; unset: the backbone's own."
     )
@@ -159,16 +171,17 @@ class Settings(BaseSettings):
         description="Those features are kept here. Guard it like the images themselves.",
     )
     threads: int | None = Field(None, ge=1, description="Threads of the computation; unset: all processors at hand.")
-    working_size_pixels: Annotated[int, AfterValidator(_check_working_size)] = Field(
-        _METHOD.working_size_pixels,
+    working_size_pixels: Annotated[int | None, AfterValidator(_check_working_size)] = Field(
+        None,
         ge=0,
-        description="Longest side at which masks are computed; larger images are reduced to it. 0: no cap.",
+        description="Longest side at which masks are computed; larger images are reduced to it. 0: no cap; unset: the "
+        "preset's own.",
     )
-    click_area_limit_percent: float = Field(
-        _METHOD.click_area_limit * 100,
+    click_area_limit_percent: float | None = Field(
+        None,
         gt=0,
         le=100,
-        description="Largest share of the image that one click can claim, in percent.",
+        description="Largest share of the image that one click can claim, in percent; unset: the preset's own.",
     )
     output: Literal["brush", "polygon", "both"] = Field(
         "brush",
@@ -340,11 +353,17 @@ class Settings(BaseSettings):
             disk_cache_bytes=self.disk_cache_mib * MEBIBYTE,
             disk_cache_folder=self.disk_cache_folder,
             threads=self.threads,
-            method=MethodConfig(
-                click_area_limit=self.click_area_limit_percent / 100,
-                working_size_pixels=self.working_size_pixels,
-            ),
+            preset=self.preset,
+            changes=self._method_changes(),
         )
+
+    def _method_changes(self) -> dict[str, object]:
+        changes: dict[str, object] = {}
+        if self.working_size_pixels is not None:
+            changes["working_size_pixels"] = self.working_size_pixels
+        if self.click_area_limit_percent is not None:
+            changes["click_area_limit"] = self.click_area_limit_percent / 100
+        return changes
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

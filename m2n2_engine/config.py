@@ -1,19 +1,38 @@
 """Every constant of the method and every choice of the engine: value, unit, source.
 
-"Paper" is Karmann and Urfalioglu, CVPR 2025, arXiv 2411.10411; "here" marks choices of this product.
+"Paper" is Karmann and Urfalioglu, CVPR 2025, arXiv 2411.10411; "here" marks choices of this product. ``presets`` names
+sets of constants.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import enum
+from collections.abc import Mapping
 from pathlib import Path
 
 MEBIBYTE = 1024 * 1024
+AUTO = "auto"
+
+
+class Decision(enum.StrEnum):
+    """How the maps of several clicks become one mask.
+
+    JOINT: every click chooses its segment anew, and each pixel goes to its nearest click. Paper. STEPWISE: click by
+    click, each changing the mask of those before it only around itself; then colours settle the border. Here.
+    """
+
+    JOINT = "joint"
+    STEPWISE = "stepwise"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MethodConfig:
-    """Constants of the method. All are the paper's defaults but ``working_size_pixels`` and those of boxes."""
+    """Constants of the method. The defaults are the paper's, but for ``working_size_pixels`` and those of boxes."""
+
+    key_sharpness: float | None = None
+    """None: the queries of the backbone's layers attend to their keys. Paper. A number: keys attend to keys, by the
+    softmax of this times the cosine between them, in each head. Here."""
 
     temperature: float = 0.65
     """Divides the log attention before its rows are normalised again. No unit. Paper."""
@@ -44,6 +63,31 @@ class MethodConfig:
 
     click_area_limit: float = 0.4
     """Largest share of the image that one click can claim, 0 to 1. Paper. Raise it for very large objects."""
+
+    decision: Decision = Decision.JOINT
+    """How clicks become a mask. Paper."""
+
+    correction_candidates: int = 40
+    """Thresholds that a stepwise correction chooses from. Here."""
+
+    smallest_correction: float = 5e-4
+    """Share of the image that the smallest of them takes. Here."""
+
+    centring: float = 2.0
+    """Exponent of how deep a stepwise click lies in what it corrects, as a share of the deepest place there: annotators
+    click into the middle of what is wrong. 0 lets them click anywhere. Here."""
+
+    colour_band_cells: float = 1.0
+    """How far from the border of a stepwise mask colours may move it, in grid cells; 0 leaves it where it is. Here."""
+
+    colour_rounds: int = 1
+    """Times that the colours of both sides are learned and the border moved; 2 is a little better and slower. Here."""
+
+    colour_mark_share: float = 0.8
+    """Colours cannot change a click's sign around it, out to this share of how deep it lies in its correction. Here."""
+
+    colour_mark_pixels: int = 2
+    """Least radius of that disc, in pixels of the working size. Here."""
 
     working_size_pixels: int = 1024
     """Longest side at which steps 4 to 7 run, in pixels; larger images are reduced to it and their mask is brought
@@ -89,7 +133,7 @@ class EngineConfig:
     """Everything an engine needs to be built; read from the environment by the backend, never here."""
 
     weights: WeightsConfig = WeightsConfig()
-    backbone: str = "auto"
+    backbone: str = AUTO
     """A name of ``backbones.BACKBONES``, or ``auto``: Stable Diffusion 2 on CUDA with its weights at hand, else
     the embedded DINOv2."""
 
@@ -117,4 +161,11 @@ class EngineConfig:
     threads: int | None = None
     """Threads of the compiled kernels and of torch; None takes the processors this process may use."""
 
-    method: MethodConfig = MethodConfig()
+    preset: str = "paper"
+    """A name of ``presets.PRESETS``, or ``auto``: the backbone's own."""
+
+    changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    """Fields of ``MethodConfig`` with other values than the preset's."""
+
+    method: MethodConfig | None = None
+    """All constants, instead of a preset's."""

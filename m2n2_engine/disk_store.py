@@ -242,7 +242,7 @@ def _parse(name: str, metadata: dict[str, str], tensors: dict[str, torch.Tensor]
     if name != _file_name(AttentionKey(metadata["image"], metadata["fingerprint"])):
         raise UnusableFile("it is another image's")
     layers = tuple(
-        LayerFactors(tensors[f"query.{i}"], tensors[f"key.{i}"], weight, special_tokens, scale)
+        LayerFactors(tensors.get(f"query.{i}", tensors[f"key.{i}"]), tensors[f"key.{i}"], weight, special_tokens, scale)
         for i, (weight, special_tokens, scale) in enumerate(json.loads(metadata["layers"]))
     )
     height, width = json.loads(metadata["grid"])
@@ -253,8 +253,10 @@ def _serialise(key: AttentionKey, balanced: BalancedFactors) -> bytes:
     layers = balanced.factors.layers
     tensors = {"rows": balanced.rows, "columns": balanced.columns}
     for i, layer in enumerate(layers):
-        tensors |= {f"query.{i}": layer.query, f"key.{i}": layer.key}
-    # Copies: a layer may attend by its keys alone, and the format takes no two tensors in the same memory.
+        tensors[f"key.{i}"] = layer.key
+        if layer.query is not layer.key:
+            tensors[f"query.{i}"] = layer.query
+    # Copies: tensors of two layers may be views of the same memory, which the format does not take.
     tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     metadata = {
         "format": FORMAT,

@@ -21,6 +21,7 @@ from m2n2_engine.factor_cache import FactorCache
 from m2n2_engine.image_digest import ImageDigests
 from m2n2_engine.ops.compiled import set_thread_count, thread_count
 from m2n2_engine.ops.working_size import reduced_size
+from m2n2_engine.presets import PAPER, PRESETS
 from m2n2_engine.session import Session, session_bytes
 from m2n2_engine.transition_source import BackboneSource, TransitionSource
 from m2n2_engine.types import AttentionKey, Box, Click, Image, Level, Segmentation, Timings
@@ -50,15 +51,16 @@ def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
     """An engine on a backbone that is loaded already."""
     backbone = loaded.backbone
     return Engine(
-        BackboneSource(backbone, config.method, FactorCache(config.host_cache_bytes, open_disk_store(config))),
+        BackboneSource(backbone, loaded.method, FactorCache(config.host_cache_bytes, open_disk_store(config))),
         fingerprint=backbone.fingerprint,
         cells=backbone.grid[0] * backbone.grid[1],
-        method=config.method,
+        method=loaded.method,
         session_cache_bytes=config.session_cache_bytes,
         click_maps_bytes=config.click_maps_bytes,
         facts={
             "backbone": backbone.name,
             "backbone_reason": loaded.reason,
+            "preset": loaded.preset,
             "device": backbone.device,
             "grid": f"{backbone.grid[0]}x{backbone.grid[1]}",
             "model_version": f"m2n2-{__version__}-{backbone.name}-{backbone.grid[0]}",
@@ -84,7 +86,7 @@ class Engine:
         *,
         fingerprint: str,
         cells: int = 0,
-        method: MethodConfig = EngineConfig.method,
+        method: MethodConfig = PRESETS[PAPER],
         session_cache_bytes: int = EngineConfig.session_cache_bytes,
         click_maps_bytes: int = EngineConfig.click_maps_bytes,
         facts: Mapping[str, str] | None = None,

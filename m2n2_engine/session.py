@@ -5,20 +5,23 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from m2n2_engine.config import MethodConfig
+from m2n2_engine.config import Decision, MethodConfig
+from m2n2_engine.decision import ClickMap, Decider, JointDecider, build_decider
 from m2n2_engine.ops.box import exclude_outside, find_seeds, surround
 from m2n2_engine.ops.compiled import run_in_bands
 from m2n2_engine.ops.flood_fill import flood_fill, normalise
 from m2n2_engine.ops.fused import is_fused
 from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
-from m2n2_engine.ops.segment import RankedMap, choose_thresholds, merge_clicks, rank_map
 from m2n2_engine.ops.upsample import build_upsampler, upsampler_bytes
 from m2n2_engine.ops.working_size import reduce_image, restore_mask
 from m2n2_engine.types import Box, Click, Image, Mask
+
+_MapKey = tuple[Decider[Any], tuple[float, float]]
 
 
 def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig, device: torch.device) -> int:
@@ -42,15 +45,20 @@ class Session:
         self._upsampler = build_upsampler(working_image, self._grid, method, transition.device)
         # Needed on the way back to full size; the caller's own array may change later and is not kept.
         self._reduced = None if working_image is image else working_image
+        cell_pixels = max(pixels / cells for pixels, cells in zip(self._working_size, self._grid, strict=True))
+        self._decider = build_decider(working_image, cell_pixels, method)
+        # The clicks that stand for a box come all at once: no one of them corrects another.
+        self._box_decider: Decider[Any] = self._decider if method.decision is Decision.JOINT else JointDecider(method)
         self._click_maps_bytes = click_maps_bytes
-        self._maps: collections.OrderedDict[tuple[float, float], RankedMap] = collections.OrderedDict()
+        self._maps: collections.OrderedDict[_MapKey, ClickMap] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
         """Memory held now, in bytes; grows with the clicks."""
         reduced_bytes = 0 if self._reduced is None else self._reduced.nbytes
-        return self._transition.nbytes + self._upsampler.nbytes + reduced_bytes + self._used_map_bytes()
+        kept_bytes = self._upsampler.nbytes + reduced_bytes + self._decider.nbytes
+        return self._transition.nbytes + kept_bytes + self._used_map_bytes()
 
     def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> tuple[Mask, float]:
         """Mask bool ``(H, W)`` and score 0..1. image: the session's own, full size. clicks: at least one positive,
@@ -58,17 +66,14 @@ class Session:
         with self._lock:
             if box is not None:
                 clicks = [*clicks, *self._find_box_clicks(clicks, box)]
-            maps = self._find_maps([(click.x, click.y) for click in clicks])
-        signs = [click.positive for click in clicks]
-        segments = choose_thresholds(maps, signs, self._method)
-        mask = merge_clicks(maps, segments, signs)
+            decider = self._decider if box is None else self._box_decider
+            mask, score = decider.decide(clicks, self._find_maps([(click.x, click.y) for click in clicks], decider))
         if self._reduced is not None:
             mask = restore_mask(mask, self._reduced, image, self._method.range_sigma)
         for click in clicks:
             x, y = self._to_pixel(click.x, click.y, self._image_size)
             mask[y, x] = click.positive
-        scores = [segment.score for segment, sign in zip(segments, signs, strict=True) if sign]
-        return mask if box is None else exclude_outside(mask, box), sum(scores) / len(scores)
+        return mask if box is None else exclude_outside(mask, box), score
 
     def _find_box_clicks(self, clicks: Sequence[Click], box: Box) -> list[Click]:
         """What a box says beside the clicks."""
@@ -77,30 +82,31 @@ class Session:
             return around
         return [*find_seeds(box, self._image_size, self._transition, self._grid, self._method), *around]
 
-    def _find_maps(self, points: list[tuple[float, float]]) -> list[RankedMap]:
-        """The maps of these points, computing those not seen before together."""
+    def _find_maps(self, points: list[tuple[float, float]], decider: Decider[Any]) -> list[ClickMap]:
+        """What the decider measures in the maps of these points, computing those not seen before together."""
         # By the exact point, not its pixel: the walk starts from the fraction, and an answer must not depend on who
         # clicked nearby before.
-        missing = [point for point in dict.fromkeys(points) if point not in self._maps]
+        keys = [(decider, point) for point in points]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._maps]
         if missing:
-            self._maps.update(zip(missing, self._build_maps(missing), strict=True))
-        for point in points:
-            self._maps.move_to_end(point)
-        maps = [self._maps[point] for point in points]
+            self._maps.update(zip(missing, self._build_maps([point for _, point in missing], decider), strict=True))
+        for key in keys:
+            self._maps.move_to_end(key)
+        maps = [self._maps[key] for key in keys]
         while self._used_map_bytes() > self._click_maps_bytes and len(self._maps) > 1:
             self._maps.popitem(last=False)
         return maps
 
-    def _build_maps(self, points: list[tuple[float, float]]) -> list[RankedMap]:
+    def _build_maps(self, points: list[tuple[float, float]], decider: Decider[Any]) -> list[ClickMap]:
         starts = np.stack([build_start_state(point, self._image_size, self._grid) for point in points])
         coarse_maps = build_coarse_maps(self._transition, starts, self._method)
         upsampled = [normalise(self._upsampler.apply(coarse)) for coarse in coarse_maps]
-        maps: dict[int, RankedMap] = {}
+        maps: dict[int, ClickMap] = {}
 
         def rank(start: int, stop: int) -> None:
             for index in range(start, stop):
                 pixel = self._to_pixel(*points[index], self._working_size)
-                maps[index] = rank_map(normalise(flood_fill(upsampled[index], pixel)), pixel, self._method)
+                maps[index] = decider.measure(normalise(flood_fill(upsampled[index], pixel)), pixel)
 
         # What is left of a click runs on one thread, so several clicks run side by side.
         run_in_bands(rank, len(points))

@@ -91,12 +91,13 @@ class LayerFactors:
 
     @property
     def nbytes(self) -> int:
-        """Memory of both, in bytes."""
-        return self.query.nbytes + self.key.nbytes
+        """Memory of both, in bytes; keys that attend to keys take it once."""
+        return self.key.nbytes + (0 if self.query is self.key else self.query.nbytes)
 
     def to(self, device: str) -> LayerFactors:
         """The same on a torch device; no copy where it is there already."""
-        return dataclasses.replace(self, query=self.query.to(device), key=self.key.to(device))
+        key = self.key.to(device)
+        return dataclasses.replace(self, query=key if self.query is self.key else self.query.to(device), key=key)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -198,10 +199,10 @@ class Segmenter(Protocol):
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """Facts for /health, /metrics and logs; never blocks for long.
 
-        Always: model_version. Where known: backbone, backbone_reason, device, grid; session_images, session_bytes,
-        session_budget_bytes, and since the start session_hits, session_misses, session_evictions; the same of the
-        levels below, host_* and disk_*, with disk_write_failures; device_usable, and of a device with its own memory
-        device_memory_used_bytes, device_memory_bytes.
+        Always: model_version. Where known: backbone, backbone_reason, preset, device, grid; session_images,
+        session_bytes, session_budget_bytes, and since the start session_hits, session_misses, session_evictions; the
+        same of the levels below, host_* and disk_*, with disk_write_failures; device_usable, and of a device with its
+        own memory device_memory_used_bytes, device_memory_bytes.
         """
 
 

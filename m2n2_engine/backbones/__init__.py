@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Protocol, cast
 
 from m2n2_engine import weights
-from m2n2_engine.config import EngineConfig, WeightsConfig
+from m2n2_engine.config import AUTO, EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError
+from m2n2_engine.presets import KEYS_AND_COLOURS, PAPER, choose_method
 from m2n2_engine.types import Backbone
 
-AUTO = "auto"
 PREFERRED = "stable-diffusion-2"
 EMBEDDED = "dinov2-small"
 
@@ -31,25 +31,34 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BackboneSpec:
-    """How to load one backbone. module: in this package, with a ``load``. grid: default cells along a side."""
+    """How to load one backbone. module: in this package, with a ``load``. grid: default cells along a side. preset: of
+    the method's constants, where none is asked for."""
 
     module: str
     grid: int
+    preset: str = PAPER
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoadedBackbone:
-    """A backbone and a sentence that says why it is this one, for /health and the log."""
+    """A backbone, a sentence that says why it is this one, for /health and the log, and the constants it runs with.
+
+    preset: what these are called.
+    """
 
     backbone: Backbone
     reason: str
+    method: MethodConfig
+    preset: str
 
 
 class _Load(Protocol):
-    def __call__(self, name: str, grid: tuple[int, int], device: str, config: WeightsConfig, /) -> Backbone: ...
+    def __call__(
+        self, name: str, grid: tuple[int, int], device: str, config: WeightsConfig, key_sharpness: float | None, /
+    ) -> Backbone: ...
 
 
-_DINOV2 = BackboneSpec("dinov2", DINOV2_GRID)
+_DINOV2 = BackboneSpec("dinov2", DINOV2_GRID, KEYS_AND_COLOURS)
 _STABLE_DIFFUSION_1 = BackboneSpec("stable_diffusion", STABLE_DIFFUSION_1_GRID)
 _STABLE_DIFFUSION_2 = BackboneSpec("stable_diffusion", STABLE_DIFFUSION_2_GRID)
 
@@ -79,9 +88,11 @@ def load_backbone(config: EngineConfig) -> LoadedBackbone:
     side = spec.grid if config.grid is None else config.grid
     if side < 2:
         raise ConfigurationError(f"a grid of {side} cells a side has no neighbours: use 2 or more")
+    method = choose_method(config, spec.preset)
     load = cast(_Load, importlib.import_module(f"{__name__}.{spec.module}").load)
-    _log.info("loading backbone %s on %s: %s", name, device, reason)
-    return LoadedBackbone(load(name, (side, side), device, config.weights), reason)
+    _log.info("loading backbone %s on %s: %s; preset %s", name, device, reason, method.name)
+    backbone = load(name, (side, side), device, config.weights, method.constants.key_sharpness)
+    return LoadedBackbone(backbone, reason, method.constants, method.name)
 
 
 def choose_device(device: str) -> str:

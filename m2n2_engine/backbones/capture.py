@@ -7,6 +7,7 @@ then uses for it; and the network stops once the last of them has run, because n
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -37,12 +38,17 @@ class AttentionLayer:
     special_tokens: int = 0
 
 
-def capture_factors(layers: Sequence[AttentionLayer], run: Callable[[], object]) -> tuple[LayerFactors, ...]:
+def capture_factors(
+    layers: Sequence[AttentionLayer], run: Callable[[], object], key_sharpness: float | None = None
+) -> tuple[LayerFactors, ...]:
     """Call ``run`` and return the queries and keys that pass through ``layers``, each ``(heads, tokens, d)``.
 
+    key_sharpness: where given, keys take the place of queries, for attention ``softmax(key_sharpness * cosine)``.
     ``run`` is left as soon as every layer was seen. The modules carry hooks only meanwhile, so two calls on the same
     modules must not overlap.
     """
+    if key_sharpness is not None:
+        layers = [dataclasses.replace(layer, query=layer.key) for layer in layers]
     wanted = {module for layer in layers for module in (layer.query, layer.key)}
     outputs: dict[nn.Module, torch.Tensor] = {}
 
@@ -57,7 +63,8 @@ def capture_factors(layers: Sequence[AttentionLayer], run: Callable[[], object])
         try:
             run()
         except _AllCaptured:
-            return tuple(_layer_factors(layer, outputs) for layer in layers)
+            factors = tuple(_layer_factors(layer, outputs) for layer in layers)
+            return factors if key_sharpness is None else tuple(_attend_to_keys(each, key_sharpness) for each in factors)
     raise RuntimeError(f"the network ended without passing all of {', '.join(layer.name for layer in layers)}")
 
 
@@ -70,6 +77,12 @@ def _layer_factors(layer: AttentionLayer, outputs: dict[nn.Module, torch.Tensor]
     )
 
 
+def _attend_to_keys(layer: LayerFactors, sharpness: float) -> LayerFactors:
+    """The layer with its keys, of length 1, as both query and key, in the same memory."""
+    key = torch.nn.functional.normalize(layer.key, dim=-1)
+    return dataclasses.replace(layer, query=key, key=key, scale=sharpness * math.sqrt(key.shape[-1]))
+
+
 def _split_heads(projected: torch.Tensor, heads: int) -> torch.Tensor:
     """``(1, tokens, heads * d)`` -> ``(heads, tokens, d)``."""
     _, tokens, size = projected.shape
@@ -80,8 +93,8 @@ class HookedBackbone:
     """A frozen network with the attention layers at which it is read; implements ``types.Backbone``.
 
     run: takes an RGB uint8 ``(H, W, 3)`` image through the network. weights: what identifies them. dtype: of the
-    forward pass. is_compact: float32 queries and keys are kept in 16 bits. One image at a time passes the network;
-    other threads wait.
+    forward pass. is_compact: float32 queries and keys are kept in 16 bits. key_sharpness: see ``MethodConfig``. One
+    image at a time passes the network; other threads wait.
     """
 
     def __init__(
@@ -95,12 +108,18 @@ class HookedBackbone:
         layers: Sequence[AttentionLayer],
         run: Callable[[Image], object],
         is_compact: bool = False,
+        key_sharpness: float | None = None,
     ) -> None:
         self.name = name
         self.grid = grid
         self.device = device
-        self.fingerprint = _fingerprint(name, weights, grid, dtype, layers) + (" compact" if is_compact else "")
+        self.fingerprint = (
+            _fingerprint(name, weights, grid, dtype, layers)
+            + (" compact" if is_compact else "")
+            + ("" if key_sharpness is None else f" keys*{key_sharpness:g}")
+        )
         self._is_compact = is_compact
+        self._key_sharpness = key_sharpness
         self._layers = tuple(layers)
         self._run = run
         self._lock = threading.Lock()
@@ -111,7 +130,7 @@ class HookedBackbone:
         Raises torch.OutOfMemoryError where the device has no room for the forward pass.
         """
         with self._lock, torch.inference_mode():
-            layers = capture_factors(self._layers, lambda: self._run(image))
+            layers = capture_factors(self._layers, lambda: self._run(image), self._key_sharpness)
             if self._is_compact:
                 layers = tuple(_compact(layer) for layer in layers)
         return AttentionFactors(layers=layers, grid=self.grid)
@@ -123,9 +142,9 @@ def _compact(layer: LayerFactors) -> LayerFactors:
     Evenly spaced values, not float16: those spend their bits on small values, while the error of the attention comes
     from the large ones. On the reference attentions it is 2e-4 of the maximum here, 2e-3 with float16.
     """
-    query, query_step = _to_integers(layer.query)
     key, key_step = _to_integers(layer.key)
-    return dataclasses.replace(layer, query=query, key=key, scale=query_step * key_step)
+    query, query_step = (key, key_step) if layer.query is layer.key else _to_integers(layer.query)
+    return dataclasses.replace(layer, query=query, key=key, scale=layer.scale * query_step * key_step)
 
 
 def _to_integers(values: torch.Tensor) -> tuple[torch.Tensor, float]:

@@ -22,7 +22,9 @@ IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 """Of RGB in 0..1 over ImageNet: what DINOv2 was trained with (its published preprocessing)."""
 
 
-def load(name: str, grid: tuple[int, int], device: str, config: WeightsConfig) -> HookedBackbone:
+def load(
+    name: str, grid: tuple[int, int], device: str, config: WeightsConfig, key_sharpness: float | None = None
+) -> HookedBackbone:
     """Load a DINOv2 of the catalogue, float32 on every device: it is small, and its masks then agree everywhere.
 
     Raises WeightsUnavailable or WeightsCorrupt.
@@ -49,6 +51,7 @@ def load(name: str, grid: tuple[int, int], device: str, config: WeightsConfig) -
         dtype=torch.float32,
         weights=weights.identity(folder),
         layers=[layer],
+        key_sharpness=key_sharpness,
         run=lambda image: model(_pixel_values(image, grid).to(device)),
     )
 

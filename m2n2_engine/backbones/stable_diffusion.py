@@ -35,7 +35,9 @@ LAYERS = ("up_blocks.3.attentions.0.transformer_blocks.0.attn1", "up_blocks.3.at
 _log = logging.getLogger(__name__)
 
 
-def load(name: str, grid: tuple[int, int], device: str, config: WeightsConfig) -> HookedBackbone:
+def load(
+    name: str, grid: tuple[int, int], device: str, config: WeightsConfig, key_sharpness: float | None = None
+) -> HookedBackbone:
     """Load VAE and UNet, float16 on CUDA and float32 elsewhere; queries and keys take 16 bits on every device.
 
     Raises WeightsUnavailable or WeightsCorrupt.
@@ -64,6 +66,7 @@ def load(name: str, grid: tuple[int, int], device: str, config: WeightsConfig) -
         dtype=dtype,
         weights=identity,
         layers=[_layer(path, unet.get_submodule(path)) for path in LAYERS],
+        key_sharpness=key_sharpness,
         run=run,
         is_compact=not on_cuda,
     )

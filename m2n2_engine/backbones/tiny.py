@@ -52,7 +52,9 @@ class TinyNetwork(nn.Module):
         return query @ key.mT
 
 
-def load(name: str, grid: tuple[int, int], device: str, _config: WeightsConfig) -> HookedBackbone:
+def load(
+    name: str, grid: tuple[int, int], device: str, _config: WeightsConfig, key_sharpness: float | None = None
+) -> HookedBackbone:
     """Build the network; the same on every machine."""
     network = TinyNetwork().to(device).eval()
     return HookedBackbone(
@@ -62,6 +64,7 @@ def load(name: str, grid: tuple[int, int], device: str, _config: WeightsConfig) 
         dtype=torch.float32,
         weights=f"seed-{SEED}",
         layers=[AttentionLayer(name="attention", query=network.to_q, key=network.to_k, heads=HEADS)],
+        key_sharpness=key_sharpness,
         run=lambda image: network(_cells(image, grid).to(device)),
     )
 

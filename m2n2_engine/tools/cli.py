@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,9 @@ import typer
 from m2n2_engine.tools import cache_commands, weights_commands
 from m2n2_engine.tools.benchmark import commands as benchmark_commands
 from m2n2_engine.tools.context import (
+    ConstantsOption,
     Point,
+    PresetOption,
     ToolSettings,
     engine_config,
     output,
@@ -54,6 +57,8 @@ def segment(
     overlay: Annotated[Path | None, typer.Option(help="Picture of the mask on the image to write.")] = None,
     backbone: BackboneOption = None,
     grid: GridOption = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
 ) -> None:
     """Segment the object under the clicks."""
     from m2n2_engine.engine import load_engine
@@ -62,7 +67,7 @@ def segment(
     pixels = read_image(image)
     clicks = to_clicks(point, negative)
     with working_on("loading the network and segmenting"):
-        engine = load_engine(engine_config(context, backbone, grid))
+        engine = load_engine(engine_config(context, backbone, grid, preset, constants))
         result = engine.segment(pixels, clicks)
     write_picture(target, result.mask.astype(np.uint8) * 255)
     if overlay is not None:
@@ -72,7 +77,8 @@ def segment(
     output.print(
         f"{target}: {int(result.mask.sum())} of {result.mask.size} pixels ({share:.1%}), score {result.score:.2f}, "
         f"prepared in {result.timings.prepare_seconds:.2f} s, clicks in {result.timings.clicks_seconds:.2f} s, "
-        f"{facts['backbone']} ({facts['backbone_reason']}) on {facts['device']}, grid {facts['grid']}"
+        f"{facts['backbone']} ({facts['backbone_reason']}) on {facts['device']}, grid {facts['grid']}, "
+        f"preset {facts['preset']}"
     )
 
 
@@ -84,6 +90,8 @@ def markov_map(
     target: Annotated[Path, typer.Option("--output", "-o", help="Picture to write: the image, the map and its scale.")],
     backbone: BackboneOption = None,
     grid: GridOption = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
 ) -> None:
     """Draw how far every pixel is from a point, in steps of the Markov chain, beside the image."""
     from m2n2_engine.aggregator import BackboneAggregator
@@ -94,14 +102,16 @@ def markov_map(
     from m2n2_engine.tools.drawing import write_picture
     from m2n2_engine.tools.map_figure import draw_map_figure
 
-    pixels, config = read_image(image), engine_config(context, backbone, grid)
+    pixels, config = read_image(image), engine_config(context, backbone, grid, preset, constants)
     check_clicks([Click(*point)], pixels.shape[1], pixels.shape[0])
-    reduced = reduce_image(pixels, config.method.working_size_pixels)
-    start = point.x * reduced.shape[1] / pixels.shape[1], point.y * reduced.shape[0] / pixels.shape[0]
     with working_on("loading the network and walking"):
-        aggregator = BackboneAggregator(load_backbone(config).backbone)
-        transition = adjust_temperature_and_ipf(aggregator.extract_attention(pixels))
-        values = create_markov_map_from_point(reduced, transition, start).cpu().numpy()
+        loaded = load_backbone(config)
+        method = dataclasses.asdict(loaded.method)
+        reduced = reduce_image(pixels, loaded.method.working_size_pixels)
+        start = point.x * reduced.shape[1] / pixels.shape[1], point.y * reduced.shape[0] / pixels.shape[0]
+        attention = BackboneAggregator(loaded.backbone).extract_attention(pixels)
+        transition = adjust_temperature_and_ipf(attention, **method)
+        values = create_markov_map_from_point(reduced, transition, start, **method).cpu().numpy()
     write_picture(target, draw_map_figure(reduced, values, start))
     output.print(f"{target}: 0 to {values.max():.1f} steps")
 
@@ -116,6 +126,8 @@ def demo(
     ] = None,
     backbone: BackboneOption = None,
     grid: GridOption = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
 ) -> None:
     """Click on an object in a window and watch its mask; the window names the keys."""
     from m2n2_engine.tools.demo import require_display, run_demo
@@ -125,7 +137,7 @@ def demo(
     with working_on("loading the network"):
         from m2n2_engine.engine import load_engine
 
-        engine = load_engine(engine_config(context, backbone, grid))
+        engine = load_engine(engine_config(context, backbone, grid, preset, constants))
     run_demo(pixels, engine, (target or image.parent) / image.stem, lambda line: output.print(line, markup=False))
 
 

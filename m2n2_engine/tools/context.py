@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from m2n2_engine.config import EngineConfig
-from m2n2_engine.errors import InvalidImage
+from m2n2_engine.errors import ConfigurationError, InvalidImage
 from m2n2_engine.image_file import decode_image
+from m2n2_engine.presets import PRESETS, parse_change
 from m2n2_engine.types import Click, ClickSegmenter, Image
 
 output = Console(soft_wrap=True)
@@ -34,13 +35,40 @@ class ToolSettings:
     connect: Callable[[str], ClickSegmenter]
 
 
-def engine_config(context: typer.Context, backbone: str | None = None, grid: int | None = None) -> EngineConfig:
+def parse_constant(text: str) -> tuple[str, object]:
+    """``NAME=VALUE`` -> a constant of the method; used by the options."""
+    try:
+        return parse_change(text)
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+PresetOption = Annotated[
+    str | None, typer.Option(help=f"Constants of the method: {', '.join(PRESETS)}, or auto: the backbone's own.")
+]
+ConstantsOption = Annotated[
+    list[Any] | None,
+    typer.Option("--set", metavar="NAME=VALUE", parser=parse_constant, help="One constant changed; may be repeated."),
+]
+
+
+def engine_config(
+    context: typer.Context,
+    backbone: str | None = None,
+    grid: int | None = None,
+    preset: str | None = None,
+    constants: Sequence[tuple[str, object]] | None = None,
+) -> EngineConfig:
     """The configured engine, with what the command's options ask for instead."""
     settings: ToolSettings = context.obj
     config = settings.engine
     if backbone is not None:
         # The configured grid, id and revision belong to the configured backbone.
         config = config if backbone == config.backbone else dataclasses.replace(config, backbone=backbone, grid=None)
+    if preset is not None:
+        config = dataclasses.replace(config, preset=preset)
+    if constants:
+        config = dataclasses.replace(config, changes={**config.changes, **dict(constants)})
     return config if grid is None else dataclasses.replace(config, grid=grid)
 
 

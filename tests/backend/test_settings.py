@@ -10,9 +10,9 @@ from m2n2_engine.config import EngineConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError
 
 
-def test_defaults_are_those_of_the_engine_but_for_the_disk():
+def test_defaults_are_those_of_the_engine_but_for_disk_and_preset():
     weights = WeightsConfig(cache_folder=Path("~/.cache/m2n2").expanduser())
-    expected = EngineConfig(weights=weights, disk_cache_bytes=4 * 1024**3)
+    expected = EngineConfig(weights=weights, disk_cache_bytes=4 * 1024**3, preset="auto")
     assert load_settings({}).engine_config() == expected
 
 
@@ -32,6 +32,7 @@ def test_every_engine_setting_arrives_in_its_unit(tmp_path):
             "M2N2_DISK_CACHE_MIB": "5",
             "M2N2_DISK_CACHE_FOLDER": "~/attention",
             "M2N2_THREADS": "2",
+            "M2N2_PRESET": "paper",
             "M2N2_WORKING_SIZE_PIXELS": "0",
             "M2N2_CLICK_AREA_LIMIT_PERCENT": "55",
         }
@@ -41,8 +42,8 @@ def test_every_engine_setting_arrives_in_its_unit(tmp_path):
     assert config.session_cache_bytes == 3 * 1024 * 1024
     assert (config.host_cache_bytes, config.disk_cache_bytes) == (0, 5 * 1024 * 1024)
     assert config.disk_cache_folder == Path.home() / "attention"
-    assert config.method.working_size_pixels == 0
-    assert config.method.click_area_limit == pytest.approx(0.55)
+    assert config.preset == "paper"
+    assert config.changes == {"working_size_pixels": 0, "click_area_limit": pytest.approx(0.55)}
 
 
 def test_the_environment_of_the_process_is_the_default(monkeypatch):
@@ -83,6 +84,7 @@ def test_settings_are_frozen():
         ("M2N2_HOST_CACHE_MIB", "-1"),
         ("M2N2_DISK_CACHE_MIB", "-1"),
         ("M2N2_THREADS", "0"),
+        ("M2N2_PRESET", "best"),
         ("M2N2_WORKING_SIZE_PIXELS", "63"),
         ("M2N2_WORKING_SIZE_PIXELS", "-1"),
         ("M2N2_CLICK_AREA_LIMIT_PERCENT", "101"),
@@ -165,8 +167,8 @@ def test_the_table_describes_every_setting():
     lines = render_settings_table().splitlines()
     assert len(lines) == 2 + len(Settings.model_fields)
     assert (
-        "| `M2N2_CLICK_AREA_LIMIT_PERCENT` | `40` | Largest share of the image that one click can claim, in percent. |"
-        in lines
+        "| `M2N2_CLICK_AREA_LIMIT_PERCENT` | unset | Largest share of the image that one click can claim, in percent; "
+        "unset: the preset's own. |" in lines
     )
     assert all("None" not in line for line in lines)
     assert sum("`LABEL_STUDIO_" in line for line in lines) == 3

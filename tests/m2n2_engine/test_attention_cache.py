@@ -16,6 +16,7 @@ from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, build_engine
 from m2n2_engine.errors import InvalidImage, OutOfMemory
+from m2n2_engine.presets import PAPER, choose_method
 from m2n2_engine.types import AttentionFactors, Click, Image, Level, Mask
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
@@ -63,7 +64,8 @@ def image(draw_disc: DrawDisc) -> Image:
 
 def start(backbone: WatchedBackbone, config: EngineConfig) -> Engine:
     """An engine as a process of its own would have it."""
-    return build_engine(LoadedBackbone(backbone, "asked for"), config)
+    method = choose_method(config, PAPER)
+    return build_engine(LoadedBackbone(backbone, "asked for", method.constants, method.name), config)
 
 
 def test_every_level_gives_the_same_mask_to_the_last_bit(

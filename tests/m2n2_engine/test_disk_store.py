@@ -114,6 +114,8 @@ def test_a_layer_may_attend_by_its_keys_alone(store: DiskStore, make_balanced: M
     found = store.load(key())
     assert found is not None
     assert equal(found, balanced)
+    (kept,) = found.factors.layers
+    assert kept.query is kept.key  # on the disk once, and in memory
 
 
 def test_every_part_of_a_key_counts(store: DiskStore, make_balanced: MakeBalanced) -> None:

@@ -19,6 +19,7 @@ from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.ops.compiled import thread_count
+from m2n2_engine.presets import KEYS_AND_COLOURS, PRESETS
 from m2n2_engine.transition_source import AggregatorSource
 from m2n2_engine.types import Click, Image, Mask
 
@@ -435,6 +436,7 @@ def test_load_engine_describes_what_it_loaded(tiny_config: EngineConfig, image: 
     assert facts == {
         "backbone": "tiny",
         "backbone_reason": "asked for",
+        "preset": "paper",
         "device": "cpu",
         "grid": "24x24",
         "threads": thread_count(),
@@ -455,3 +457,46 @@ def test_load_engine_describes_what_it_loaded(tiny_config: EngineConfig, image: 
     engine.warm_up()
     assert engine.describe()["session_images"] == 0
     assert engine.segment(image, [ON_DISC]).mask.any()
+
+
+# --- stepwise corrections
+
+
+@pytest.fixture
+def stepwise(make_engine: MakeEngine) -> Engine:
+    return make_engine(method=dataclasses.replace(PRESETS[KEYS_AND_COLOURS], max_steps=100))
+
+
+def test_stepwise_a_disc_is_segmented(stepwise: Engine, draw_disc: DrawDisc, iou: IoU) -> None:
+    image, disc = draw_disc()
+    found = stepwise.segment(image, [ON_DISC])
+    assert iou(found.mask, disc) > 0.95
+    assert 0 < found.score <= 1
+
+
+def test_stepwise_the_answer_does_not_depend_on_what_was_asked_before(
+    stepwise: Engine, make_engine: MakeEngine, image: Image
+) -> None:
+    clicks = [ON_DISC, Click(45, 20), ON_GROUND, Click(33, 48, positive=False)]
+    one_by_one = [stepwise.segment(image, clicks[:count]).mask for count in range(1, 5)][-1]
+    fresh = make_engine(method=dataclasses.replace(PRESETS[KEYS_AND_COLOURS], max_steps=100))
+    np.testing.assert_array_equal(fresh.segment(image, clicks).mask, one_by_one)
+
+
+def test_stepwise_a_correction_changes_only_its_surroundings(stepwise: Engine, draw_disc: DrawDisc) -> None:
+    left, right = (draw_disc(center=(x, 36), radius=14)[1] for x in (24, 72))
+    image = np.full((72, 96, 3), (40, 60, 90), np.uint8)
+    image[left | right] = (220, 60, 40)
+    both = stepwise.segment(image, [Click(24, 36), Click(72, 36)]).mask
+    less = stepwise.segment(image, [Click(24, 36), Click(72, 36), Click(73, 38, positive=False)]).mask
+    np.testing.assert_array_equal(less[:, :48], both[:, :48])
+    assert both[38, 73]
+    assert not less[38, 73]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (700, 500)])
+def test_stepwise_images_of_any_size(stepwise: Engine, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    mask = stepwise.segment(image, [Click(0, 0), Click(size[1], size[0], positive=size == (1, 1))]).mask
+    assert mask.shape == size
+    assert mask[0, 0]

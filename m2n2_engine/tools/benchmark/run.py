@@ -15,7 +15,7 @@ import torch
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
-from m2n2_engine.config import EngineConfig
+from m2n2_engine.config import Decision, EngineConfig
 from m2n2_engine.engine import build_engine, set_up_threads
 from m2n2_engine.ops.compiled import thread_count
 from m2n2_engine.ops.working_size import reduced_size
@@ -129,8 +129,10 @@ def _measure_backbone(
 
 def _measure_size(loaded: LoadedBackbone, size: Size, config: EngineConfig, options: Options) -> SizeReport:
     images = make_images(options.photograph, size, 2)
-    height, width = reduced_size(images[0].shape[:2], config.method.working_size_pixels)
-    with_direct = options.with_direct and height * width <= _MOST_DIRECT_PIXELS
+    height, width = reduced_size(images[0].shape[:2], loaded.method.working_size_pixels)
+    # The direct form is the paper's.
+    is_comparable = loaded.method.decision is Decision.JOINT and height * width <= _MOST_DIRECT_PIXELS
+    with_direct = options.with_direct and is_comparable
     with tempfile.TemporaryDirectory() as folder:
         levels = measure_levels(loaded, images, config, options.rounds, Path(folder))
     return SizeReport(size, levels, compare_click(loaded, images[0], config, options.rounds.repeats, with_direct))

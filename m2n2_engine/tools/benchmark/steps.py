@@ -49,14 +49,14 @@ class _Forms:
 
 def compare_steps(loaded: LoadedBackbone, image: Image, config: EngineConfig, repeats: int) -> Iterator[Comparison]:
     """The steps in their order, the first two also together. image: RGB uint8 ``(H, W, 3)``."""
-    yield from _compare(_list_steps(loaded.backbone, image, config.method), repeats, loaded.backbone.device)
+    yield from _compare(_list_steps(loaded.backbone, image, loaded.method), repeats, loaded.backbone.device)
 
 
 def compare_click(
     loaded: LoadedBackbone, image: Image, config: EngineConfig, repeats: int, with_direct: bool
 ) -> Comparison:
     """A click at a place never clicked before, alone, from end to end."""
-    method, backbone = config.method, loaded.backbone
+    method, backbone = loaded.method, loaded.backbone
     engine = build_engine(loaded, config)
     working = reduce_image(image, method.working_size_pixels)
     height, width = working.shape[:2]

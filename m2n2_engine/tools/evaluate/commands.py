@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.tools.context import INTERRUPTED, ToolSettings, engine_config, messages, output, working_on
+from m2n2_engine.tools.context import (
+    INTERRUPTED,
+    ConstantsOption,
+    PresetOption,
+    ToolSettings,
+    engine_config,
+    messages,
+    output,
+    working_on,
+)
 from m2n2_engine.tools.evaluate.options import Band, Flip, Options, Rule
 
 if TYPE_CHECKING:
@@ -30,6 +39,8 @@ def evaluate(
     folder: Annotated[Path, typer.Option(file_okay=False, help="Where the named ones are kept.")] = Path("datasets"),
     backbone: Annotated[str | None, typer.Option(help="Network to use instead of the configured one.")] = None,
     grid: Annotated[int | None, typer.Option(min=2, help="Cells along each side of the attention grid.")] = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
     server: Annotated[str | None, typer.Option(metavar="URL", help="Click at a server that runs instead.")] = None,
     clicks: Annotated[int, typer.Option(min=1, help="Clicks of each object.")] = 20,
     rule: Annotated[Rule, typer.Option(help="Where the next click goes.")] = Rule.M2N2,
@@ -45,7 +56,8 @@ def evaluate(
     """Simulate annotators on a dataset: number of clicks (NoC), mean IoU of each click; run again, it goes on."""
     named = {"grabcut": grabcut, "berkeley": berkeley, "sbd": sbd, "davis": davis, "brats": brats, "oaizib": oaizib}
     folders = [*_find_folders([name for name, wanted in named.items() if wanted], folder), *(dataset or ())]
-    _check(folders, server, backbone, grid)
+    own = (backbone, grid, preset, constants)
+    _check(folders, server, own)
     from m2n2_engine.tools.evaluate.evaluation import Job, PreparedDataset, evaluate_dataset
     from m2n2_engine.tools.evaluate.report import print_table
 
@@ -53,7 +65,7 @@ def evaluate(
     bands = tuple(dict.fromkeys(band or Band))
     options = Options(rule, bands, tuple(Flip) if flips else (Flip.NONE,), clicks)
     job = Job(options, jobs, out, restart, pictures=_can_draw())
-    subject = _open_subject(context, server, backbone, grid)
+    subject = _open_subject(context, server, own)
     try:
         reports = [evaluate_dataset(each, subject, job) for each in datasets]
     except KeyboardInterrupt:
@@ -69,23 +81,23 @@ def _find_folders(names: Sequence[str], folder: Path) -> list[Path]:
     return [folder / "coco" / DATASETS[name].name for name in names]
 
 
-def _check(folders: Sequence[Path], server: str | None, backbone: str | None, grid: int | None) -> None:
+def _check(folders: Sequence[Path], server: str | None, own: Sequence[object]) -> None:
     if not folders:
         raise typer.BadParameter("name a dataset: --grabcut, ..., or --dataset FOLDER")
     if len({folder.resolve().name for folder in folders}) < len(folders):
         raise typer.BadParameter("two datasets have the same name, and so would their results: evaluate them apart")
-    if server is not None and (backbone is not None or grid is not None):
-        raise typer.BadParameter("a server has a backbone and a grid of its own: leave --backbone and --grid out")
+    if server is not None and any(own):
+        raise typer.BadParameter("a server has an engine of its own: leave --backbone, --grid, --preset and --set out")
 
 
-def _open_subject(context: typer.Context, server: str | None, backbone: str | None, grid: int | None) -> Subject:
+def _open_subject(context: typer.Context, server: str | None, own: tuple[Any, ...]) -> Subject:
     from m2n2_engine.tools.evaluate.subject import Subject
 
     settings: ToolSettings = context.obj
     with working_on("loading the network"):
         if server is not None:
             return Subject.connect(server, settings.connect)
-        return Subject.load(engine_config(context, backbone, grid))
+        return Subject.load(engine_config(context, *own))
 
 
 def _can_draw() -> bool:

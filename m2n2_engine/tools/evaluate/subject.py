@@ -9,13 +9,13 @@ from typing import Any, Self
 from m2n2_engine.config import EngineConfig
 from m2n2_engine.types import ClickSegmenter
 
-_FACTS = ("backbone", "grid", "device")
+_FACTS = ("backbone", "preset", "grid", "device")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """Something to click with. facts: backbone, grid and device, to be shown. settings: everything about it that
-    changes a figure, as far as it is known, as values of JSON."""
+    """Something to click with. facts: backbone, preset, grid and device, to be shown. settings: everything about it
+    that changes a figure, as far as it is known, as values of JSON."""
 
     segmenter: ClickSegmenter
     facts: Mapping[str, str]

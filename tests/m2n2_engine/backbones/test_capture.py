@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone, capture_factors
+from m2n2_engine.ops.attention import build_attention
 
 HEADS, SIZE, TOKENS = 2, 6, 5
 
@@ -122,3 +123,31 @@ def test_compact_factors_are_integers_with_a_scale(tokens: torch.Tensor, spread:
     found = rounded.query.float() @ rounded.key.float().mT * rounded.scale
     torch.testing.assert_close(found, products, rtol=0, atol=1e-3 * float(products.abs().max()))
     assert exact.fingerprint != compact.fingerprint
+
+
+@pytest.mark.parametrize("is_compact", [False, True])
+def test_keys_that_attend_to_keys(tokens: torch.Tensor, is_compact: bool) -> None:
+    """Against the plain form: softmax of the sharpened cosine over all tokens, mean over heads, cells only."""
+    attention = _Attention()
+    backbone = HookedBackbone(
+        name="keys",
+        grid=(2, 2),
+        device="cpu",
+        dtype=torch.float32,
+        weights="none",
+        layers=[_layer(attention)],
+        run=lambda _image: attention(tokens),
+        is_compact=is_compact,
+        key_sharpness=8.0,
+    )
+    factors = backbone.extract(np.zeros((2, 2, 3), np.uint8))
+    with torch.no_grad():
+        keys = attention.to_k(tokens)[0].numpy().reshape(TOKENS, HEADS, SIZE // HEADS)
+    keys = keys / np.linalg.norm(keys, axis=2, keepdims=True)
+    numerators = np.exp(8.0 * np.einsum("ihd,jhd->hij", keys, keys))
+    mean = (numerators / numerators.sum(axis=2, keepdims=True)).mean(axis=0)[1:, 1:]
+    expected = mean / mean.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(build_attention(factors), expected, rtol=0, atol=1e-3 if is_compact else 1e-6)
+    (layer,) = factors.layers
+    assert layer.nbytes == layer.key.nbytes
+    assert layer.to("cpu").query is layer.to("cpu").key

@@ -25,7 +25,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What would have been loaded."""
     asked: Asked = []
 
-    def load(name: str, grid: tuple[int, int], device: str, _config: WeightsConfig) -> object:
+    def load(
+        name: str, grid: tuple[int, int], device: str, _config: WeightsConfig, _key_sharpness: float | None
+    ) -> object:
         asked.append((name, grid, device))
         return object()
 

@@ -103,7 +103,7 @@ def test_segment_writes_a_mask(
     assert (mask.shape, mask.dtype, set(np.unique(mask))) == ((72, 96), np.uint8, {0, 255})
     assert iou(mask > 0, disc) > 0.9
     assert f"{output}: {(mask > 0).sum()} of 6912 pixels" in printed
-    assert "tiny (asked for) on cpu, grid 24x24" in printed
+    assert "tiny (asked for) on cpu, grid 24x24, preset paper" in printed
 
 
 def test_segment_writes_an_overlay(m2n2: Run, image_file: Path, output: Path, tmp_path: Path) -> None:
@@ -127,6 +127,30 @@ def test_segment_takes_several_points_and_another_grid(m2n2: Run, image_file: Pa
     assert "grid 16x16" in succeed(m2n2("segment", image_file, *points, "-o", output, "--grid", 16))
     mask = cv2.imread(str(output), cv2.IMREAD_UNCHANGED)
     assert mask[36, 30] == mask[36, 50] == 255
+
+
+def test_segment_takes_a_preset_and_constants(
+    m2n2: Run, image_file: Path, output: Path, disc: Mask, iou: Callable[[Mask, Mask], float]
+) -> None:
+    printed = succeed(m2n2("segment", image_file, *DISC, "-o", output, "--preset", "keys-and-colours"))
+    assert "preset keys-and-colours" in printed
+    assert iou(cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0, disc) > 0.95
+    succeed(m2n2("segment", image_file, *DISC, "-o", output, "--set", "click_area_limit=0.01"))
+    assert 0 < (cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0).mean() <= 0.011
+
+
+def test_a_preset_and_a_constant_that_are_not_there(m2n2: Run, image_file: Path, output: Path) -> None:
+    found = problem(m2n2("segment", image_file, *DISC, "-o", output, "--preset", "best"))
+    assert found == "unknown preset 'best': use one of auto, paper, keys-and-colours"
+    found = usage_problem(m2n2("segment", image_file, *DISC, "-o", output, "--set", "heat=1"))
+    assert "no constant 'heat'" in found
+
+
+def test_a_map_with_other_constants_is_another_one(m2n2: Run, image_file: Path, output: Path) -> None:
+    succeed(m2n2("markov-map", image_file, *DISC, "-o", output))
+    before = output.read_bytes()
+    succeed(m2n2("markov-map", image_file, *DISC, "-o", output, "--set", "temperature=2"))
+    assert output.read_bytes() != before
 
 
 @pytest.mark.parametrize("text", ["40", "40,36,1", "a,b", "", "40;36"])

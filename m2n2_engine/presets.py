@@ -1,0 +1,109 @@
+"""Named sets of the method's constants, and changes to single ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from m2n2_engine.config import AUTO, Decision, EngineConfig, MethodConfig
+from m2n2_engine.errors import ConfigurationError
+
+PAPER = "paper"
+KEYS_AND_COLOURS = "keys-and-colours"
+
+PRESETS: Mapping[str, MethodConfig] = {
+    PAPER: MethodConfig(),
+    KEYS_AND_COLOURS: MethodConfig(
+        key_sharpness=8.0,
+        spatial_sigma_cells=0.7,
+        click_area_limit=0.6,
+        decision=Decision.STEPWISE,
+        working_size_pixels=320,
+    ),
+}
+"""``paper``: as published. ``keys-and-colours``: keys attend to keys, each click corrects the mask around itself, and
+colours settle the border. Its constants were chosen on GrabCut and ECSSD with dinov2-small; see README."""
+
+
+def check_preset(name: str) -> str:
+    """The name of a preset, or ``auto``. Raises ConfigurationError, naming what is allowed."""
+    if name not in (AUTO, *PRESETS):
+        raise ConfigurationError(f"unknown preset {name!r}: use one of {', '.join([AUTO, *PRESETS])}")
+    return name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChosenMethod:
+    """The constants that an engine runs with. name: of their preset and what was changed in it, for people."""
+
+    name: str
+    constants: MethodConfig
+
+
+def choose_method(config: EngineConfig, own_preset: str) -> ChosenMethod:
+    """The constants that ``config`` asks for, on a backbone whose own preset is ``own_preset``.
+
+    Raises ConfigurationError for a preset or a constant that there is not.
+    """
+    if config.method is not None:
+        return ChosenMethod("constants given whole", config.method)
+    preset = own_preset if check_preset(config.preset) == AUTO else config.preset
+    changes = {name: _check(name, value) for name, value in config.changes.items()}
+    name = ", ".join([preset, *(f"{name}={value}" for name, value in changes.items())])
+    return ChosenMethod(name, dataclasses.replace(PRESETS[preset], **changes))
+
+
+def parse_change(text: str) -> tuple[str, object]:
+    """``NAME=VALUE`` -> a field of MethodConfig and its value. Raises ConfigurationError, naming what is allowed."""
+    name, _, value = text.partition("=")
+    return name.strip(), _check(name.strip(), value.strip())
+
+
+def _check(name: str, value: object) -> Any:
+    """The value in the type that the constant has, whatever it was written as."""
+    kinds: dict[str, object] = {field.name: field.type for field in dataclasses.fields(MethodConfig)}
+    if name not in kinds:
+        raise ConfigurationError(f"the method has no constant {name!r}: use one of {', '.join(kinds)}")
+    parse, allowed = _POSITIVE if name in _POSITIVE_NAMES else _KINDS[str(kinds[name])]
+    try:
+        return parse(str(value))
+    except ValueError:
+        raise ConfigurationError(f"{name}={value} cannot be used: it must be {allowed}") from None
+
+
+def _to_number(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError(text)
+    return number
+
+
+def _to_positive(text: str) -> float:
+    number = _to_number(text)
+    if number == 0:
+        raise ValueError(text)
+    return number
+
+
+def _to_count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise ValueError(text)
+    return count
+
+
+def _to_optional_number(text: str) -> float | None:
+    return None if text.lower() == "none" else _to_number(text)
+
+
+_POSITIVE_NAMES = ("temperature", "spatial_sigma_cells", "range_sigma", "window_sigmas")
+_POSITIVE = (_to_positive, "a number above 0")
+"""What is divided by."""
+
+_KINDS = {
+    "float": (_to_number, "a number that is not negative"),
+    "int": (_to_count, "a whole number that is not negative"),
+    "float | None": (_to_optional_number, "a number that is not negative, or none"),
+    "Decision": (Decision, f"one of {', '.join(Decision)}"),
+}
