@@ -13,7 +13,7 @@ import torch
 from m2n2_engine import engine as engine_module
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
-from m2n2_engine.config import EngineConfig, MethodConfig
+from m2n2_engine.config import Decision, EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, build_engine
 from m2n2_engine.errors import InvalidImage, OutOfMemory
 from m2n2_engine.presets import PAPER, choose_method
@@ -121,8 +121,16 @@ def test_another_constant_of_the_method_is_another_image(
     backbone: WatchedBackbone, config: EngineConfig, image: Image, constant: str
 ) -> None:
     start(backbone, config).prepare(image)
-    value = getattr(QUICK, constant)
-    other = dataclasses.replace(QUICK, **{constant: value + 1 if isinstance(value, int) else value * 1.01})
+    match getattr(QUICK, constant):
+        case None:
+            changed: object = 8.0
+        case Decision():
+            changed = Decision.STEPWISE
+        case int(value):
+            changed = value + 1
+        case value:
+            changed = value * 1.01
+    other = dataclasses.replace(QUICK, **{constant: changed})
     assert start(backbone, dataclasses.replace(config, method=other)).prepare(image) is Level.NETWORK
 
 
