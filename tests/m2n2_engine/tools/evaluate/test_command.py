@@ -160,7 +160,10 @@ def test_a_dataset_that_is_not_prepared(evaluate: Run, tmp_path: Path) -> None:
     [
         ([], "name a dataset: --grabcut, ..., or --dataset FOLDER"),
         (["--dataset", "a/Discs", "--dataset", "b/Discs"], "two datasets have the same name"),
-        (["--grabcut", "--server", "http://127.0.0.1:1", "--grid", "8"], "leave --backbone and --grid out"),
+        (
+            ["--grabcut", "--server", "http://127.0.0.1:1", "--grid", "8"],
+            "leave --backbone, --grid, --preset and --set out",
+        ),
         (["--grabcut", "--rule", "none"], "'none' is not one of 'm2n2', 'ritm'"),
     ],
 )
