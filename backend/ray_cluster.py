@@ -17,6 +17,7 @@ from ray.serve.exceptions import (
 from ray.serve.handle import DeploymentHandle
 
 from backend.ray_segmenter import ReplicaLost
+from backend.settings import keep_signal_handlers
 from m2n2_engine.errors import Busy, M2N2Error, NotReady
 from m2n2_engine.types import Image
 
@@ -28,8 +29,9 @@ def connect(address: str, app: str) -> RayCluster:
 
     Raises NotReady where there is none: it may come.
     """
+    keep_signal_handlers()
     try:
-        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
+        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
         return RayCluster(serve.get_app_handle(app))
     except ConnectionError:
         raise NotReady(f"no Ray cluster at {address}: start Ray on this machine, or correct M2N2_RAY_ADDRESS") from None

@@ -21,8 +21,6 @@ _BACKEND_SECONDS = 300.0
 
 def main() -> None:
     """Start cluster and backend, and serve until Ctrl+C."""
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.default_int_handler)
     try:
         _serve(load_settings())
     except KeyboardInterrupt:
@@ -36,6 +34,8 @@ def _serve(settings: Settings) -> None:
     processors = len(os.sched_getaffinity(0))
     output.print("the cluster starts ...", highlight=False)
     with start_cluster(processors) as address:
+        # Only now: starting Ray sets a handler of its own.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         deploy(_REPLICAS, processors / _REPLICAS, settings.ray_app)
         environ = {"M2N2_ENGINE": "ray", "M2N2_RAY_ADDRESS": address, "M2N2_HOST": settings.host}
         backend = make_backend(environ, settings.port, _LOG)

@@ -7,6 +7,7 @@ import base64
 import concurrent.futures
 import io
 import itertools
+import subprocess
 import sys
 import threading
 import time
@@ -95,6 +96,21 @@ def test_a_refusal_of_the_engine_keeps_its_kind_and_its_words(
     with pytest.raises(InvalidClicks) as caught:
         segmenter.segment(image, [Click(9999, 1)])
     assert (type(caught.value), str(caught.value)) == (InvalidClicks, str(expected.value))
+
+
+def test_a_server_that_is_told_to_end_is_not_aborted(address: str, segmenter: RaySegmenter) -> None:
+    program = f"""
+import os, signal, threading
+from backend.ray_cluster import connect
+signal.signal(signal.SIGTERM, lambda *_: None)
+joining = threading.Thread(target=connect, args=({address!r}, {APP_NAME!r}))
+joining.start()
+joining.join()
+os.kill(os.getpid(), signal.SIGTERM)
+raise SystemExit(signal.alarm(0))
+"""
+    # The status: in how many seconds an alarm would end it.
+    assert subprocess.run([sys.executable, "-c", program], timeout=DEADLINE_SECONDS).returncode == 0
 
 
 def test_an_application_that_is_not_there_may_come(address: str) -> None:
