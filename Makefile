@@ -107,7 +107,7 @@ $(LABEL_STUDIO_ML)/.setup: tests/label_studio_ml/requirements.txt $(VENV)/.setup
 $(RAY)/.setup: pyproject.toml tests/ray/requirements.txt $(VENV)/.setup-test
 	$(BIN)/python -m venv $(@D)
 	$(SEE_PRODUCT)
-	$(@D)/bin/python -m pip install --quiet --editable '.[ray]' --requirement tests/ray/requirements.txt
+	$(@D)/bin/python -m pip install --quiet 'm2n2-annotation[ray]' --requirement tests/ray/requirements.txt
 	touch $@
 
 clean:
