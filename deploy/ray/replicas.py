@@ -23,6 +23,7 @@ _OBJECT_STORE_BYTES = 512 * MEBIBYTE
 def start_cluster(processors: int) -> Iterator[str]:
     """Yields the address of a cluster that shares out so many processors, on loopback; ended with the block."""
     context = ray.init(
+        "local",  # also where this machine has joined another cluster
         num_cpus=processors,
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,

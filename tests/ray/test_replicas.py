@@ -33,6 +33,8 @@ IMAGES = 8
 ROUNDS = 5
 LEAST_IOU = 0.999
 LEAST_SHARE_AT_HOME = 0.95
+LONG_PROMPT = 20
+"""Clicks that take seconds together."""
 LOAD_SECONDS = 5.0
 CLICKING_THREADS = 4
 DEADLINE_SECONDS = 60.0
@@ -116,6 +118,29 @@ raise SystemExit(signal.alarm(0))
 def test_an_application_that_is_not_there_may_come(address: str) -> None:
     with pytest.raises(NotReady, match="M2N2_RAY_APP"):
         connect(address, "nobody")
+
+
+def test_a_click_that_a_killed_replica_had_in_hand_is_answered_by_another(
+    segmenter: RaySegmenter, local: Engine, make_image: Callable[[], Image]
+) -> None:
+    image = make_image()
+    clicks = [click for number in range(LONG_PROMPT) for click in make_clicks(number)]
+    expected = local.segment(image, clicks).mask
+    before = read_facts(segmenter)
+    segmenter.prepare(image)
+    holder = next(
+        name
+        for name, facts in read_facts(segmenter).items()
+        if facts["session_misses"] > before[name]["session_misses"]
+    )
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(segmenter.segment, image, clicks)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while read_facts(segmenter)[holder]["session_hits"] == before[holder]["session_hits"]:
+            assert time.monotonic() < deadline
+        kill(holder)
+        assert measure_iou(answer.result(DEADLINE_SECONDS).mask, expected) >= LEAST_IOU
+    assert holder not in read_facts(segmenter)
 
 
 def test_a_killed_replica_loses_no_click_and_its_images_move(
