@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 LABEL_STUDIO := .venv-label-studio
 LABEL_STUDIO_ML := .venv-label-studio-ml
 E2E := .venv-e2e
+RAY := .venv-ray
 STUDIO_PORT ?= 8080
 
-.PHONY: run test setup setup-test check studio e2e label-studio-ml soak deploy-test benchmark clean
+.PHONY: run test setup setup-test check studio e2e label-studio-ml ray ray-test soak deploy-test benchmark clean
 
 run: setup
 	$(BIN)/m2n2 weights get
@@ -42,6 +43,15 @@ e2e: label-studio-ml setup-test $(LABEL_STUDIO)/.setup $(E2E)/.setup
 # Our model class in a server of label-studio-ml, the package that others build backends with.
 label-studio-ml: setup-test $(LABEL_STUDIO_ML)/.setup
 	$(LABEL_STUDIO_ML)/bin/python -m pytest tests/label_studio_ml --verbose
+
+# Two replicas of the engine on Ray Serve, on this machine's processors, and the server as their client.
+ray: $(RAY)/.setup
+	$(BIN)/m2n2 weights get
+	RAY_USAGE_STATS_ENABLED=0 PYTHONPATH=deploy/label_studio exec $(RAY)/bin/python deploy/ray/one_machine.py
+
+ray-test: $(RAY)/.setup
+	$(RAY)/bin/python -m pytest tests/ray --verbose --capture=no \
+		--override-ini=pythonpath=deploy/ray --override-ini=filterwarnings=ignore
 
 # The full figures of tests/soak, of which the tests do a small share; tens of minutes on two cores.
 soak: setup-test
@@ -88,7 +98,7 @@ $(LABEL_STUDIO)/.setup: deploy/label_studio/requirements.txt
 	$(LABEL_STUDIO)/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
-# These two see the packages of $(VENV) behind their own: tests ask the engine itself for a mask, and serve its model.
+# These see the packages of $(VENV) behind their own: tests ask the engine itself for a mask, and serve its model.
 define SEE_PRODUCT
 printf 'import site; site.addsitedir("%s")\n' "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 	> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/product.pth"
@@ -106,5 +116,11 @@ $(LABEL_STUDIO_ML)/.setup: tests/label_studio_ml/requirements.txt $(VENV)/.setup
 	$(SEE_PRODUCT)
 	touch $@
 
+$(RAY)/.setup: pyproject.toml tests/ray/requirements.txt $(VENV)/.setup-test
+	$(BIN)/python -m venv $(@D)
+	$(SEE_PRODUCT)
+	$(@D)/bin/python -m pip install --quiet 'm2n2-annotation[ray]' --requirement tests/ray/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(LABEL_STUDIO) $(LABEL_STUDIO_ML) $(E2E) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LABEL_STUDIO) $(LABEL_STUDIO_ML) $(E2E) $(RAY) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -24,6 +24,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
 
 _GAUGES = {
+    "replicas": "Replicas of the engine that answer, where it works on a cluster.",
     "images_kept": "Decoded images kept between clicks.",
     "images_bytes": "Bytes that the kept images take.",
     "images_budget_bytes": "Bytes that the kept images may take.",
@@ -52,6 +53,7 @@ _CACHE_LEVELS = {"session": "device", "host": "host", "disk": "disk"}
 """Prefix of the segmenter's facts -> level of the attention cache; a level is only asked where that above misses."""
 
 _CACHE_GAUGES = {
+    "replicas": "Replicas of the engine that answer, where it works on a cluster.",
     "images": "Images that a level of the attention cache holds.",
     "bytes": "Bytes that they take.",
     "budget_bytes": "Bytes that they may take.",

@@ -128,6 +128,19 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, hide_input_in_errors=True)
 
+    engine: Literal["local", "ray"] = Field(
+        "local", description="`local`: the engine works in this process; `ray`: on the replicas of a Ray cluster."
+    )
+    ray_address: str = Field(
+        "auto", description="Address of that cluster; `auto`: the one that this machine has joined."
+    )
+    ray_app: str = Field("m2n2", description="Name of the engine's Serve application there.")
+    ray_images: int = Field(
+        64,
+        ge=1,
+        description="Images that a replica keeps decoded; clicks on them are sent to it while it has fewer than 16 "
+        "clicks in hand.",
+    )
     backbone: str = Field(
         "auto",
         description="Network that looks at the image: a name that `m2n2 doctor` lists, or `auto`: Stable Diffusion 2 "
@@ -400,6 +413,12 @@ def calm_idle_threads() -> None:
     imported.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def keep_signal_handlers() -> None:
+    """Let Ray leave SIGTERM to this process, unless the environment says otherwise: its own handler has the process
+    aborted 3 s later, with the clicks under way. To be called before Ray is started."""
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
 
 
 def render_settings_table() -> str:

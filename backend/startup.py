@@ -63,14 +63,14 @@ class BackgroundSegmenter:
         return loaded.result().find_level(image) if is_ready else Level.NETWORK
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
-        """The segmenter's facts with ``state`` (``loading``, ``ready`` or ``failed``) and ``reason``, why the last
-        load failed; only a stand-in version until it is ready."""
+        """The segmenter's facts with ``state`` (``loading``, ``ready`` or ``failed``; its own, where it tells one) and
+        ``reason``, why the last load failed; only a stand-in version until it is ready."""
         loaded = self._find_loaded()
         if not loaded.done():
             return {"model_version": "m2n2", "state": "loading", "reason": self._reason()}
         if loaded.exception() is not None:
             return {"model_version": "m2n2", "state": "failed", "reason": self._reason()}
-        return {**loaded.result().describe(), "state": "ready", "reason": None}
+        return {"state": "ready", "reason": None, **loaded.result().describe()}
 
     def _wait_for_segmenter(self) -> Segmenter:
         loaded = self._find_loaded()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from flask import Flask
 
@@ -29,8 +30,7 @@ def create() -> Flask:
         logger.critical("%s", error)
         raise SystemExit(_FINAL_STATUS) from None
     _configure_logging(settings)
-    config = settings.engine_config()
-    return create_app(settings, BackgroundSegmenter(lambda: load_warm(config)))
+    return create_app(settings, BackgroundSegmenter(choose_load(settings)))
 
 
 def _configure_logging(settings: Settings) -> None:
@@ -42,6 +42,14 @@ def _configure_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(settings.log_level)
 
 
+def choose_load(settings: Settings) -> Callable[[], Segmenter]:
+    """What loads the segmenter of M2N2_ENGINE."""
+    if settings.engine == "ray":
+        return lambda: _join_cluster(settings.ray_address, settings.ray_app)
+    config = settings.engine_config()
+    return lambda: load_warm(config)
+
+
 def load_warm(config: EngineConfig) -> Segmenter:
     """An engine that has compiled its kernels and run its network once. Raises what `load_engine` raises."""
     # Imported here, in the loading thread: torch takes seconds, and the server answers meanwhile.
@@ -50,3 +58,16 @@ def load_warm(config: EngineConfig) -> Segmenter:
     engine = load_engine(config)
     engine.warm_up()
     return engine
+
+
+def _join_cluster(address: str, app: str) -> Segmenter:
+    # Imported here: nothing of Ray is needed, nor paid for at the start, where the engine is local.
+    try:
+        from backend.ray_cluster import connect
+    except ImportError as error:
+        raise ConfigurationError(
+            f"M2N2_ENGINE=ray needs Ray, which cannot be imported ({error}): pip install 'm2n2-annotation[ray]'"
+        ) from None
+    from backend.ray_segmenter import RaySegmenter
+
+    return RaySegmenter(connect(address, app))

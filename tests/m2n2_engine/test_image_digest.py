@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
 
 from m2n2_engine import image_digest
-from m2n2_engine.image_digest import ImageDigests
+from m2n2_engine.image_digest import ImageDigests, OncePerImage
 from m2n2_engine.types import Image
 
 
@@ -64,3 +65,17 @@ def test_an_array_that_is_gone_is_forgotten(image: Image) -> None:
     digests.digest(frozen(image.copy()))
     gc.collect()
     assert not digests._known
+
+
+def test_what_is_made_of_an_image_goes_with_it(image: Image) -> None:
+    class Made:
+        pass
+
+    once = OncePerImage(lambda image: Made())
+    fixed = frozen(image.copy())
+    made = weakref.ref(once.find(fixed))
+    assert once.find(fixed) is made()
+    assert once.find(frozen(image.copy())) is not made()
+    del fixed
+    gc.collect()
+    assert made() is None

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import base64
+import gc
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend.ray_segmenter import RaySegmenter, ReplicaLost
+from m2n2_engine.errors import Busy, InvalidClicks
+from m2n2_engine.types import Box, Click, Image, Level
+
+CLICKS = (Click(10, 10),)
+BOX = Box(1, 2, 15, 16)
+
+
+class Reference:
+    """What an image was put under."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image.copy()
+
+
+class LocalCluster:
+    """One segmenter as the only replica. Raises ``failures`` first; remembers images put and questions asked."""
+
+    def __init__(self, segmenter: Any) -> None:
+        self.segmenter = segmenter
+        self.failures: list[Exception] = []
+        self.puts: list[weakref.ref[Reference]] = []
+        self.asked: list[tuple[str, str]] = []
+        self.timeouts: list[float] = []
+        self.described = 0
+
+    def put(self, image: Image) -> object:
+        reference = Reference(image)
+        self.puts.append(weakref.ref(reference))
+        return reference
+
+    def ask(self, method: str, digest: str, arguments: Sequence[Any], timeout_seconds: float) -> Any:
+        self.asked.append((method, digest))
+        self.timeouts.append(timeout_seconds)
+        if self.failures:
+            raise self.failures.pop(0)
+        reference, *others = arguments
+        return getattr(self.segmenter, method)(reference.image, *others)
+
+    def ask_all(self, method: str) -> Mapping[str, Any]:
+        self.described += 1
+        return {"only": self.segmenter.describe()}
+
+
+@pytest.fixture
+def cluster(segmenter):
+    return LocalCluster(segmenter)
+
+
+@pytest.fixture
+def ray_segmenter(cluster):
+    return RaySegmenter(cluster)
+
+
+def make_image(value: int = 0) -> Image:
+    image = np.full((20, 30, 3), value, np.uint8)
+    image.setflags(write=False)
+    return image
+
+
+def test_the_answer_is_the_replicas(ray_segmenter, segmenter):
+    image = make_image()
+    np.testing.assert_array_equal(ray_segmenter.segment(image, CLICKS).mask, segmenter.segment(image, CLICKS).mask)
+    np.testing.assert_array_equal(ray_segmenter.segment(image, [], BOX).mask, segmenter.segment(image, [], BOX).mask)
+
+
+def test_an_image_is_put_once_and_asked_for_by_its_digest(ray_segmenter, cluster):
+    image, other = make_image(1), make_image(2)
+    for _ in range(3):
+        ray_segmenter.prepare(image)
+        ray_segmenter.segment(image, CLICKS)
+    ray_segmenter.segment(other, CLICKS)
+    assert len(cluster.puts) == 2
+    digests = [digest for _, digest in cluster.asked]
+    assert len(set(digests[:6])) == 1
+    assert digests[6] != digests[0]
+    # The same pixels in another array, as after a download: the same replica.
+    ray_segmenter.segment(make_image(1), CLICKS)
+    assert cluster.asked[-1][1] == digests[0]
+
+
+def test_a_reference_goes_with_its_image(ray_segmenter, cluster):
+    image = make_image()
+    ray_segmenter.segment(image, CLICKS)
+    assert cluster.puts[0]() is not None
+    del image
+    gc.collect()
+    assert cluster.puts[0]() is None
+
+
+def test_an_image_that_may_have_changed_is_put_again(ray_segmenter, cluster):
+    image = np.zeros((20, 30, 3), np.uint8)
+    ray_segmenter.prepare(image)
+    image[0, 0] = 9
+    ray_segmenter.prepare(image)
+    (_, before), (_, after) = cluster.asked
+    assert before != after
+
+
+def test_a_lost_replica_loses_no_click(ray_segmenter, cluster, caplog):
+    cluster.failures = [ReplicaLost("gone"), ReplicaLost("gone too")]
+    assert ray_segmenter.segment(make_image(), CLICKS).mask.any()
+    assert len(cluster.puts) == 1
+    assert caplog.text.count("is asked for again") == 2
+
+
+def test_replicas_that_are_lost_again_and_again_are_given_up(ray_segmenter, cluster):
+    cluster.failures = [ReplicaLost("gone")] * 10
+    with pytest.raises(ReplicaLost):
+        ray_segmenter.segment(make_image(), CLICKS)
+    assert len(cluster.asked) == 3
+
+
+def test_attempts_share_the_time_that_a_client_waits(cluster):
+    now = [0.0]
+    ray_segmenter = RaySegmenter(cluster, clock=lambda: now[0])
+    ask = cluster.ask
+
+    def ask_slowly(*question: Any) -> Any:
+        now[0] += 30
+        return ask(*question)
+
+    cluster.ask = ask_slowly
+    cluster.failures = [ReplicaLost("gone")]
+    ray_segmenter.prepare(make_image())
+    assert cluster.timeouts == [90, 60]
+
+
+@pytest.mark.parametrize("error", [Busy("too much"), InvalidClicks("outside")])
+def test_what_another_replica_cannot_mend_is_not_tried_again(ray_segmenter, cluster, error):
+    cluster.failures = [error]
+    with pytest.raises(type(error)):
+        ray_segmenter.segment(make_image(), CLICKS)
+    assert len(cluster.asked) == 1
+
+
+def test_an_image_is_found_once_a_replica_has_answered_for_it(ray_segmenter, cluster):
+    image = make_image()
+    assert ray_segmenter.find_level(image) is Level.NETWORK
+    cluster.failures = [Busy("too much")]
+    with pytest.raises(Busy):
+        ray_segmenter.prepare(image)
+    assert ray_segmenter.find_level(image) is Level.NETWORK
+    assert ray_segmenter.prepare(image) is Level.NETWORK
+    assert ray_segmenter.find_level(image) is Level.DEVICE
+    assert ray_segmenter.find_level(make_image(1)) is Level.NETWORK
+
+
+def test_facts_are_asked_for_every_few_seconds_and_not_with_every_answer(cluster, segmenter):
+    now = [0.0]
+    ray_segmenter = RaySegmenter(cluster, facts_seconds=5, clock=lambda: now[0])
+    for now[0] in (0.0, 1.0, 4.9):
+        assert ray_segmenter.describe()["model_version"] == segmenter.describe()["model_version"]
+    assert cluster.described == 1
+    now[0] = 5.0
+    assert ray_segmenter.describe()["replicas"] == 1
+    assert cluster.described == 2
+
+
+def test_a_full_line_of_the_cluster_is_answered_503_with_retry_after(
+    ray_segmenter, cluster, make_client, recorded, make_png
+):
+    cluster.failures = [Busy("too many clicks wait for a replica")]
+    body = recorded("predict_interactive_1_points")
+    body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png()).decode()
+    answer = make_client(instead=ray_segmenter).post("/predict", json=body)
+    assert (answer.status_code, answer.json["error"]["type"]) == (503, "Busy")
+    assert answer.headers["Retry-After"]
+
+
+def test_the_replicas_are_counted_in_the_metrics(ray_segmenter, make_client):
+    assert "m2n2_replicas 1.0" in make_client(instead=ray_segmenter).get("/metrics").text
