@@ -25,7 +25,7 @@ def draw_plots(figures: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
     by_number, by_size = figure.subplots(1, 2)
     for report in figures["backbones"]:
-        name = f"{report['backbone']}, grid {report['grid']}"
+        name = f"{report['backbone']}, grid {report['grid']}, {report['preset']}"
         for size in report["sizes"]:
             medians = [1000 * click["median"] for click in size["clicks"]]
             label = f"{name}, {size['megapixels']:.2g} MP"

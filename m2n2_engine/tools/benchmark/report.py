@@ -53,10 +53,11 @@ class SizeReport:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneReport:
-    """One backbone at one grid. steps: of the first size. peak_*_bytes: of the process and of its device until now."""
+    """One backbone at one grid with one preset. steps: of the first size. peak_*_bytes: of the process and of its device until now."""
 
     backbone: str
     grid: str
+    preset: str
     device: str
     sizes: Sequence[SizeReport]
     steps: Sequence[Comparison]
@@ -88,7 +89,7 @@ def render_tables(figures: dict[str, Any]) -> list[tuple[str, list[str], list[li
     """(title, columns, rows) of each table of what ``to_json`` gives."""
     tables = []
     for report in figures["backbones"]:
-        name = f"{report['backbone']}, grid {report['grid']}, {report['device']}"
+        name = f"{report['backbone']}, grid {report['grid']}, {report['preset']}, {report['device']}"
         tables.append((f"{name}: median / p95 in seconds", *_render_sizes(report)))
         tables.append((f"{name}: steps at {report['sizes'][0]['size']}, medians in seconds", *_render_steps(report)))
         tables.append((f"{name}: targets", *_render_targets(report)))
@@ -99,6 +100,7 @@ def _render_backbone(report: BackboneReport) -> dict[str, Any]:
     return {
         "backbone": report.backbone,
         "grid": report.grid,
+        "preset": report.preset,
         "device": report.device,
         "peak_resident_bytes": report.peak_resident_bytes,
         "peak_device_bytes": report.peak_device_bytes,

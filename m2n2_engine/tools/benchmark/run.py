@@ -99,7 +99,7 @@ def _measure_backbone(
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(backbone.device)
     task = progress.add_task("", total=None)
-    name = f"{backbone.name}, grid {backbone.grid[0]}"
+    name = f"{backbone.name}, grid {backbone.grid[0]}, {loaded.preset}"
     build_engine(loaded, config).warm_up()  # compiles the kernels of a click too, which no level's filling runs
     sizes = []
     for size in options.sizes:
@@ -117,6 +117,7 @@ def _measure_backbone(
     return BackboneReport(
         backbone=backbone.name,
         grid=f"{backbone.grid[0]}x{backbone.grid[1]}",
+        preset=loaded.preset,
         device=torch.cuda.get_device_name(backbone.device) if on_cuda else "cpu",
         sizes=sizes,
         steps=steps,
