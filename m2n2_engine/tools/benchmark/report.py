@@ -53,7 +53,8 @@ class SizeReport:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneReport:
-    """One backbone at one grid with one preset. steps: of the first size. peak_*_bytes: of the process and of its device until now."""
+    """One backbone at one grid with one preset. steps: of the first size. peak_*_bytes: of the process and of its
+    device until now."""
 
     backbone: str
     grid: str
