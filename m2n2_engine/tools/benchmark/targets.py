@@ -100,7 +100,7 @@ def make_stable_diffusion_factors() -> BalancedFactors:
     """
     cells = 128 * 128
     projected = torch.zeros(5, cells, 64, dtype=torch.int16)
-    layers = tuple(LayerFactors(projected, projected, weight=0.5) for _ in range(2))
+    layers = tuple(LayerFactors(projected, projected.clone(), weight=0.5) for _ in range(2))
     return BalancedFactors(AttentionFactors(layers, (128, 128)), torch.ones(cells), torch.ones(cells))
 
 
