@@ -93,7 +93,8 @@ class StepwiseDecider:
     @property
     def nbytes(self) -> int:
         """Memory of image and earlier masks, in bytes."""
-        return self._image.nbytes + sum(step.mask.nbytes for step in list(self._steps.values()))
+        # Counted, not added up: it is asked for while another thread decides. A mask takes a byte a pixel.
+        return self._image.nbytes + len(self._steps) * self._image[:, :, 0].size
 
     def measure(self, values: Map, pixel: tuple[int, int]) -> EdgeMap:
         """Its edges."""

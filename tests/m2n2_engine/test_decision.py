@@ -101,3 +101,20 @@ def test_the_method_chooses_the_decider(image):
     assert isinstance(build_decider(image, CELL_PIXELS, METHOD), StepwiseDecider)
     joint = dataclasses.replace(METHOD, decision=Decision.JOINT)
     assert isinstance(build_decider(image, CELL_PIXELS, joint), JointDecider)
+
+
+class MeddlingClick(Click):
+    """Another thread's decision falls between any two looks at it."""
+
+    meddle = staticmethod(lambda: None)
+
+    def __hash__(self):
+        self.meddle()
+        return hash((self.x, self.y))
+
+
+def test_memory_is_told_while_another_thread_decides(decider, answer, image, monkeypatch):
+    answer(MeddlingClick(20, 30), MeddlingClick(70, 30))
+    places = iter(range(12, 30))
+    monkeypatch.setattr(MeddlingClick, "meddle", staticmethod(lambda: answer(Click(next(places), 30))))
+    assert decider.nbytes == image.nbytes + 2 * image[:, :, 0].size

@@ -99,11 +99,8 @@ def make_stable_diffusion_factors() -> BalancedFactors:
     Two layers, five heads of 64; int16 on the processor, float16 on CUDA (``backbones.stable_diffusion``).
     """
     cells = 128 * 128
-    shape = (5, cells, 64)
-    layers = tuple(
-        LayerFactors(torch.zeros(shape, dtype=torch.int16), torch.zeros(shape, dtype=torch.int16), weight=0.5)
-        for _ in range(2)
-    )
+    projected = torch.zeros(5, cells, 64, dtype=torch.int16)
+    layers = tuple(LayerFactors(projected, projected.clone(), weight=0.5) for _ in range(2))
     return BalancedFactors(AttentionFactors(layers, (128, 128)), torch.ones(cells), torch.ones(cells))
 
 
