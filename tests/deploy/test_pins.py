@@ -7,7 +7,7 @@ import re
 import pytest
 from pins import BESIDE_PRODUCT, OTHERS, PRODUCT_AND_EXTRAS, ROOT
 
-PIN = re.compile(r"[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*")
+PIN = re.compile(r"[A-Za-z0-9_.-]+(\[[a-z,]+\])?==[0-9][0-9a-z.]*")
 
 
 @pytest.mark.parametrize("requirements", [PRODUCT_AND_EXTRAS, BESIDE_PRODUCT, *OTHERS.values()])
