@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from m2n2_engine.presets import PRESETS
-from m2n2_engine.tools.context import ConstantsOption, engine_config, read_image
+from m2n2_engine.tools.context import ConstantsOption, PresetOption, engine_config, read_image
 
 app = typer.Typer(invoke_without_command=True, help="Measure what images and clicks cost here.")
 
@@ -27,9 +26,7 @@ def benchmark(
     ),
     backbone: Annotated[list[str] | None, typer.Option(help="Network; may be repeated.")] = None,
     grid: Annotated[list[int] | None, typer.Option(min=2, help="Cells along each side; may be repeated.")] = None,
-    preset: Annotated[
-        list[str] | None, typer.Option(help=f"Constants of the method: {', '.join(PRESETS)}; may be repeated.")
-    ] = None,
+    preset: PresetOption = None,
     constants: ConstantsOption = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 3,
     clicks: Annotated[int, typer.Option(min=2, help="Clicks of the object that is refined.")] = 20,
@@ -49,9 +46,8 @@ def benchmark(
 
     names: list[str | None] = list(backbone) if backbone else [None]
     grids: list[int | None] = list(grid) if grid else [None]
-    presets: list[str | None] = list(preset) if preset else [None]
-    wanted = itertools.product(names, grids, presets)
-    configs = [engine_config(context, *each, constants) for each in wanted]
+    pairs = itertools.product(names, grids)
+    configs = [engine_config(context, name, cells, preset, constants) for name, cells in pairs]
     photograph = None if image is None else read_image(image)
     options = Options(parse_sizes(sizes), Rounds(repeats, clicks), with_direct=direct, photograph=photograph)
     run_benchmark(configs, options, Destinations(json_file, plot, markdown))

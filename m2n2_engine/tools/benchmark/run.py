@@ -64,7 +64,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Destinations:
-    """Files to write. plot: the picture lies beside the JSON. markdown: its section for this kind of device."""
+    """Files to write. plot: the picture lies beside the JSON. markdown: its section for this device and preset."""
 
     json: Path
     plot: bool
@@ -161,12 +161,13 @@ def _list_targets(
 
 def _write_markdown(path: Path, figures: dict[str, Any], picture: Path | None) -> None:
     device = figures["backbones"][0]["device"]
-    parts = [f"## Engine, {device}", render_run(figures["run"])]
+    preset = figures["backbones"][0]["preset"]
+    parts = [f"## Engine, {device}, preset {preset}", render_run(figures["run"])]
     for title, columns, rows in render_tables(figures):
         parts += [f"### {title}", render_table(columns, rows)]
     if picture is not None:
         parts.append(f"![What a click takes]({os.path.relpath(picture, path.parent)})")
-    replace_section(path, f"engine {device}", "\n\n".join(parts))
+    replace_section(path, f"engine {device} {preset}", "\n\n".join(parts))
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ def to_json(
     refinements: Sequence[Refinement],
 ) -> Figures:
     """All figures of a dataset; times are medians in seconds, IoU is 0 to 1, thresholds are percent. run: date,
-    machine, backbone, grid and device. settings: everything that changes a figure."""
+    machine, backbone, preset, grid and device. settings: everything that changes a figure."""
     return {
         "dataset": dataset,
         "objects": len({found.instance for found in refinements}),
@@ -55,8 +55,8 @@ def describe(figures: Figures) -> str:
     run = figures["run"]
     flips = "mean over the four flips of image and truth" if len(figures["flips"]) > 1 else "no flips"
     return (
-        f"{run['backbone']}, grid {run['grid']}, {run['device']}; rule {figures['rule']}, {figures['clicks']} clicks, "
-        f"{flips}; {run['date']}"
+        f"{run['backbone']}, grid {run['grid']}, preset {run['preset']}, {run['device']}; rule {figures['rule']}, "
+        f"{figures['clicks']} clicks, {flips}; {run['date']}"
     )
 
 

@@ -63,7 +63,7 @@ def test_the_table_and_the_files(evaluate: Run, dataset_folder: Path, tmp_path: 
     assert [row[:3] for row in rows] == [["Discs", "4", "object"], ["Discs", "4", "ignore"]]
     figures = read(tmp_path)
     first = result.stdout.splitlines()[0]
-    assert first == f"tiny, grid 8x8, cpu; rule m2n2, 2 clicks, no flips; {figures['run']['date']}"
+    assert first == f"tiny, grid 8x8, preset paper, cpu; rule m2n2, 2 clicks, no flips; {figures['run']['date']}"
     for row, band in zip(rows, ("object", "ignore"), strict=True):
         found = figures["figures"][band]
         assert row[3:6] == [f"{found['noc'][percent]:.2f}" for percent in ("85", "90", "95")]
