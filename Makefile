@@ -70,7 +70,7 @@ deploy-test: setup-test
 
 # Writes deploy/BENCHMARKS.md anew where this machine has its sections, or adds them.
 benchmark: $(VENV)/.setup-plots
-	$(BIN)/m2n2 benchmark --grid 48 --grid 64 --plot --json deploy/benchmarks/engine.json --markdown deploy/BENCHMARKS.md
+	$(BIN)/m2n2 benchmark --plot --json deploy/benchmarks/engine.json --markdown deploy/BENCHMARKS.md
 	$(BIN)/m2n2 benchmark --grid 48 --grid 64 --preset paper --sizes 481x321 --json deploy/benchmarks/paper.json \
 		--markdown deploy/BENCHMARKS.md
 	$(BIN)/m2n2 benchmark serve --json deploy/benchmarks/server.json --markdown deploy/BENCHMARKS.md

@@ -30,7 +30,9 @@ def test_an_uploaded_image_click_click_alt_click_accept_submit(make_annotator, u
     annotator.shoot("4-accepted")
     (saved,) = annotator.submit()
     assert (saved["type"], saved["value"]["brushlabels"]) == ("brushlabels", ["Cup"])
-    assert saved["value"]["rle"] == third.region["value"]["rle"]
+    # The page writes the mask anew, without the byte of fill that the SDK puts after a full one.
+    sent = third.region["value"]["rle"]
+    assert saved["value"]["rle"] in (sent, sent[:-1])
     assert_same(decode_region(saved), segment(coffee, third.asked))
 
 

@@ -87,6 +87,7 @@ class Desktop:
         window = connection.create_resource_object("window", int(self._window))
         protocols = connection.intern_atom("WM_PROTOCOLS")
         window.send_event(ClientMessage(window=window, client_type=protocols, data=(32, wish)))
+        connection.sync()  # closing alone may leave it unsent
         connection.close()
 
     def wait(self, status: str) -> str:
