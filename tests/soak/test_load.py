@@ -30,7 +30,7 @@ def test_every_answer_is_the_one_computed_alone(tmp_path, is_full):
 def test_a_cache_smaller_than_the_set_of_images_gives_the_same_masks_and_does_not_grow(tmp_path, is_full):
     if is_full:
         # Each level holds some of the images: clicks find theirs on the device, in host memory, on disk or nowhere.
-        room = {"M2N2_SESSION_CACHE_MIB": "16", "M2N2_HOST_CACHE_MIB": "4", "M2N2_DISK_CACHE_MIB": "14"}
+        room = {"M2N2_SESSION_CACHE_MIB": "16", "M2N2_HOST_CACHE_MIB": "2", "M2N2_DISK_CACHE_MIB": "7"}
         environ = {"M2N2_BACKBONE": "dinov2-small", "M2N2_GRID": "24", **room}
         annotators, clicks, rounds, tight = 16, 18, 7, LEVELS
     else:
