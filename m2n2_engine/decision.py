@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import torch
 
 from m2n2_engine.config import Decision, MethodConfig
+from m2n2_engine.ops import device_segment
 from m2n2_engine.ops.colour_cut import Mark, settle_border
 from m2n2_engine.ops.correction import EdgeMap, find_correction, find_edges
+from m2n2_engine.ops.device_segment import DeviceRankedMap
 from m2n2_engine.ops.segment import RankedMap, choose_thresholds, merge_clicks, rank_map
 from m2n2_engine.types import Click, Image, Map, Mask
 
@@ -37,18 +40,19 @@ class Decider(Protocol[ClickMapT]):
     def nbytes(self) -> int:
         """Memory held, in bytes."""
 
-    def measure(self, values: Map, pixel: tuple[int, int]) -> ClickMapT:
-        """What a click's Markov-map ``(H, W)``, 0..1, says by itself. pixel: (x, y) of the click."""
+    def measure(self, values: Any, pixel: tuple[int, int]) -> ClickMapT:
+        """What a click's Markov-map ``(H, W)``, 0..1, says by itself. pixel: (x, y) of the click. values: an array,
+        or a tensor where the maps are on a device."""
 
     def decide(self, clicks: Sequence[Click], maps: Sequence[ClickMapT]) -> tuple[Mask, float]:
         """The mask bool ``(H, W)`` and its score, 0 to 1. clicks: in the order they were made; maps: of each click."""
 
 
-def build_decider(image: Image, cell_pixels: float, method: MethodConfig) -> Decider[Any]:
+def build_decider(image: Image, cell_pixels: float, method: MethodConfig, *, on_device: bool = False) -> Decider[Any]:
     """The decider that ``method`` asks for. image: RGB uint8 ``(H, W, 3)`` at working size. cell_pixels: longer
-    side of a grid cell in it."""
+    side of a grid cell in it. on_device: maps are tensors, for a joint decision."""
     if method.decision is Decision.JOINT:
-        return JointDecider(method)
+        return DeviceJointDecider(method) if on_device else JointDecider(method)
     return StepwiseDecider(image, cell_pixels, method)
 
 
@@ -70,6 +74,27 @@ class JointDecider:
         segments = choose_thresholds(maps, signs, self._method)
         scores = [segment.score for segment, sign in zip(segments, signs, strict=True) if sign]
         return merge_clicks(maps, segments, signs), _mean(scores)
+
+
+class DeviceJointDecider:
+    """The same, of maps on a device: of each prompt one mask comes from there."""
+
+    nbytes = 0
+
+    def __init__(self, method: MethodConfig) -> None:
+        self._method = method
+
+    def measure(self, values: torch.Tensor, pixel: tuple[int, int]) -> DeviceRankedMap:
+        """Ranks and their edges."""
+        return device_segment.rank_map(values, pixel, self._method)
+
+    def decide(self, clicks: Sequence[Click], maps: Sequence[DeviceRankedMap]) -> tuple[Mask, float]:
+        """All clicks at once; their order only breaks ties."""
+        signs = [click.positive for click in clicks]
+        segments = device_segment.choose_thresholds(maps, signs, self._method)
+        mask = device_segment.merge_clicks(maps, segments, signs).cpu().numpy()
+        scores = torch.stack([segment.score for segment in segments]).tolist()
+        return mask, _mean([score for score, sign in zip(scores, signs, strict=True) if sign])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

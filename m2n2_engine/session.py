@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from m2n2_engine.click_maps import build_click_maps
 from m2n2_engine.config import Decision, MethodConfig
 from m2n2_engine.decision import ClickMap, Decider, JointDecider, build_decider
 from m2n2_engine.ops.box import exclude_outside, find_seeds, surround
-from m2n2_engine.ops.compiled import run_in_bands
-from m2n2_engine.ops.flood_fill import flood_fill, normalise
 from m2n2_engine.ops.fused import is_fused
 from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
 from m2n2_engine.ops.upsample import build_upsampler, upsampler_bytes
@@ -46,7 +45,10 @@ class Session:
         # Needed on the way back to full size; the caller's own array may change later and is not kept.
         self._reduced = None if working_image is image else working_image
         cell_pixels = max(pixels / cells for pixels, cells in zip(self._working_size, self._grid, strict=True))
-        self._decider = build_decider(working_image, cell_pixels, method)
+        # Colours are settled on the processor, and the maps for that are small.
+        on_device = is_fused(transition.device) and method.decision is Decision.JOINT
+        self._click_maps = build_click_maps(self._upsampler, on_device=on_device)
+        self._decider = build_decider(working_image, cell_pixels, method, on_device=on_device)
         # The clicks that stand for a box come all at once: no one of them corrects another.
         self._box_decider: Decider[Any] = self._decider if method.decision is Decision.JOINT else JointDecider(method)
         self._click_maps_bytes = click_maps_bytes
@@ -100,17 +102,8 @@ class Session:
     def _build_maps(self, points: list[tuple[float, float]], decider: Decider[Any]) -> list[ClickMap]:
         starts = np.stack([build_start_state(point, self._image_size, self._grid) for point in points])
         coarse_maps = build_coarse_maps(self._transition, starts, self._method)
-        upsampled = [normalise(self._upsampler.apply(coarse)) for coarse in coarse_maps]
-        maps: dict[int, ClickMap] = {}
-
-        def rank(start: int, stop: int) -> None:
-            for index in range(start, stop):
-                pixel = self._to_pixel(*points[index], self._working_size)
-                maps[index] = decider.measure(normalise(flood_fill(upsampled[index], pixel)), pixel)
-
-        # What is left of a click runs on one thread, so several clicks run side by side.
-        run_in_bands(rank, len(points))
-        return [maps[index] for index in range(len(points))]
+        pixels = [self._to_pixel(*point, self._working_size) for point in points]
+        return self._click_maps.measure(coarse_maps, pixels, decider.measure)
 
     def _to_pixel(self, x: float, y: float, size: tuple[int, ...]) -> tuple[int, int]:
         """The pixel ``(x, y)`` of an image of ``size`` (H, W) under a point of the full-size image."""

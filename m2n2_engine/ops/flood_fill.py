@@ -24,8 +24,16 @@ def flood_fill(values: Map, pixel: tuple[int, int]) -> Map:
     filled[y, x] = 0
     for _ in range(_SWEEPS):
         _sweep_kernel(barrier, filled)
-    _settle_kernel(barrier, filled)
+    settle(barrier, filled)
     return filled
+
+
+def settle(barrier: Map, filled: Map) -> None:
+    """Lower ``filled`` in place, each value that of some path already, to the values of the best paths.
+
+    barrier: ``(H, W)`` float32, what each pixel costs at least. filled: likewise.
+    """
+    _settle_kernel(barrier, filled)
 
 
 def normalise(values: Map) -> Map:

@@ -13,7 +13,7 @@ from m2n2_engine.config import MethodConfig
 from m2n2_engine.ops.compiled import compiled
 from m2n2_engine.types import Map, Mask
 
-_SMALLEST_THRESHOLD = 1e-7
+SMALLEST_THRESHOLD = 1e-7
 """A map is divided by at least this. Paper."""
 
 _RADIX_BITS = 11
@@ -52,7 +52,7 @@ class ClickSegment:
 def rank_map(values: Map, pixel: tuple[int, int], method: MethodConfig) -> RankedMap:
     """Sort a click's Markov-map ``(H, W)``, 0..1, and measure the border of the segment of every rank."""
     order = _argsort(values)
-    ranks = _count_ranks(values.size, method.click_area_limit)
+    ranks = count_ranks(values.size, method.click_area_limit)
     edges = np.empty(ranks, np.float32)
     _border_means_kernel(order, sobel_levels(values, method.edge_levels), edges)
     return RankedMap(values, pixel, values.ravel()[order[: max(ranks, 1)]], edges)
@@ -104,7 +104,7 @@ def merge_clicks(maps: Sequence[RankedMap], segments: Sequence[ClickSegment], si
     nearest = np.full(maps[0].values.shape, np.inf, np.float32)
     mask = np.zeros(nearest.shape, bool)
     for ranked, segment, sign in zip(maps, segments, signs, strict=True):
-        distance = ranked.values / np.float32(max(segment.threshold, _SMALLEST_THRESHOLD))
+        distance = ranked.values / np.float32(max(segment.threshold, SMALLEST_THRESHOLD))
         closer = distance < nearest  # on a tie the earlier click keeps the pixel
         np.copyto(nearest, distance, where=closer)
         np.copyto(mask, (distance <= 1) & sign, where=closer)
@@ -114,7 +114,7 @@ def merge_clicks(maps: Sequence[RankedMap], segments: Sequence[ClickSegment], si
     return mask
 
 
-def _count_ranks(pixels: int, area_limit: float) -> int:
+def count_ranks(pixels: int, area_limit: float) -> int:
     """How many ranks ``k`` of the ``pixels - 1`` scored ones satisfy ``k / (pixels - 2) < area_limit``."""
     if pixels <= 2:
         return pixels - 1  # one rank or none, and no share to speak of

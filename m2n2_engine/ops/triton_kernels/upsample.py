@@ -39,6 +39,10 @@ class WindowUpsampler:
 
     def apply(self, coarse: Map) -> Map:
         """``(h, w)`` coarse map -> ``(H, W)`` float32."""
+        return np.asarray(self.apply_on_device(coarse).cpu())
+
+    def apply_on_device(self, coarse: Map) -> torch.Tensor:
+        """The same, left on the device."""
         height, width = self._guide.shape[1:]
         on_device = torch.from_numpy(coarse).to(self._guide.device)[None, None]
         values = torch.nn.functional.interpolate(on_device, (height, width), mode="bilinear")
@@ -49,7 +53,7 @@ class WindowUpsampler:
                 *(self._guide, values, self._spatial, self._half_widths, result, height, width, reach_y, reach_x),
                 ROWS=_ROWS, COLUMNS=_COLUMNS, num_warps=_WARPS,
             )  # fmt: skip
-        return np.asarray(result.cpu())
+        return result
 
 
 # Sizes of images are not compiled in: no annotator shall wait for a compiler.

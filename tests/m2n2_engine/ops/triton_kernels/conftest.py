@@ -1,9 +1,17 @@
 """What the tests of the fused kernels share."""
 
 import pytest
+import torch
 
 from m2n2_engine import session
 from m2n2_engine.ops import transition, upsample
+from m2n2_engine.ops.triton_kernels import flood_fill
+
+
+@pytest.fixture(scope="session")
+def device():
+    """The GPU, where there is one; else the processor, on which Triton's interpreter runs the kernels."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.fixture
@@ -11,4 +19,12 @@ def fused_everywhere(monkeypatch):
     """The steps choose the fused kernels on the CPU too, where Triton's interpreter runs them."""
     for module in (session, transition, upsample):
         monkeypatch.setattr(module, "is_fused", lambda _device: True)
+    return monkeypatch
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """The interpreter is slow by the element."""
+    monkeypatch.setattr(flood_fill, "_LEAST_WIDTH", 1)
+    monkeypatch.setattr(flood_fill, "_CHECK_EVERY_ROUNDS", 1)
     return monkeypatch

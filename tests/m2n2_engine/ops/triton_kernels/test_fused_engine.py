@@ -1,4 +1,6 @@
-"""The whole engine on the fused kernels, in Triton's interpreter."""
+"""The whole engine on the fused kernels, on a GPU or in Triton's interpreter, against the one on the processor."""
+
+import dataclasses
 
 import pytest
 import torch
@@ -18,15 +20,16 @@ CLICKS = [Click(10, 8), Click(3, 3, positive=False)]
 KEY = AttentionKey("image", "fingerprint")
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_masks_memory_and_restoring(draw_disc, iou, fused_everywhere):
+@pytest.mark.usefixtures("one_thread", "narrow")
+def test_masks_memory_and_restoring(draw_disc, iou, device, fused_everywhere):
     image, _ = draw_disc(24, 16, (10, 8), 4)
-    source = BackboneSource(load_backbone(CONFIG).backbone, METHOD, FactorCache(2**30))
+    config = dataclasses.replace(CONFIG, device=device.type)
+    source = BackboneSource(load_backbone(config).backbone, METHOD, FactorCache(2**30))
     transition, _ = source.find_transition(image, KEY)
     assert transition.dtype == torch.float16
     session = Session(image, transition, METHOD, 2**20)
     tables_bytes = image.nbytes + 4 * (2 * 6 + 1) * (2 * 9 + 2)
-    expected_bytes = session_bytes(image.shape[:2], 64, METHOD, torch.device("cpu"))
+    expected_bytes = session_bytes(image.shape[:2], 64, METHOD, device)
     assert expected_bytes <= session.nbytes <= expected_bytes + tables_bytes
     mask, _ = session.segment(image, CLICKS)
 
