@@ -71,20 +71,21 @@ def _border_means(order: torch.Tensor, levels: torch.Tensor, ranks: int) -> torc
     own[order] = torch.arange(len(order), device=order.device)
     own = own.view(levels.shape)
     around = functional.pad(own, (1, 1, 1, 1), value=len(order))
-    first = torch.stack([around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]]).amin(dim=0)
-    # What never lies on a scored border is added to the last place and taken from it again.
-    first = torch.where(first < own, first, ranks).clamp_(max=ranks).flatten()
-    last = own.clamp(max=ranks).flatten()
-    last = torch.maximum(first, last)
-    sums, counts = (_sum_from_to(each, first, last, ranks) for each in (levels.flatten(), torch.ones_like(first)))
-    return torch.where(counts > 0, sums / counts.clamp(min=1), 0).float()
+    neighbours = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
+    first = torch.stack([own, *neighbours]).amin(dim=0).flatten()
+    sums, counts = (_sum_over_borders(each, first, order)[:ranks] for each in (levels.flatten(), first.new_ones(1)))
+    return torch.where(counts > 0, sums.double() / counts.clamp(min=1), 0).float()
 
 
-def _sum_from_to(values: torch.Tensor, first: torch.Tensor, last: torch.Tensor, ranks: int) -> torch.Tensor:
-    """For each rank the sum of the values whose ``first <= rank < last``; ``(ranks,)`` float64, exact."""
-    changes = torch.zeros(ranks + 1, dtype=torch.int64, device=values.device)
-    changes.index_add_(0, first, values).index_add_(0, last, -values)
-    return changes[:ranks].cumsum(dim=0).double()
+def _sum_over_borders(values: torch.Tensor, first: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """For each rank the sum of the values of the pixels of its border; ``(H * W,)`` int64, exact.
+
+    values: of each pixel. first: rank at which a pixel's border begins. order: the pixel at which each rank ends.
+    """
+    values = values.expand(len(first))
+    # Borders of at most five pixels begin together, so that sums seldom wait for each other; one ends at each rank.
+    begins = torch.zeros_like(first).index_add_(0, first, values)
+    return (begins - values[order]).cumsum(dim=0)
 
 
 def choose_thresholds(

@@ -1,5 +1,5 @@
 """The steps that pay on a GPU as Triton kernels. Imported only where ``ops.fused.is_fused`` says so.
 
-Each does what a plain torch form elsewhere in ``ops`` does, and that form is the oracle of its test. Block sizes are
-chosen by arithmetic for an H100, not measured.
+Each does what a plain torch form elsewhere in ``ops`` does, and that form is the oracle of its test. Block sizes were
+measured on an H200: the fastest of some six each, for 128 x 128 cells and a megapixel.
 """

@@ -17,10 +17,10 @@ from torch.nn.functional import pad
 from m2n2_engine.ops.fused import HALF_SCALE
 from m2n2_engine.types import AttentionFactors, LayerFactors
 
-_TILES = {2: {"ROWS": 128, "COLUMNS": 64}, 4: {"ROWS": 64, "COLUMNS": 32}}
+_TILES = {2: {"ROWS": 64, "COLUMNS": 128}, 4: {"ROWS": 64, "COLUMNS": 64}}
 """By the bytes of a query's element: float32 is multiplied exactly, by no tensor core, and wants more registers."""
 
-_WARPS = 8
+_WARPS = 4
 
 _LEAST_DEPTH = 16
 """Tensor cores multiply no fewer channels."""

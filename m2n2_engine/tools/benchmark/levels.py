@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from m2n2_engine.backbones import LoadedBackbone
 from m2n2_engine.config import EngineConfig
@@ -42,13 +43,15 @@ class LevelFigures:
 
     found: seconds until an image is ready, by where it was found; a level is missing where nothing was found there.
     clicks: by number, of an object refined click by click. sequence: all of them together. nbytes: of one image at each
-    level, where known; on the device after its clicks.
+    level, where known; on the device after its clicks. peak_device_bytes: of all that the device held meanwhile, where
+    it has memory of its own.
     """
 
     found: Mapping[Level, Samples]
     clicks: tuple[Samples, ...]
     sequence: Samples
     nbytes: Mapping[Level, int]
+    peak_device_bytes: int | None = None
 
     @property
     def first_click(self) -> Samples:
@@ -85,6 +88,8 @@ def measure_levels(
     images: at least two, so that each one finds the other in its place on the device. folder: for the disk level.
     """
     device = loaded.backbone.device
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
     without_levels = dataclasses.replace(
         config, session_cache_bytes=_ROOM_FOR_ONE, host_cache_bytes=0, disk_cache_bytes=0
     )
@@ -114,6 +119,7 @@ def measure_levels(
         clicks=tuple(Samples(seconds) for seconds in zip(*sequences, strict=True)),
         sequence=Samples(tuple(map(sum, sequences))),
         nbytes=_read_bytes(host, disk, len(images)),
+        peak_device_bytes=torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else None,
     )
 
 

@@ -53,8 +53,8 @@ class SizeReport:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneReport:
-    """One backbone at one grid with one preset. steps: of the first size. peak_*_bytes: of the process and of its
-    device until now."""
+    """One backbone at one grid with one preset. steps: of the first size. peak_resident_bytes: of the process until
+    now."""
 
     backbone: str
     grid: str
@@ -65,7 +65,6 @@ class BackboneReport:
     rotation: Rotation
     targets: Sequence[Target]
     peak_resident_bytes: int
-    peak_device_bytes: int | None
 
 
 def to_json(run: dict[str, Any], reports: Sequence[BackboneReport]) -> dict[str, Any]:
@@ -104,7 +103,6 @@ def _render_backbone(report: BackboneReport) -> dict[str, Any]:
         "preset": report.preset,
         "device": report.device,
         "peak_resident_bytes": report.peak_resident_bytes,
-        "peak_device_bytes": report.peak_device_bytes,
         "sizes": [
             {
                 "size": f"{size.size[0]}x{size.size[1]}",
@@ -112,6 +110,7 @@ def _render_backbone(report: BackboneReport) -> dict[str, Any]:
                 "seconds": {name: _render_samples(samples) for name, samples in size.timings.items()},
                 "clicks": [_render_samples(samples) for samples in size.levels.clicks],
                 "bytes": dict(size.levels.nbytes),
+                "peak_device_bytes": size.levels.peak_device_bytes,
             }
             for size in report.sizes
         ],
@@ -145,9 +144,10 @@ def _render_sizes(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = [[name, *(_render_time(size["seconds"].get(name)) for size in sizes)] for name in timed]
     levels = dict.fromkeys(level for size in sizes for level in size["bytes"])
     rows += [[f"MiB on {level}", *(_render_mib(size["bytes"].get(level)) for size in sizes)] for level in levels]
+    peaks = [size["peak_device_bytes"] for size in sizes]
+    if any(peaks):
+        rows.append(["peak memory on the device, MiB", *map(_render_mib, peaks)])
     rows.append(["peak memory of the process, MiB", _render_mib(report["peak_resident_bytes"])])
-    if report["peak_device_bytes"] is not None:
-        rows.append(["peak memory on the device, MiB", _render_mib(report["peak_device_bytes"])])
     return columns, [row + [""] * (len(columns) - len(row)) for row in rows]
 
 

@@ -18,8 +18,10 @@ from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.config import Decision, EngineConfig
 from m2n2_engine.engine import build_engine, set_up_threads
 from m2n2_engine.ops.compiled import thread_count
+from m2n2_engine.ops.fused import is_fused
 from m2n2_engine.ops.working_size import reduced_size
 from m2n2_engine.tools.benchmark import targets
+from m2n2_engine.tools.benchmark.device_steps import compare_device_steps
 from m2n2_engine.tools.benchmark.files import write_json
 from m2n2_engine.tools.benchmark.images import Size, make_images
 from m2n2_engine.tools.benchmark.levels import (
@@ -96,8 +98,6 @@ def _measure_backbone(
 ) -> BackboneReport:
     backbone = loaded.backbone
     on_cuda = backbone.device.startswith("cuda")
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats(backbone.device)
     task = progress.add_task("", total=None)
     name = f"{backbone.name}, grid {backbone.grid[0]}, {loaded.preset}"
     build_engine(loaded, config).warm_up()  # compiles the kernels of a click too, which no level's filling runs
@@ -112,8 +112,8 @@ def _measure_backbone(
     steps = []
     if options.with_direct:
         progress.update(task, description=f"{name}, steps beside their direct forms")
-        steps = list(compare_steps(loaded, images[0], config, options.rounds.repeats))
-    peak = torch.cuda.max_memory_allocated(backbone.device) if on_cuda else None
+        compare = compare_device_steps if is_fused(torch.device(backbone.device)) else compare_steps
+        steps = list(compare(loaded, images[0], options.rounds.repeats))
     return BackboneReport(
         backbone=backbone.name,
         grid=f"{backbone.grid[0]}x{backbone.grid[1]}",
@@ -122,9 +122,8 @@ def _measure_backbone(
         sizes=sizes,
         steps=steps,
         rotation=rotation,
-        targets=list(_list_targets(loaded, sizes, rotation, opening, peak)),
+        targets=list(_list_targets(loaded, sizes, rotation, opening)),
         peak_resident_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        peak_device_bytes=peak,
     )
 
 
@@ -144,7 +143,6 @@ def _list_targets(
     sizes: Sequence[SizeReport],
     rotation: Rotation,
     opening: Opening,
-    peak_device_bytes: int | None,
 ) -> Iterator[Target]:
     """Those of the levels at the first size."""
     yield targets.compare_click(sizes[0].click.ratio)
@@ -156,7 +154,7 @@ def _list_targets(
     backbone = loaded.backbone
     is_bound = backbone.device.startswith("cuda") and backbone.grid == _ACCELERATOR_GRID
     at_size = next((size.levels for size in sizes if is_bound and size.size == _ACCELERATOR_SIZE), None)
-    yield from targets.bound_accelerator(at_size, peak_device_bytes if at_size else None)
+    yield from targets.bound_accelerator(at_size)
 
 
 def _write_markdown(path: Path, figures: dict[str, Any], picture: Path | None) -> None:

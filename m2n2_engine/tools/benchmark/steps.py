@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -41,15 +41,17 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Forms:
+class Forms:
+    """The same by this engine and otherwise."""
+
     what: str
     fast: Callable[[], object]
     direct: Callable[[], object] | None = None
 
 
-def compare_steps(loaded: LoadedBackbone, image: Image, config: EngineConfig, repeats: int) -> Iterator[Comparison]:
+def compare_steps(loaded: LoadedBackbone, image: Image, repeats: int) -> Iterator[Comparison]:
     """The steps in their order, the first two also together. image: RGB uint8 ``(H, W, 3)``."""
-    yield from _compare(_list_steps(loaded.backbone, image, loaded.method), repeats, loaded.backbone.device)
+    yield from compare_forms(_list_steps(loaded.backbone, image, loaded.method), repeats, loaded.backbone.device)
 
 
 def compare_click(
@@ -72,14 +74,14 @@ def compare_click(
         values = direct_forms.markov_map(coarse, working, (int(x), int(y)), method)
         direct_forms.border_means(values, method)
 
-    forms = _Forms("a new click", click)
+    forms = Forms("a new click", click)
     if with_direct:
         transition = build_transition(_extract_attention(backbone, image), method)
         forms = dataclasses.replace(forms, direct=click_directly)
-    return next(_compare([forms], repeats, backbone.device))
+    return next(compare_forms([forms], repeats, backbone.device))
 
 
-def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[_Forms]:
+def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[Forms]:
     """Each works on what the one before it makes."""
     factors = backbone.extract(image)
     attention = _extract_attention(backbone, image)
@@ -102,28 +104,28 @@ def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[
         direct_forms.balance(direct_forms.temper(whole, method.temperature), method.balancing_rounds)
 
     return [
-        _Forms("1 network", lambda: backbone.extract(image)),
-        _Forms("1 attention", lambda: build_attention(factors), lambda: direct_forms.attention(factors)),
-        _Forms(
+        Forms("1 network", lambda: backbone.extract(image)),
+        Forms("1 attention", lambda: build_attention(factors), lambda: direct_forms.attention(factors)),
+        Forms(
             "2 temperature",
             lambda: temper(attention.clone(), method.temperature),
             lambda: direct_forms.temper(attention, method.temperature),
         ),
-        _Forms(
+        Forms(
             "2 balancing",
             lambda: balance(tempered, method.balancing_rounds, method.balancing_tolerance),
             lambda: direct_forms.balance(tempered, method.balancing_rounds),
         ),
-        _Forms("3 coarse map", lambda: build_coarse_maps(transition, start, method)),
-        _Forms(
+        Forms("3 coarse map", lambda: build_coarse_maps(transition, start, method)),
+        Forms(
             "4 upsampling, first map of an image",
             lambda: build_upsampler(working, factors.grid, method).apply(coarse),
             direct_map,
         ),
-        _Forms("4 upsampling, each further map", lambda: upsampler.apply(coarse), direct_map),
-        _Forms("5 flood fill", lambda: flood_fill(upsampled, pixel), lambda: direct_forms.flood_fill(upsampled, pixel)),
-        _Forms("6 ranks", lambda: rank_map(filled, pixel, method), lambda: direct_forms.border_means(filled, method)),
-        _Forms("1 and 2 together", lambda: balance_factors(backbone.extract(image), method), prepare_directly),
+        Forms("4 upsampling, each further map", lambda: upsampler.apply(coarse), direct_map),
+        Forms("5 flood fill", lambda: flood_fill(upsampled, pixel), lambda: direct_forms.flood_fill(upsampled, pixel)),
+        Forms("6 ranks", lambda: rank_map(filled, pixel, method), lambda: direct_forms.border_means(filled, method)),
+        Forms("1 and 2 together", lambda: balance_factors(backbone.extract(image), method), prepare_directly),
     ]
 
 
@@ -132,7 +134,8 @@ def _extract_attention(backbone: Backbone, image: Image) -> torch.Tensor:
     return BackboneAggregator(backbone).extract_attention(image).flatten(2).flatten(0, 1)
 
 
-def _compare(all_forms: list[_Forms], repeats: int, device: str) -> Iterator[Comparison]:
+def compare_forms(all_forms: Sequence[Forms], repeats: int, device: str) -> Iterator[Comparison]:
+    """Time both sides of each in turn."""
     for forms in all_forms:
         forms.fast()  # not timed: kernels are compiled, memory is touched, caches are filled
         sides = [forms.fast] if forms.direct is None else [forms.fast, forms.direct]

@@ -104,10 +104,10 @@ def make_stable_diffusion_factors() -> BalancedFactors:
     return BalancedFactors(AttentionFactors(layers, (128, 128)), torch.ones(cells), torch.ones(cells))
 
 
-def bound_accelerator(figures: LevelFigures | None, peak_bytes: int | None) -> Iterator[Target]:
+def bound_accelerator(figures: LevelFigures | None) -> Iterator[Target]:
     """What an H100 or H200 has to do with Stable Diffusion 2 at grid 128 and 1 megapixel; None where there is none."""
     network = figures.found.get(Level.NETWORK) if figures else None
-    peak = None if peak_bytes is None else peak_bytes / 1e9
+    peak = figures.peak_device_bytes / 1e9 if figures and figures.peak_device_bytes else None
     for what, measured, bound, unit in (
         ("preparation", network.median if network else None, 0.4, "s"),
         ("next click", figures.next_click.median if figures else None, 0.06, "s"),
