@@ -153,7 +153,7 @@ class Engine:
     def warm_up(self) -> None:
         """Compile every kernel and run the network once, so that no annotator waits for it."""
         rng = np.random.default_rng(0)
-        image = rng.integers(0, 256, (48, 64, 3), np.uint8)
+        image = _freeze(rng.integers(0, 256, (48, 64, 3), np.uint8))
         # Past the caches: an image found there would not run the network.
         transition = self._source.build_transition(image)
         clicks = [Click(10, 10), Click(50, 30, positive=False)]
@@ -161,7 +161,7 @@ class Engine:
         # An image above the working size, so that the way back to full size is compiled too.
         side = self._method.working_size_pixels
         if side:
-            large = np.resize(image, (8, side + 1, 3))
+            large = _freeze(np.resize(image, (8, side + 1, 3)))
             Session(large, transition, self._method, self._click_maps_bytes).segment(large, [Click(10, 4)])
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
@@ -242,6 +242,12 @@ def check_box(box: Box, width: int, height: int) -> None:
             f"the box from ({box.left:g}, {box.top:g}) to ({box.right:g}, {box.bottom:g}) cannot be used: it needs "
             f"0 <= left < right <= {width} and 0 <= top < bottom <= {height}"
         )
+
+
+def _freeze(image: Image) -> Image:
+    """The same, read-only as a server's images are: numba compiles kernels for arrays of that kind by themselves."""
+    image.setflags(write=False)
+    return image
 
 
 def _describe_device(device: str) -> Mapping[str, int | bool]:

@@ -30,9 +30,10 @@ def draw_plots(figures: dict[str, Any], path: Path) -> None:
             medians = [1000 * click["median"] for click in size["clicks"]]
             label = f"{name}, {size['megapixels']:.2g} MP"
             by_number.plot(range(1, len(medians) + 1), medians, marker=".", label=label)
-        megapixels = [size["megapixels"] for size in report["sizes"]]
+        sizes = sorted(report["sizes"], key=lambda size: size["megapixels"])
+        megapixels = [size["megapixels"] for size in sizes]
         for what, line in (("first click", "--"), ("next click", "-")):
-            medians = [1000 * size["seconds"][what]["median"] for size in report["sizes"]]
+            medians = [1000 * size["seconds"][what]["median"] for size in sizes]
             by_size.plot(megapixels, medians, line, marker="o", label=f"{name}, {what}")
     by_number.set(xlabel="number of the click", ylabel="click, median in ms", ylim=(0, None))
     by_number.xaxis.get_major_locator().set_params(integer=True)
