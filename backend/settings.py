@@ -164,8 +164,11 @@ class Settings(BaseSettings):
         Path("~/.cache/m2n2"), validate_default=True, description="Fetched weights are kept here."
     )
     offline: bool = Field(False, description="`true`: never open a connection for weights.")
-    session_cache_mib: int = Field(
-        2048, ge=1, description="MiB for the images that stay resident between clicks; the newest always stays."
+    session_cache_mib: int | None = Field(
+        None,
+        ge=1,
+        description="MiB for the images that stay resident between clicks; the newest always stays. Unset: 2048, on "
+        "CUDA half of the memory that is free once the network is loaded.",
     )
     host_cache_mib: int = Field(
         1024,
@@ -361,7 +364,7 @@ class Settings(BaseSettings):
             backbone=self.backbone,
             device=self.device,
             grid=self.grid,
-            session_cache_bytes=self.session_cache_mib * MEBIBYTE,
+            session_cache_bytes=None if self.session_cache_mib is None else self.session_cache_mib * MEBIBYTE,
             host_cache_bytes=self.host_cache_mib * MEBIBYTE,
             disk_cache_bytes=self.disk_cache_mib * MEBIBYTE,
             disk_cache_folder=self.disk_cache_folder,

@@ -14,6 +14,9 @@ from pathlib import Path
 MEBIBYTE = 1024 * 1024
 AUTO = "auto"
 
+PROCESSOR_SESSION_CACHE_BYTES = 2048 * MEBIBYTE
+"""Default budget of the resident images in a processor's memory. Here."""
+
 
 class Decision(enum.StrEnum):
     """How the maps of several clicks become one mask.
@@ -143,8 +146,9 @@ class EngineConfig:
     grid: int | None = None
     """Cells along each side of the attention grid; None takes the backbone's own."""
 
-    session_cache_bytes: int = 2048 * MEBIBYTE
-    """Budget of the resident images (transition matrices, upsampling weights, click maps). The newest always stays."""
+    session_cache_bytes: int | None = None
+    """Budget of the resident images (transition matrices, upsampling weights, click maps). The newest always stays.
+    None: PROCESSOR_SESSION_CACHE_BYTES, on CUDA half of the memory that is free once the network is loaded."""
 
     host_cache_bytes: int = 1024 * MEBIBYTE
     """Budget of the queries, keys and balancing vectors kept in host memory; 0 keeps none."""

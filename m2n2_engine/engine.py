@@ -6,7 +6,9 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ import torch
 from m2n2_engine import __version__
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.cache import ResidentCache
-from m2n2_engine.config import EngineConfig, MethodConfig
+from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
 from m2n2_engine.disk_store import DiskStore
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.factor_cache import FactorCache
@@ -27,6 +29,8 @@ from m2n2_engine.transition_source import BackboneSource, TransitionSource
 from m2n2_engine.types import AttentionKey, Box, Click, Image, Level, Segmentation, Timings
 
 logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
 
 _OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
@@ -55,7 +59,7 @@ def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
         fingerprint=backbone.fingerprint,
         cells=backbone.grid[0] * backbone.grid[1],
         method=loaded.method,
-        session_cache_bytes=config.session_cache_bytes,
+        session_cache_bytes=choose_session_cache_bytes(config, backbone.device),
         click_maps_bytes=config.click_maps_bytes,
         facts={
             "backbone": backbone.name,
@@ -66,6 +70,20 @@ def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
             "model_version": f"m2n2-{__version__}-{backbone.name}-{backbone.grid[0]}",
         },
     )
+
+
+def choose_session_cache_bytes(config: EngineConfig, device: str) -> int:
+    """Budget of the resident images that ``config`` asks for, else one that suits the device.
+
+    On CUDA half of what is free: called once the network is loaded, it leaves the other half to the network's passes
+    and to images in preparation.
+    """
+    if config.session_cache_bytes is not None:
+        return config.session_cache_bytes
+    if not device.startswith("cuda"):
+        return PROCESSOR_SESSION_CACHE_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    return free // 2
 
 
 def open_disk_store(config: EngineConfig) -> DiskStore | None:
@@ -87,7 +105,7 @@ class Engine:
         fingerprint: str,
         cells: int = 0,
         method: MethodConfig = PRESETS[PAPER],
-        session_cache_bytes: int = EngineConfig.session_cache_bytes,
+        session_cache_bytes: int = PROCESSOR_SESSION_CACHE_BYTES,
         click_maps_bytes: int = EngineConfig.click_maps_bytes,
         facts: Mapping[str, str] | None = None,
     ) -> None:
@@ -128,7 +146,7 @@ class Engine:
         started = time.perf_counter()
         with self._open(image) as (session, _):
             prepared = time.perf_counter()
-            mask, score = session.segment(image, clicks, box)
+            mask, score = self._with_room(image, lambda: session.segment(image, clicks, box))
         timings = Timings(prepared - started, time.perf_counter() - prepared)
         return Segmentation(mask, score if mask.any() else 0.0, timings)
 
@@ -184,7 +202,7 @@ class Engine:
 
         def build() -> Session:
             nonlocal level
-            session, level = self._build_session(image, key)
+            session, level = self._with_room(image, lambda: self._build_session(image, key))
             return session
 
         with self._cache.open(key, expected_bytes, build) as session:
@@ -193,22 +211,29 @@ class Engine:
     def _find_key(self, image: Image) -> AttentionKey:
         return AttentionKey(self._digests.digest(image), self._fingerprint)
 
-    def _build_session(self, image: Image, key: AttentionKey) -> tuple[Session, Level]:
+    def _with_room(self, image: Image, work: Callable[[], ResultT]) -> ResultT:
+        """What ``work`` gives; where there is no memory left for it, it is tried once more without the idle sessions.
+
+        Raises OutOfMemory where that does not help.
+        """
         try:
-            return self._try_session(image, key)
-        except _OUT_OF_MEMORY:
+            return work()
+        except _OUT_OF_MEMORY as error:
             logger.warning("out of memory: dropping the idle sessions and trying once more")
+            # Who waits for an image keeps its error, and the error's traceback what the failed try had in memory.
+            traceback.clear_frames(error.__traceback__)
         self._cache.drop_idle()
         try:
-            return self._try_session(image, key)
+            return work()
         except _OUT_OF_MEMORY as error:
+            traceback.clear_frames(error.__traceback__)
             height, width = image.shape[:2]
             raise OutOfMemory(
                 f"no memory left for this {width} x {height} image: use a smaller grid or working size, a smaller "
                 "session budget, or a larger device"
             ) from error
 
-    def _try_session(self, image: Image, key: AttentionKey) -> tuple[Session, Level]:
+    def _build_session(self, image: Image, key: AttentionKey) -> tuple[Session, Level]:
         transition, level = self._source.find_transition(image, key)
         return Session(image, transition, self._method, self._click_maps_bytes), level
 

@@ -84,8 +84,8 @@ def test_the_settings_are_ours_and_wait_for_no_more_than_the_pod_has(settings, c
     disk_mib = to_mib(volume["spec"]["resources"]["requests"]["storage"])
     assert settings.disk_cache_mib <= disk_mib / 2
     memory_mib = to_mib(container["resources"]["limits"]["memory"])
-    on_device = settings.session_cache_mib if settings.device == "cuda" else 0
-    caches_mib = settings.session_cache_mib - on_device + settings.host_cache_mib + settings.image_cache_mib
+    sessions_mib = 0 if settings.device == "cuda" else settings.session_cache_mib
+    caches_mib = sessions_mib + settings.host_cache_mib + settings.image_cache_mib
     assert caches_mib + 2 * GIBIBYTE <= memory_mib
     assert settings.threads == int(container["resources"]["requests"]["cpu"])
 

@@ -11,6 +11,7 @@ import pytest
 
 from backend.settings import Settings, load_settings
 from m2n2_engine.backbones import BACKBONES, EMBEDDED, PREFERRED
+from m2n2_engine.config import MEBIBYTE, PROCESSOR_SESSION_CACHE_BYTES
 from m2n2_engine.presets import PRESETS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -40,6 +41,8 @@ def read_source(source):
             return None
         case [_] if source.startswith("the presets"):
             return None
+        case [_] if source.startswith("the device"):
+            return PROCESSOR_SESSION_CACHE_BYTES / MEBIBYTE
         case [setting]:
             return float(getattr(load_settings({}), setting.removeprefix("M2N2_").lower()))
         case ["gunicorn.conf.py", name]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +13,15 @@ import pytest
 import torch
 
 from m2n2_engine import engine as engine_module
+from m2n2_engine import transition_source
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
 from m2n2_engine.config import Decision, EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, build_engine
 from m2n2_engine.errors import InvalidImage, OutOfMemory
+from m2n2_engine.ops.transition import balance_factors
 from m2n2_engine.presets import PAPER, choose_method
-from m2n2_engine.types import AttentionFactors, Click, Image, Level, Mask
+from m2n2_engine.types import AttentionFactors, BalancedFactors, Click, Image, Level, Mask
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
 
@@ -197,6 +201,58 @@ def test_out_of_memory_on_the_device_after_the_network_does_not_pass_it_again(
     monkeypatch.setattr(engine_module, "Session", open_session)
     assert start(backbone, config).prepare(image) is Level.HOST
     assert backbone.passed == 1
+
+
+def test_a_click_out_of_memory_is_tried_again_without_the_idle_sessions(
+    backbone: WatchedBackbone, config: EngineConfig, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start(backbone, config)
+    expected = engine.segment(image, CLICKS).mask
+    engine.prepare(image[::-1])
+    errors = [torch.OutOfMemoryError("no room")]
+    segment = engine_module.Session.segment
+
+    def fail_first(*arguments: object) -> object:
+        if errors:
+            raise errors.pop()
+        return segment(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine_module.Session, "segment", fail_first)
+    np.testing.assert_array_equal(engine.segment(image, CLICKS).mask, expected)
+    assert engine.describe()["session_images"] == 1
+    errors += [torch.OutOfMemoryError("no room")] * 2
+    with pytest.raises(OutOfMemory, match="smaller"):
+        engine.segment(image, CLICKS)
+
+
+def test_a_build_out_of_memory_gives_all_back_before_the_next_try(
+    backbone: WatchedBackbone, config: EngineConfig, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Image]] = []
+
+    def balance(factors: AttentionFactors, method: MethodConfig) -> tuple[BalancedFactors, torch.Tensor]:
+        if held:
+            assert held[0]() is None
+            return balance_factors(factors, method)
+        large = np.zeros(4, np.uint8)
+        held.append(weakref.ref(large))
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(transition_source, "balance_factors", balance)
+    gc.disable()  # what hangs in a cycle would be freed by chance
+    try:
+        assert start(backbone, config).prepare(image) is Level.NETWORK
+    finally:
+        gc.enable()
+    assert held
+
+
+def test_the_budget_of_resident_images_suits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (6000, 8000))
+    choose = engine_module.choose_session_cache_bytes
+    assert choose(EngineConfig(), "cpu") == 2048 * 2**20
+    assert choose(EngineConfig(), "cuda:0") == 3000
+    assert choose(EngineConfig(session_cache_bytes=5), "cuda:0") == 5
 
 
 def test_warming_up_runs_the_network_each_time_and_stores_nothing(

@@ -15,7 +15,7 @@ import torch
 
 from m2n2_engine.aggregator import AttentionAggregator, BackboneAggregator
 from m2n2_engine.backbones import load_backbone
-from m2n2_engine.config import EngineConfig, MethodConfig
+from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.ops.compiled import thread_count
@@ -442,7 +442,7 @@ def test_load_engine_describes_what_it_loaded(tiny_config: EngineConfig, image: 
         "threads": thread_count(),
         "session_images": 0,
         "session_bytes": 0,
-        "session_budget_bytes": tiny_config.session_cache_bytes,
+        "session_budget_bytes": PROCESSOR_SESSION_CACHE_BYTES,
         "session_hits": 0,
         "session_misses": 0,
         "session_evictions": 0,

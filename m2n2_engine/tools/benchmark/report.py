@@ -91,7 +91,9 @@ def render_tables(figures: dict[str, Any]) -> list[tuple[str, list[str], list[li
     for report in figures["backbones"]:
         name = f"{report['backbone']}, grid {report['grid']}, {report['preset']}, {report['device']}"
         tables.append((f"{name}: median / p95 in seconds", *_render_sizes(report)))
-        tables.append((f"{name}: steps at {report['sizes'][0]['size']}, medians in seconds", *_render_steps(report)))
+        if report["steps"]:
+            title = f"{name}: steps at {report['sizes'][0]['size']}, medians in seconds"
+            tables.append((title, *_render_steps(report)))
         tables.append((f"{name}: targets", *_render_targets(report)))
     return tables
 
