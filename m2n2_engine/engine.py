@@ -63,9 +63,15 @@ def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
             "preset": loaded.preset,
             "device": backbone.device,
             "grid": f"{backbone.grid[0]}x{backbone.grid[1]}",
-            "model_version": f"m2n2-{__version__}-{backbone.name}-{backbone.grid[0]}",
+            "model_version": _name_version(loaded),
         },
     )
+
+
+def _name_version(loaded: LoadedBackbone) -> str:
+    """What platforms keep with the masks: release, network, grid and preset, without spaces."""
+    preset = loaded.preset.replace(", ", "-").replace(" ", "-")
+    return f"m2n2-{__version__}-{loaded.backbone.name}-{loaded.backbone.grid[0]}-{preset}"
 
 
 def open_disk_store(config: EngineConfig) -> DiskStore | None:
