@@ -155,7 +155,11 @@ def test_it_is_small_and_has_no_more_than_it_needs(image, container):
 def test_every_library_is_found(container):
     libraries = "find /opt/m2n2/lib -name '*.so*' -type f"
     lines = container.run(f"{libraries} -exec ldd {{}} + 2>/dev/null | grep 'not found' || true").splitlines()
-    assert {line.split()[0] for line in lines} <= OPTIONAL_LIBRARIES
+    missing = {line.split()[0] for line in lines}
+    # One of scipy's own finds another by way of the module that needs both; ldd looks at each alone.
+    of_scipy = set(container.run("ls /opt/m2n2/lib/python3.11/site-packages/scipy.libs").split())
+    assert missing - of_scipy <= OPTIONAL_LIBRARIES
+    container.run("python -c 'import scipy.io, scipy.linalg'")
 
 
 def test_licences_are_kept(container):
