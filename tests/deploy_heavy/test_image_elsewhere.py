@@ -1,4 +1,4 @@
-"""The image where others start it: with the environment and the volumes of Kubernetes, and inside of nuclio's function."""
+"""The image where others start it: as Kubernetes does, with its environment and volumes, and in nuclio's function."""
 
 from __future__ import annotations
 
