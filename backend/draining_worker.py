@@ -26,4 +26,4 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
             while select.select([listener], [], [], 0)[0]:
                 self.accept(listener)
             listener.close()
-        self.sockets = []
+        self.sockets.clear()

@@ -163,7 +163,9 @@ class Engine:
         # Past the caches: an image found there would not run the network.
         transition = self._source.build_transition(image)
         clicks = [Click(10, 10), Click(50, 30, positive=False)]
-        Session(image, transition, self._method, self._click_maps_bytes).segment(image, clicks)
+        session = Session(image, transition, self._method, self._click_maps_bytes)
+        session.segment(image, clicks)
+        session.segment(image, [], Box(10, 10, 40, 40))
         # An image above the working size, so that the way back to full size is compiled too.
         side = self._method.working_size_pixels
         if side:

@@ -28,7 +28,7 @@ class WindowUpsampler:
         (2 reach + 1,) columns on each side of the centre that are inside the window, for each of its rows."""
         # Scaled so that a squared distance is the base-2 exponent of its weight.
         scale = math.sqrt(0.5 / math.log(2)) / (255.0 * method.range_sigma)
-        self._guide = torch.from_numpy(image).to(device).permute(2, 0, 1).float().mul_(scale).contiguous()
+        self._guide = torch.tensor(image, device=device).permute(2, 0, 1).float().mul_(scale).contiguous()
         self._spatial = torch.from_numpy(spatial).to(device)
         self._half_widths = torch.from_numpy(half_widths.astype(np.int32)).to(device)
 
