@@ -2,7 +2,7 @@
 
 CVAT asks for the function before each click, and sends the frame with it; it names no task and no user. So images are
 known by their pixels alone, and no click is ever taken for a newer one of the same object: CVAT itself sends one at a
-time.
+time. In what order the points were set it does not say either; `click_order.py` remembers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
 from backend import stages
+from backend.click_order import ClickOrder
 from backend.click_queue import ClickQueue
 from backend.cvat_answer import compress, render_mask, render_shapes
 from backend.cvat_function import NAME, describe_function
@@ -23,7 +24,8 @@ from backend.payload import parse_body
 from backend.queued_segmenter import QueuedSegmenter
 from backend.readiness import read_readiness
 from backend.settings import Settings
-from m2n2_engine.types import Mask, Segmenter
+from m2n2_engine.image_digest import OncePerImage
+from m2n2_engine.types import Image, Mask, Segmenter
 
 _NAME_HEADER = "x-nuclio-function-name"
 _RENDERERS = {"mask": render_mask, "shapes": render_shapes}
@@ -40,6 +42,8 @@ class CvatDesk:
         self._images = images
         self._queue = queue
         self._queued = QueuedSegmenter(segmenter, queue)
+        # As long as the frame is kept decoded.
+        self._orders = OncePerImage(_make_order)
 
     def create_blueprint(self) -> Blueprint:
         """The endpoints; those that only describe the function answer at once."""
@@ -80,12 +84,17 @@ class CvatDesk:
                 image = self._images.fetch_image(name.reference)
             height, width = image.shape[:2]
             box = asked.box(width, height)
+            clicks = self._orders.find(image).restore(asked.clicks)
             self._queued.prepare(ticket, image)
-            return self._queued.segment(ticket, image, asked.clicks, box).mask
+            return self._queued.segment(ticket, image, clicks, box).mask
 
     def _describe(self) -> dict[str, object]:
         readiness = read_readiness(self._segmenter.describe())
         return describe_function(readiness, self._settings.cvat_port or self._settings.port)
+
+
+def _make_order(image: Image) -> ClickOrder:
+    return ClickOrder()
 
 
 def _check_name(name: str) -> None:

@@ -19,9 +19,11 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
     def set_accept_enabled(self, enabled: bool) -> None:
         """Accept connections or leave them in the system's line; at the end empty that line and close it."""
         super().set_accept_enabled(enabled)
-        if self.alive:
+        # Told to end before it began, it is asked to accept once more.
+        if enabled or self.alive:
             return
         for listener in self.sockets:
             while select.select([listener], [], [], 0)[0]:
                 self.accept(listener)
             listener.close()
+        self.sockets.clear()

@@ -22,8 +22,9 @@ from m2n2_engine.types import Box, Click
 _REGION_KINDS: dict[str, type[Region]] = {kind.result_type: kind for kind in (KeyPoint, Rectangle)}
 _TOLERANCE_PERCENT = 1e-6
 
-# More boxes than anybody leaves pending would hold up everyone else.
-_MOST_REGIONS: dict[type[Region], int] = {KeyPoint: MOST_CLICKS, Rectangle: 20}
+# More than anybody leaves pending would hold up everyone else.
+_MOST_BOXES = 20
+_MOST_REGIONS: dict[type[Region], int] = {KeyPoint: MOST_CLICKS, Rectangle: _MOST_BOXES}
 
 logger = logging.getLogger(__name__)
 

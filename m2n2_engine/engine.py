@@ -67,7 +67,7 @@ def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
             "preset": loaded.preset,
             "device": backbone.device,
             "grid": f"{backbone.grid[0]}x{backbone.grid[1]}",
-            "model_version": f"m2n2-{__version__}-{backbone.name}-{backbone.grid[0]}",
+            "model_version": _name_version(loaded),
         },
     )
 
@@ -84,6 +84,12 @@ def choose_session_cache_bytes(config: EngineConfig, device: str) -> int:
         return PROCESSOR_SESSION_CACHE_BYTES
     free, _ = torch.cuda.mem_get_info(device)
     return free // 2
+
+
+def _name_version(loaded: LoadedBackbone) -> str:
+    """What platforms keep with the masks: release, network, grid and preset, without spaces."""
+    preset = loaded.preset.replace(", ", "-").replace(" ", "-")
+    return f"m2n2-{__version__}-{loaded.backbone.name}-{loaded.backbone.grid[0]}-{preset}"
 
 
 def open_disk_store(config: EngineConfig) -> DiskStore | None:
@@ -171,15 +177,17 @@ class Engine:
     def warm_up(self) -> None:
         """Compile every kernel and run the network once, so that no annotator waits for it."""
         rng = np.random.default_rng(0)
-        image = _freeze(rng.integers(0, 256, (48, 64, 3), np.uint8))
+        image = rng.integers(0, 256, (48, 64, 3), np.uint8)
         # Past the caches: an image found there would not run the network.
         transition = self._source.build_transition(image)
         clicks = [Click(10, 10), Click(50, 30, positive=False)]
-        Session(image, transition, self._method, self._click_maps_bytes).segment(image, clicks)
+        session = Session(image, transition, self._method, self._click_maps_bytes)
+        session.segment(image, clicks)
+        session.segment(image, [], Box(10, 10, 40, 40))
         # An image above the working size, so that the way back to full size is compiled too.
         side = self._method.working_size_pixels
         if side:
-            large = _freeze(np.resize(image, (8, side + 1, 3)))
+            large = np.resize(image, (8, side + 1, 3))
             Session(large, transition, self._method, self._click_maps_bytes).segment(large, [Click(10, 4)])
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
@@ -267,12 +275,6 @@ def check_box(box: Box, width: int, height: int) -> None:
             f"the box from ({box.left:g}, {box.top:g}) to ({box.right:g}, {box.bottom:g}) cannot be used: it needs "
             f"0 <= left < right <= {width} and 0 <= top < bottom <= {height}"
         )
-
-
-def _freeze(image: Image) -> Image:
-    """The same, read-only as a server's images are: numba compiles kernels for arrays of that kind by themselves."""
-    image.setflags(write=False)
-    return image
 
 
 def _describe_device(device: str) -> Mapping[str, int | bool]:

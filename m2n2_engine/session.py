@@ -29,6 +29,13 @@ def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig,
     return cells**2 * dtype.itemsize + upsampler_bytes(image_size, method, device)
 
 
+def _freeze(image: Image) -> Image:
+    """A view that nobody can write to: kernels are compiled for one kind of image alone, whatever callers have."""
+    view = image.view()
+    view.setflags(write=False)
+    return view
+
+
 class Session:
     """Answers clicks on one image. Safe under threads; clicks of one session wait for each other."""
 
@@ -39,11 +46,11 @@ class Session:
         self._grid = (transition.shape[0], transition.shape[1])
         cells = self._grid[0] * self._grid[1]
         self._transition = transition.reshape(cells, cells)
-        working_image = reduce_image(image, method.working_size_pixels)
+        working_image = _freeze(reduce_image(image, method.working_size_pixels))
         self._working_size = (working_image.shape[0], working_image.shape[1])
         self._upsampler = build_upsampler(working_image, self._grid, method, transition.device)
         # Needed on the way back to full size; the caller's own array may change later and is not kept.
-        self._reduced = None if working_image is image else working_image
+        self._reduced = None if self._working_size == self._image_size else working_image
         cell_pixels = max(pixels / cells for pixels, cells in zip(self._working_size, self._grid, strict=True))
         # Colours are settled on the processor, and the maps for that are small.
         on_device = is_fused(transition.device) and method.decision is Decision.JOINT
@@ -71,7 +78,7 @@ class Session:
             decider = self._decider if box is None else self._box_decider
             mask, score = decider.decide(clicks, self._find_maps([(click.x, click.y) for click in clicks], decider))
         if self._reduced is not None:
-            mask = restore_mask(mask, self._reduced, image, self._method.range_sigma)
+            mask = restore_mask(mask, self._reduced, _freeze(image), self._method.range_sigma)
         for click in clicks:
             x, y = self._to_pixel(click.x, click.y, self._image_size)
             mask[y, x] = click.positive

@@ -10,14 +10,17 @@ install --mode 644 deploy/gunicorn.conf.py deploy/image/health.py /opt/m2n2/
 # nobody edits an image. py312_* of torch's own tests is in the language of a later Python.
 "$bin/python" -m compileall -q -j 0 -x /py312_ --invalidation-mode unchecked-hash /opt/m2n2/lib
 
-# Kernels, into NUMBA_CACHE_DIR, for this processor; a container on another one adds its own beside them. Layers of an
-# image keep whole seconds, and a kernel whose source seems to have changed since is compiled again.
+# Kernels of every preset, into NUMBA_CACHE_DIR, for this processor; a container on another one adds its own beside them.
+# Layers of an image keep whole seconds, and a kernel whose source seems to have changed since is compiled again.
 find /opt/m2n2 -name '*.py' -exec touch --no-create --date=@"${SOURCE_DATE_EPOCH:-0}" {} +
-M2N2_BACKBONE=tiny M2N2_DISK_CACHE_MIB=0 "$bin/python" -P -c '
+"$bin/python" -P -c '
 from backend.settings import load_settings
 from backend.wsgi import load_warm
+from m2n2_engine.presets import PRESETS
 
-load_warm(load_settings().engine_config())'
+for preset in PRESETS:
+    settings = {"M2N2_BACKBONE": "tiny", "M2N2_PRESET": preset, "M2N2_DISK_CACHE_MIB": "0"}
+    load_warm(load_settings(settings).engine_config())'
 
 for name in "$@"; do
     "$bin/m2n2" weights get "$name"

@@ -100,6 +100,20 @@ def test_positive_and_negative_points_and_a_box(client, make_png, segmenter):
     assert segmenter.boxes == [Box(10, 9, 40.5, 30)]
 
 
+def test_clicks_reach_the_engine_in_the_order_in_which_they_were_made(client, make_png, segmenter):
+    first, correction, second = [1, 2], [5, 6], [3, 4]
+    file = make_png(WIDTH, HEIGHT)
+    for positive, negative in (([first], []), ([first], [correction]), ([first, second], [correction])):
+        read_mask(invoke(client, make_body(file, pos_points=positive, neg_points=negative)))
+    _, clicks = segmenter.asked[-1]
+    assert clicks == (Click(1, 2), Click(5, 6, False), Click(3, 4))
+    # Another frame, other clicks, whatever their coordinates.
+    file = make_png(WIDTH, HEIGHT + 1)
+    read_mask(invoke(client, make_body(file, pos_points=[first, second], neg_points=[correction])))
+    _, clicks = segmenter.asked[-1]
+    assert clicks == (Click(1, 2), Click(3, 4), Click(5, 6, False))
+
+
 def test_a_box_alone_may_reach_over_the_border(client, make_png, segmenter):
     prompts = {"pos_points": [], "obj_bbox": [[-5, 10], [20, 1000]]}
     mask = read_mask(invoke(client, make_body(make_png(WIDTH, HEIGHT), **prompts)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import selectors
 import socket
 import threading
 
@@ -49,6 +50,16 @@ def test_connections_that_the_system_has_accepted_are_taken_and_further_ones_ref
         socket.create_connection(address)
     for client in clients:
         client.close()
+
+
+def test_a_worker_that_was_told_to_end_before_it_began_takes_them_too(worker, listener):
+    """It begins, and ends at once."""
+    with selectors.DefaultSelector() as worker.poller, socket.create_connection(listener.getsockname()) as client:
+        worker.set_accept_enabled(True)
+        assert worker.taken == []
+        for _ in range(2):
+            worker.set_accept_enabled(False)
+            assert [one.client for one in worker.taken] == [client.getsockname()]
 
 
 def test_a_worker_that_goes_on_leaves_its_socket_open(worker, listener):

@@ -42,6 +42,42 @@ def render():
     return render
 
 
+@pytest.fixture
+def cvat(tmp_path):
+    """CVAT's project with deploy/cvat/docker-compose.m2n2.yml added, as the client sees it."""
+    file = tmp_path / "docker-compose.yml"
+    # Of CVAT's own file, what ours adds to.
+    file.write_text(
+        """
+services:
+  cvat_server: {image: cvat/server, environment: {CVAT_SERVERLESS: "", ALLOWED_HOSTS: "*"}, networks: [cvat]}
+  cvat_worker_annotation: {image: cvat/server, environment: {CVAT_SERVERLESS: ""}, networks: [cvat]}
+networks: {cvat: {}}
+"""
+    )
+    files = ["--file", file, "--file", DEPLOY / "cvat" / "docker-compose.m2n2.yml"]
+    result = compose(*files, "config", "--format=json")
+    assert (result.returncode, result.stderr) == (0, "")
+    return json.loads(result.stdout)["services"]
+
+
+def test_cvat_asks_the_server_that_is_added_to_it(cvat):
+    for name in ("cvat_server", "cvat_worker_annotation"):
+        environment = cvat[name]["environment"]
+        assert (environment["CVAT_SERVERLESS"], environment["CVAT_NUCLIO_HOST"]) == ("1", "m2n2")
+        assert set(cvat[name]["networks"]) & set(cvat["m2n2"]["networks"])
+    assert cvat["cvat_server"]["environment"]["ALLOWED_HOSTS"] == "*"
+
+
+def test_the_server_beside_cvat_is_locked_down_as_ever(cvat, render):
+    known = ("read_only", "tmpfs", "cap_drop", "security_opt", "stop_grace_period")
+    expected = render("cpu")["services"]["m2n2"]
+    assert {name: cvat["m2n2"][name] for name in known} == {name: expected[name] for name in known}
+    assert cvat["m2n2"]["deploy"]["resources"] == expected["deploy"]["resources"]
+    assert {volume["target"] for volume in cvat["m2n2"]["volumes"]} == {"/weights", "/cache"}
+    assert "ports" not in cvat["m2n2"]
+
+
 @pytest.mark.parametrize("profiles", PROFILES)
 def test_a_profile_has_its_parts(render, profiles):
     server, *parts = profiles.split(",")

@@ -44,6 +44,13 @@ def test_what_it_copies_and_runs_is_there():
     assert [script.name for script in scripts if not script.stat().st_mode & 0o111] == []
 
 
+def test_every_step_is_a_script_that_runs_without_docker_too():
+    steps = re.findall(r"^RUN (.*)$", DOCKERFILE.read_text(), re.MULTILINE)
+    programs = {command.split()[0] for step in steps for command in step.split("&&")}
+    assert programs
+    assert {Path(program).name for program in programs} <= {path.name for path in (ROOT / "deploy/image").iterdir()}
+
+
 @pytest.fixture
 def make_server():
     servers = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import re
 import runpy
 from pathlib import Path
@@ -14,14 +15,44 @@ from m2n2_engine.backbones import BACKBONES, EMBEDDED, PREFERRED
 from m2n2_engine.config import MEBIBYTE, PROCESSOR_SESSION_CACHE_BYTES
 from m2n2_engine.presets import PRESETS
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+IN_YAML = r"^\s*{}: (\d+)[sm]?(?: #.*)?$"
 PLACES = {
-    "m2n2.conf": (DEPLOY / "nginx" / "m2n2.conf", r"^\s*{} (\S+);$"),
-    "m2n2@.service": (DEPLOY / "systemd" / "m2n2@.service", r"^{}=(\S+)$"),
-    "deployment.yaml": (DEPLOY / "kubernetes" / "base" / "deployment.yaml", r"^\s*{}: (\S+)$"),
+    "m2n2.conf": (DEPLOY / "nginx" / "m2n2.conf", r"^\s*{} (\d+)[sm]?;$"),
+    "m2n2@.service": (DEPLOY / "systemd" / "m2n2@.service", r"^{}=(\d+)$"),
+    "deployment.yaml": (DEPLOY / "kubernetes" / "base" / "deployment.yaml", r'^\s*(?:command: \[)?{}(?:: |, ")(\d+)'),
+    "docker-compose.yml": (DEPLOY / "docker-compose.yml", IN_YAML),
+    "function.yaml": (DEPLOY / "cvat" / "nuclio" / "function.yaml", IN_YAML),
+    "serve.yaml": (DEPLOY / "ray" / "serve.yaml", IN_YAML),
+    # Files that cannot be imported without packages of others.
+    "ray_cluster.py": (ROOT / "backend" / "ray_cluster.py", r"^{} = ([\d.]+)$"),
+    "deploy/cvat/agent.py": (DEPLOY / "cvat" / "agent.py", r"^{} = ([\d.]+)$"),
+    "deploy/cvat/nuclio/main.py": (DEPLOY / "cvat" / "nuclio" / "main.py", r"^{} = ([\d.]+)$"),
 }
-LIMIT_NAMES = re.compile(r"_(seconds|mib|megapixels|pixels|percent|threads|clicks|ahead|next)$")
+UNITS = {"Milliseconds": 1000, "maxRequestBodySize": 2**20, "bytes": 2**20}
+"""End of a name -> how much of its unit is one of the table's."""
+
+LIMIT_NAMES = re.compile(r"_(seconds|mib|megapixels|pixels|percent|threads|clicks|ahead|next|images)$")
 NO_LIMITS = {"threads", "polygon_tolerance_pixels"}
+LIMIT_CONSTANTS = re.compile(r"^(_?(?:LONGEST|MOST|KEPT)_\w+|\w+_SECONDS)\b[^=\n]* = ", re.MULTILINE)
+# What an annotator's click never meets: commands that ask a server, how messages are cut, how often facts are read.
+BESIDE_THE_CHAIN = {
+    "label_studio_check.py",
+    "label_studio_client.py",
+    "load.py",
+    "local_server.py",
+    "predict_client.py",
+}
+NO_LIMIT_CONSTANTS = {
+    "_DEFAULT_LIFETIME_SECONDS",
+    "_FACTS_SECONDS",
+    "_LONGEST_BLOCK",
+    "_LONGEST_REASON",
+    "_LONGEST_SHOWN",
+    "_MARGIN_SECONDS",
+    "_MOST_REGIONS",
+}
 
 
 def read_rows():
@@ -51,10 +82,15 @@ def read_source(source):
             path, pattern = PLACES[place]
             found = re.search(pattern.format(name), path.read_text(), re.MULTILINE)
             assert found, f"{path} does not set {name}"
-            return float(found[1].rstrip("sm"))
+            return float(found[1]) / unit_of(name)
         case [module, name]:
-            return float(getattr(importlib.import_module(module.removesuffix(".py").replace("/", ".")), name))
+            found = importlib.import_module(module.removesuffix(".py").replace("/", "."))
+            return float(operator.attrgetter(name)(found)) / unit_of(name.lower())
     raise AssertionError(f"{source} is no place that is known here")
+
+
+def unit_of(name):
+    return next((unit for end, unit in UNITS.items() if name.endswith(end)), 1)
 
 
 def find(what, link=""):
@@ -88,6 +124,21 @@ def test_every_limit_among_the_settings_is_told():
             assert f"`M2N2_{name.upper()}`" in told, name
 
 
+@pytest.mark.parametrize("folder", ["backend", "deploy/cvat", "m2n2_engine"])
+def test_every_limit_in_the_code_is_told(folder):
+    told = "\n".join(row[3] for row in read_rows())
+    files = [path for path in (ROOT / folder).rglob("*.py") if "tools" not in path.parts]
+    named = {
+        (path.name, name)
+        for path in files
+        if path.name not in BESIDE_THE_CHAIN
+        for name in LIMIT_CONSTANTS.findall(path.read_text())
+        if name not in NO_LIMIT_CONSTANTS
+    }
+    assert named
+    assert {one for one in named if f"{one[0]}`: `{one[1]}`" not in told} == set()
+
+
 def test_every_limit_of_nginx_is_told():
     text = (DEPLOY / "nginx" / "m2n2.conf").read_text()
     names = re.findall(r"^\s*(\w+(?:_timeout|_body_size|_tries|body_buffer_size)) ", text, re.MULTILINE)
@@ -103,10 +154,16 @@ def test_each_link_waits_longer_than_what_is_behind_it():
     assert queue < find("proxy_next_upstream_timeout") < find("ML_TIMEOUT_PREDICT")
     assert find("ML_TIMEOUT_PREDICT") <= find("graceful_timeout") < find("TimeoutStopSec")
     assert find("proxy_read_timeout") >= max(find("ML_TIMEOUT_PREDICT"), find("CVAT_NUCLIO_DEFAULT_TIMEOUT"))
+    assert queue < find("_TIMEOUT_SECONDS", "CVAT agent") < find("CVAT_NUCLIO_DEFAULT_TIMEOUT")
+    assert queue < find("_TIMEOUT_SECONDS", "nuclio") < find("eventTimeout") <= find("CVAT_NUCLIO_DEFAULT_TIMEOUT")
+    assert find("workerAvailabilityTimeoutMilliseconds") < find("CVAT_NUCLIO_DEFAULT_TIMEOUT")
+    assert find("_LONGEST_WAIT_SECONDS", "Ray") == queue
+    assert find("graceful_timeout") < find("stop_grace_period")
+    assert find("graceful_timeout") + find("sleep") < find("terminationGracePeriodSeconds")
     assert find("_LONGEST_BUILD_SECONDS") < queue
     assert find("_LONGEST_STOP_SECONDS") < find("graceful_timeout")
 
 
-def test_nginx_takes_what_the_server_takes():
-    assert find("client_max_body_size") == find("M2N2_MAX_BODY_MIB")
+def test_those_in_front_take_what_the_server_takes():
+    assert find("client_max_body_size") == find("maxRequestBodySize") == find("M2N2_MAX_BODY_MIB")
     assert find("client_body_timeout") == find("M2N2_BODY_TIMEOUT_SECONDS")

@@ -32,7 +32,7 @@ def install(pip, requirements, *options):
     installed = {normalize(one["name"]): one["version"] for one in json.loads(pip("list", "--format=json").stdout)}
     for requirement in requirements:
         name, version = requirement.split("==")
-        assert installed[normalize(name)].split("+")[0] == version
+        assert installed[normalize(name.partition("[")[0])].split("+")[0] == version
 
 
 def normalize(name):

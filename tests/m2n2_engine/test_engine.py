@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from m2n2_engine import __version__
 from m2n2_engine.aggregator import AttentionAggregator, BackboneAggregator
 from m2n2_engine.backbones import load_backbone
 from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
@@ -457,6 +458,17 @@ def test_load_engine_describes_what_it_loaded(tiny_config: EngineConfig, image: 
     engine.warm_up()
     assert engine.describe()["session_images"] == 0
     assert engine.segment(image, [ON_DISC]).mask.any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "preset"),
+    [({}, "keys-and-colours"), ({"click_area_limit": 0.5}, "keys-and-colours-click_area_limit=0.5")],
+)
+def test_the_version_tells_which_method_made_a_mask(
+    tiny_config: EngineConfig, changes: dict[str, float], preset: str
+) -> None:
+    config = dataclasses.replace(tiny_config, grid=12, preset=KEYS_AND_COLOURS, changes=changes)
+    assert load_engine(config).describe()["model_version"] == f"m2n2-{__version__}-tiny-12-{preset}"
 
 
 # --- stepwise corrections

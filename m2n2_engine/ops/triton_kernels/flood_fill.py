@@ -2,7 +2,7 @@
 
 What a pixel does to a value that is carried over it, ``max(barrier, min(value, filled))``, is a clamp, and clamps after
 one another are one again: so a whole row is one parallel scan. Maps of photographs take 12 to 100 rounds over rows and
-columns; what is left after ``_MOST_ROUNDS``, as in a maze, the processor settles. Only largest and smallest values are
+columns; what is left after ``_ROUNDS_ON_DEVICE``, as in a maze, the processor settles. Only largest and smallest values are
 taken, so that the result is that of ``ops.flood_fill`` to the last bit.
 """
 
@@ -19,7 +19,7 @@ from m2n2_engine.ops.flood_fill import settle
 _CHECK_EVERY_ROUNDS = 8
 """Rounds between looks at whether anything still changes, each of which waits for the device."""
 
-_MOST_ROUNDS = 128
+_ROUNDS_ON_DEVICE = 128
 """About 7 ms at a megapixel, as much as the processor then takes for the rest."""
 
 _ROWS = 4
@@ -42,7 +42,7 @@ def flood_fill(values: torch.Tensor, pixels: Sequence[tuple[int, int]]) -> torch
     filled = torch.full_like(barrier, float("inf"))
     filled[click, y, x] = 0
     upright, turned = _Pass(barrier), _Pass(barrier.mT.contiguous())
-    for done in range(1, _MOST_ROUNDS + 1):
+    for done in range(1, _ROUNDS_ON_DEVICE + 1):
         filled = turned.carry(upright.carry(filled))
         if done % _CHECK_EVERY_ROUNDS == 0 and not bool((upright.changes + turned.changes).any()):
             return filled

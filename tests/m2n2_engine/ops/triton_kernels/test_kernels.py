@@ -169,7 +169,7 @@ def test_maps_are_filled_as_on_the_processor(rng, device, size):
 
 
 def test_a_maze_is_settled_on_the_processor(device, narrow):
-    narrow.setattr(flood_fill, "_MOST_ROUNDS", 1)
+    narrow.setattr(flood_fill, "_ROUNDS_ON_DEVICE", 1)
     walls = np.zeros((7, 9), np.float32)
     walls[1::4, :-1] = walls[3::4, 1:] = 1
     found = flood_fill.flood_fill(torch.from_numpy(walls)[None].to(device), [(0, 0)])[0].cpu().numpy()
