@@ -2,8 +2,8 @@
 
 What a pixel does to a value that is carried over it, ``max(barrier, min(value, filled))``, is a clamp, and clamps after
 one another are one again: so a whole row is one parallel scan. Maps of photographs take 12 to 100 rounds over rows and
-columns; what is left after ``_ROUNDS_ON_DEVICE``, as in a maze, the processor settles. Only largest and smallest values are
-taken, so that the result is that of ``ops.flood_fill`` to the last bit.
+columns; what is left after ``_ROUNDS_ON_DEVICE``, as in a maze, the processor settles. Only largest and smallest values
+are taken, so that the result is that of ``ops.flood_fill`` to the last bit.
 """
 
 from __future__ import annotations
