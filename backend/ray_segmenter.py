@@ -90,6 +90,10 @@ class RaySegmenter:
         """DEVICE once a replica has answered for the image, as far as is known here: it may have dropped it since."""
         return Level.DEVICE if self._find_offer(image).is_prepared else Level.NETWORK
 
+    def count_networks(self) -> int:
+        """As many as replicas answered when they were asked for their facts, at least one."""
+        return max(1, int(self._facts.get("replicas") or 0))
+
     def describe(self) -> Facts:
         """The facts of all replicas as those of one engine, some seconds old at most; see `ReplicaFacts.merge`."""
         with self._lock:
