@@ -11,7 +11,7 @@ E2E := .venv-e2e
 RAY := .venv-ray
 STUDIO_PORT ?= 8080
 
-.PHONY: run test setup setup-test check studio e2e label-studio-ml ray ray-test ray-e2e soak deploy-test benchmark clean
+.PHONY: run test setup setup-test check studio e2e label-studio-ml ray ray-test ray-plan ray-e2e soak deploy-test benchmark clean
 
 run: setup
 	$(BIN)/m2n2 weights get
@@ -48,9 +48,18 @@ ray: $(RAY)/.setup
 	$(BIN)/m2n2 weights get
 	RAY_USAGE_STATS_ENABLED=0 PYTHONPATH=deploy/label_studio exec $(RAY)/bin/python deploy/ray/one_machine.py
 
+# KUBERAY_CRD: a file with the definition of RayService, as `kubectl get crd rayservices.ray.io -o yaml` gives it, to check
+# the manifest by.
 ray-test: $(RAY)/.setup
-	$(RAY)/bin/python -m pytest tests/ray --verbose --capture=no \
-		--override-ini=pythonpath=deploy/ray --override-ini=filterwarnings=ignore
+	$(BIN)/m2n2 weights get
+	$(RAY)/bin/python -m pytest tests/ray --verbose --capture=no $(if $(KUBERAY_CRD),--kuberay-crd=$(KUBERAY_CRD)) \
+		--override-ini=pythonpath="deploy/ray tests/ray" --override-ini=filterwarnings=ignore
+
+# Two replicas on this machine against their simulation, and what replicas take under load; some minutes of clicks.
+ray-plan: $(RAY)/.setup
+	$(BIN)/m2n2 weights get
+	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python deploy/ray/check_plan.py \
+		--json deploy/benchmarks/plan_check.json --times deploy/benchmarks/replicas.json
 
 # The annotators of `make e2e`, their backend a client of two replicas on this machine.
 ray-e2e: $(LABEL_STUDIO)/.setup $(RAY)/.setup-e2e

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ray import serve
 from replay import SIZE, Parts, draw_frozen, replay
 from replicas import deploy, start_cluster
 from rich.table import Table
@@ -38,10 +39,10 @@ WORKLOAD = Workload(annotators=6, images=12, rounds=2, clicks=4, think_seconds=2
 SETTINGS = {
     # Smaller than the default: twice as many clicks in the same minutes.
     "M2N2_GRID": "32",
-    # Of a replica's 36 images 27 sessions, 36 features in the host's memory, and all on the disk: read again in another
-    # order, some are found at each level.
+    # Of a replica's 36 images about 27 as sessions, the features of 31 in the host's memory, and of all on the disk:
+    # opened again in another order, some are found at each level.
     "M2N2_SESSION_CACHE_MIB": "580",
-    "M2N2_HOST_CACHE_MIB": "54",
+    "M2N2_HOST_CACHE_MIB": "47",
     # Where replicas find TimedReplica.
     "PYTHONPATH": str(Path(__file__).parent),
 }
@@ -51,11 +52,13 @@ _SEED = 20261127
 # Simulations of each half: the luck of one draw is not the model's.
 _DRAWS = 10
 _PROBED_CLICKS = 4
+_LEVELS = {"device": "session", "host": "host", "disk": "disk"}
+_FACTS = ("backbone", "preset", "device", "grid", "threads", "replicas")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figures:
-    """Of all clicks: seconds by name. found: share of all images looked for, 0 to 1, by level."""
+    """seconds: of clicks, by name. found: share of all images looked for, 0 to 1, by level."""
 
     seconds: Mapping[str, float]
     found: Mapping[Level, float]
@@ -63,12 +66,13 @@ class Figures:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """facts: of the run. times: all that was measured."""
+    """times: all that was measured. facts: of the engines. load: of the machine, before and after, in processes."""
 
     measured: Figures
     simulated: Figures
     times: ServiceTimes
     facts: Mapping[str, Any]
+    load: tuple[float, float]
 
     def ratios(self) -> Mapping[str, float]:
         """Simulated by measured, of the p95 of all clicks and of the hit rate on the device."""
@@ -82,14 +86,14 @@ def compare(address: str) -> Comparison:
     visits = [draw_visits(WORKLOAD, annotator, _SEED) for annotator in range(WORKLOAD.annotators)]
     with _serve(address) as cluster:
         image_bytes, facts = _probe(cluster)
-        before = os.getloadavg()
+        before, _, _ = os.getloadavg()
         played = replay(cluster, visits, _COMPUTING_CLICKS)
-        load = {"load_before": before, "load_after": os.getloadavg()}
+        after, _, _ = os.getloadavg()
     halves = [_pool(played.parts[parity::2]) for parity in range(2)]
     predicted = [_simulate(visits, _make_times(halves[1 - parity], image_bytes, facts), parity) for parity in range(2)]
     simulated = [outcome for outcomes in predicted for outcome in outcomes]
     times = _make_times(_pool(played.parts), image_bytes, facts)
-    return Comparison(_summarise([played.outcome]), _summarise(simulated), times, {**facts, **load})
+    return Comparison(_summarise([played.outcome]), _summarise(simulated), times, facts, (before, after))
 
 
 @contextlib.contextmanager
@@ -97,7 +101,11 @@ def _serve(address: str) -> Iterator[RayCluster]:
     with tempfile.TemporaryDirectory() as folder:
         settings = {**SETTINGS, "M2N2_DISK_CACHE_FOLDER": folder}
         deploy(REPLICAS, 1, _APP, settings, func_or_class=TimedReplica)
-        yield connect(address, _APP)
+        try:
+            yield connect(address, _APP)
+        finally:
+            # Others may want its processors.
+            serve.delete(_APP)
 
 
 def _probe(cluster: RayCluster) -> tuple[ImageBytes, Mapping[str, Any]]:
@@ -109,11 +117,9 @@ def _probe(cluster: RayCluster) -> tuple[ImageBytes, Mapping[str, Any]]:
     segmenter.segment(image, [Click(40.0 * number, 40.0 * number) for number in range(1, _PROBED_CLICKS + 1)])
     clicked = segmenter.describe()
     growth = int(clicked["session_bytes"] or 0) - int(prepared["session_bytes"] or 0)
-    measured = {level: int(prepared[f"{name}_bytes"] or 0) for level, name in _FACTS.items()}
-    return ImageBytes(source="facts of the replicas", click=growth // _PROBED_CLICKS, **measured), prepared
-
-
-_FACTS = {"device": "session", "host": "host", "disk": "disk"}
+    measured = {level: int(prepared[f"{name}_bytes"] or 0) for level, name in _LEVELS.items()}
+    image_bytes = ImageBytes(source="facts of the replicas", click=growth // _PROBED_CLICKS, **measured)
+    return image_bytes, {name: prepared[name] for name in _FACTS}
 
 
 def _pool(parts: Sequence[Parts]) -> Parts:
@@ -126,7 +132,10 @@ def _make_times(parts: Parts, image_bytes: ImageBytes, facts: Mapping[str, Any])
     size = f"{SIZE[1]}x{SIZE[0]}"
     return ServiceTimes(
         machine=f"{run['processor']}: {facts['backbone']}, grid {facts['grid']}, {facts['preset']}, {size}",
-        seconds={part: Measured(source=source, values=tuple(values)) for part, values in parts.items()},
+        seconds={
+            part: Measured(source=source, values=tuple(round(value, 5) for value in values))
+            for part, values in parts.items()
+        },
         bytes=image_bytes,
     )
 
@@ -177,6 +186,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "run": describe_run(1),
         "facts": comparison.facts,
+        "load": comparison.load,
         "settings": {name: value for name, value in SETTINGS.items() if name.startswith("M2N2_")},
         "replicas": REPLICAS,
         "workload": dataclasses.asdict(WORKLOAD),

@@ -70,7 +70,7 @@ def replay(cluster: Cluster, visits: Sequence[Sequence[Visit]], computing: int) 
         futures = [pool.submit(_annotate, desk, annotator, own, images) for annotator, own in enumerate(visits)]
         clicks = [record for future in futures for record in future.result()]
     outcome = Outcome(clicks, wall_seconds=time.perf_counter() - started)
-    work = _gather(cluster.ask_all("read_work").values())
+    work = _gather(list(cluster.ask_all("read_work").values()))
     digests = ImageDigests()
     parts: list[Parts] = []
     for own in visits:

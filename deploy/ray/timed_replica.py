@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ray import serve
 
@@ -52,10 +52,11 @@ class TimedReplica(EngineReplica):
     ) -> _AnswerT:
         arrived = time.perf_counter()
         digest = serve.get_multiplexed_model_id()
+        given: tuple[Any, ...] = arguments
+        image, *others = given
 
         def time_work() -> _AnswerT:
             begun = time.perf_counter()
-            image, *others = arguments
             level = self._engine.find_level(image)
             answer = work(*arguments, **named)
             seconds = time.perf_counter() - begun

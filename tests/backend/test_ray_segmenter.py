@@ -185,6 +185,25 @@ def test_facts_are_asked_for_every_few_seconds_and_not_with_every_answer(cluster
     assert cluster.described == 2
 
 
+def test_nobody_waits_for_facts_that_another_is_asking_for(cluster, segmenter):
+    ray_segmenter = RaySegmenter(cluster, facts_seconds=0)
+    known = ray_segmenter.describe()
+    asked, go = threading.Event(), threading.Event()
+
+    def ask_all(method: str) -> Mapping[str, Any]:
+        asked.set()
+        assert go.wait(DEADLINE_SECONDS)
+        return {name: segmenter.describe() for name in ("one", "other")}
+
+    cluster.ask_all = ask_all
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ray_segmenter.describe)
+        assert asked.wait(DEADLINE_SECONDS)
+        assert ray_segmenter.describe() == known
+        go.set()
+        assert asking.result(DEADLINE_SECONDS)["replicas"] == 2
+
+
 def test_it_prepares_as_many_images_at_a_time_as_replicas_answered(ray_segmenter, cluster, segmenter):
     assert ray_segmenter.count_networks() == 1
     cluster.ask_all = lambda method: {name: segmenter.describe() for name in ("one", "other", "third")}
