@@ -18,7 +18,7 @@ _COMPUTING_CLICKS = 4
 """For each replica, as deploy/ray/README.md has it."""
 
 _STEP = 1.1
-_TOLERANCE = 1 / 50
+_TOLERANCE = 1 / 20
 """Of the number of replicas."""
 
 
@@ -36,7 +36,7 @@ class Question:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """replicas: the fewest that were found enough, up to a fiftieth of them more. outcome: with so many."""
+    """replicas: the fewest that were found enough, up to a twentieth of them more. outcome: with so many."""
 
     annotators: int
     replicas: int

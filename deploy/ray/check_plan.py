@@ -99,7 +99,9 @@ def compare(address: str) -> Comparison:
 @contextlib.contextmanager
 def _serve(address: str) -> Iterator[RayCluster]:
     with tempfile.TemporaryDirectory() as folder:
-        settings = {**SETTINGS, "M2N2_DISK_CACHE_FOLDER": folder}
+        # Nothing of the environment: an empty value is one that is not set.
+        unset = {name: "" for name in os.environ if name.startswith("M2N2_")}
+        settings = {**unset, **SETTINGS, "M2N2_DISK_CACHE_FOLDER": folder}
         deploy(REPLICAS, 1, _APP, settings, func_or_class=TimedReplica)
         try:
             yield connect(address, _APP)
@@ -184,7 +186,7 @@ def _render(measured: float, simulated: float, form: str) -> tuple[str, str, str
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """For the record; seconds, and shares of 1."""
     return {
-        "run": describe_run(1),
+        "run": {**describe_run(1), "command": "make ray-plan"},
         "facts": comparison.facts,
         "load": comparison.load,
         "settings": {name: value for name, value in SETTINGS.items() if name.startswith("M2N2_")},
