@@ -11,7 +11,7 @@ E2E := .venv-e2e
 RAY := .venv-ray
 STUDIO_PORT ?= 8080
 
-.PHONY: run test setup setup-test check studio e2e label-studio-ml ray ray-test ray-plan ray-e2e soak deploy-test benchmark clean
+.PHONY: run test setup setup-test check studio e2e label-studio-ml ray ray-test ray-plan ray-e2e plan soak deploy-test benchmark clean
 
 run: setup
 	$(BIN)/m2n2 weights get
@@ -60,6 +60,11 @@ ray-plan: $(RAY)/.setup
 	$(BIN)/m2n2 weights get
 	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python deploy/ray/check_plan.py \
 		--json deploy/benchmarks/plan_check.json --times deploy/benchmarks/replicas.json
+
+# How many replicas, each with the two processors that deploy/benchmarks/engine.json was made on, so many annotators need.
+plan: setup-test
+	$(BIN)/m2n2 plan --times deploy/benchmarks/replicas.json --times deploy/benchmarks/engine.json --size 640x480 --p95 2.5 \
+		--plot --json deploy/benchmarks/plan.json
 
 # The annotators of `make e2e`, their backend a client of two replicas on this machine.
 ray-e2e: $(LABEL_STUDIO)/.setup $(RAY)/.setup-e2e
