@@ -6,7 +6,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,17 +71,11 @@ def replay(cluster: Cluster, visits: Sequence[Sequence[Visit]], computing: int) 
         clicks = [record for future in futures for record in future.result()]
     outcome = Outcome(clicks, wall_seconds=time.perf_counter() - started)
     work = _gather(list(cluster.ask_all("read_work").values()))
-    digests = ImageDigests()
-    parts: list[Parts] = []
-    for own in visits:
-        done = [digests.digest(images[image]) for image in {visit.image for visit in own}]
-        parts.append(
-            _measure_parts(pair for digest in done for pair in zip(timed.asked[digest], work[digest], strict=True))
-        )
-        for item in (item for digest in done for item in work[digest]):
-            outcome.found[item.level] += 1
-            outcome.busy_seconds += item.prepared + item.clicked
-    return Replay(outcome, parts)
+    pairs = [_match(own, images, timed.asked, work) for own in visits]
+    for _, item in (pair for own in pairs for pair in own):
+        outcome.found[item.level] += 1
+        outcome.busy_seconds += item.prepared + item.clicked
+    return Replay(outcome, [_measure_parts(own) for own in pairs])
 
 
 class _Desk:
@@ -129,8 +123,20 @@ def _gather(replicas: Sequence[Mapping[str, Sequence[Work]]]) -> Mapping[str, Se
     return {digest: sorted(items, key=lambda item: item.ended) for digest, items in done.items()}
 
 
-def _measure_parts(asked: Iterator[tuple[float, Work]]) -> Parts:
-    """asked: seconds until the answer, and the replica's work for it."""
+def _match(
+    visits: Sequence[Visit],
+    images: Mapping[int, Image],
+    asked: Mapping[str, Sequence[float]],
+    work: Mapping[str, Sequence[Work]],
+) -> list[tuple[float, Work]]:
+    """What one annotator's clicks were: seconds until each answer, and a replica's work for it. Nobody else clicks on
+    her images, so that both are in the same order."""
+    digests = ImageDigests()
+    own = [digests.digest(images[image]) for image in {visit.image for visit in visits}]
+    return [pair for digest in own for pair in zip(asked[digest], work[digest], strict=True)]
+
+
+def _measure_parts(asked: Sequence[tuple[float, Work]]) -> Parts:
     parts: dict[Part, list[float]] = {part: [] for part in Part}
     for seconds, work in asked:
         parts[Part.HAND_OVER].append(seconds - work.seconds)
