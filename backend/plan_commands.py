@@ -26,9 +26,9 @@ def plan(
         str | None, typer.Option(metavar="WxH", help="Images, where a file of `m2n2 benchmark` has several.")
     ] = None,
     annotators: Annotated[str, typer.Option(metavar="N,...", help="At the same time.")] = "10,100,1000,10000",
-    images: Annotated[int, typer.Option(min=1, help="Of each annotator.")] = 5,
+    images: Annotated[int, typer.Option(min=1, help="Of each annotator.")] = 3,
     rounds: Annotated[int, typer.Option(min=1, help="How often she goes through them.")] = 2,
-    clicks: Annotated[int, typer.Option(min=1, help="On an image, each time.")] = 6,
+    clicks: Annotated[int, typer.Option(min=1, help="On an image, each time.")] = 5,
     think: Annotated[float, typer.Option(min=0.01, help="Seconds before a click, in the mean.")] = 3.0,
     p95: Annotated[float, typer.Option(min=0.001, help="Seconds that 95 of 100 clicks may take.")] = 1.0,
     own_disk: Annotated[bool, typer.Option("--own-disk", help="Each replica has a disk cache of its own.")] = False,

@@ -45,7 +45,7 @@ def test_the_plan_is_printed_written_and_drawn(plan, tmp_path):
     for answer in (few, many):
         assert answer["seconds"]["median"] < answer["seconds"]["p95"] <= 3
         assert sum(answer["found"].values()) == pytest.approx(1)
-        assert answer["clicks"] == answer["annotators"] * 2 * 2 * 6
+        assert answer["clicks"] == answer["annotators"] * 2 * 2 * 5
         assert str(answer["replicas"]) in result.output
     assert figures["sources"]["hand-over"] == "made up"
     assert "keys-and-colours, 640x480" in result.output
