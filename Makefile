@@ -11,7 +11,7 @@ E2E := .venv-e2e
 RAY := .venv-ray
 STUDIO_PORT ?= 8080
 
-.PHONY: run test setup setup-test check studio e2e label-studio-ml ray ray-test soak deploy-test benchmark clean
+.PHONY: run test setup setup-test check studio e2e label-studio-ml ray ray-test ray-plan ray-e2e plan soak deploy-test benchmark clean
 
 run: setup
 	$(BIN)/m2n2 weights get
@@ -34,8 +34,7 @@ studio: setup-test $(LABEL_STUDIO)/.setup
 # The real Label Studio, the real backend and a real browser, and the demo's window on a display of its own; screenshots
 # and the backend's log are kept in out/e2e.
 e2e: label-studio-ml setup-test $(LABEL_STUDIO)/.setup $(E2E)/.setup
-	command -v chromium && command -v Xvfb && command -v xdotool || \
-		tests/install_debian.sh chromium xvfb xdotool
+	$(SEE_BROWSER)
 	$(BIN)/m2n2 weights get
 	$(E2E)/bin/python -m pytest tests/e2e --verbose --durations=0 \
 		--override-ini=pythonpath="deploy/label_studio tests/e2e" --label-studio=$(LABEL_STUDIO)
@@ -49,9 +48,31 @@ ray: $(RAY)/.setup
 	$(BIN)/m2n2 weights get
 	RAY_USAGE_STATS_ENABLED=0 PYTHONPATH=deploy/label_studio exec $(RAY)/bin/python deploy/ray/one_machine.py
 
+# KUBERAY_CRD: a file with the definition of RayService, as `kubectl get crd rayservices.ray.io -o yaml` gives it, to check
+# the manifest by.
 ray-test: $(RAY)/.setup
-	$(RAY)/bin/python -m pytest tests/ray --verbose --capture=no \
-		--override-ini=pythonpath=deploy/ray --override-ini=filterwarnings=ignore
+	$(BIN)/m2n2 weights get
+	$(RAY)/bin/python -m pytest tests/ray --verbose --capture=no $(if $(KUBERAY_CRD),--kuberay-crd=$(KUBERAY_CRD)) \
+		--override-ini=pythonpath="deploy/ray tests/ray" --override-ini=filterwarnings=ignore
+
+# Two replicas on this machine against their simulation, and what replicas take under load; some minutes of clicks.
+ray-plan: $(RAY)/.setup
+	$(BIN)/m2n2 weights get
+	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python deploy/ray/check_plan.py \
+		--json deploy/benchmarks/plan_check.json --times deploy/benchmarks/replicas.json
+
+# How many replicas, each with the two processors that deploy/benchmarks/engine.json was made on, so many annotators need.
+plan: setup-test
+	$(BIN)/m2n2 plan --times deploy/benchmarks/replicas.json --times deploy/benchmarks/engine.json --size 640x480 --p95 2.5 \
+		--plot --json deploy/benchmarks/plan.json
+
+# The annotators of `make e2e`, their backend a client of two replicas on this machine.
+ray-e2e: $(LABEL_STUDIO)/.setup $(RAY)/.setup-e2e
+	$(SEE_BROWSER)
+	$(BIN)/m2n2 weights get
+	$(RAY)/bin/python -m pytest tests/e2e --engine=ray --verbose --durations=0 \
+		--override-ini=pythonpath="deploy/label_studio deploy/ray tests/e2e" --override-ini=filterwarnings=ignore \
+		--label-studio=$(LABEL_STUDIO)
 
 # The full figures of tests/soak, of which the tests do a small share; tens of minutes on two cores.
 soak: setup-test
@@ -100,6 +121,10 @@ $(LABEL_STUDIO)/.setup: deploy/label_studio/requirements.txt
 	$(LABEL_STUDIO)/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
+define SEE_BROWSER
+command -v chromium && command -v Xvfb && command -v xdotool || tests/install_debian.sh chromium xvfb xdotool
+endef
+
 # These see the packages of $(VENV) behind their own: tests ask the engine itself for a mask, and serve its model.
 define SEE_PRODUCT
 printf 'import site; site.addsitedir("%s")\n' "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
@@ -122,6 +147,10 @@ $(RAY)/.setup: pyproject.toml tests/ray/requirements.txt $(VENV)/.setup-test
 	$(BIN)/python -m venv $(@D)
 	$(SEE_PRODUCT)
 	$(@D)/bin/python -m pip install --quiet 'm2n2-annotation[ray]' --requirement tests/ray/requirements.txt
+	touch $@
+
+$(RAY)/.setup-e2e: tests/e2e/requirements.txt $(RAY)/.setup
+	$(RAY)/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
 clean:

@@ -50,7 +50,7 @@ def create_app(settings: Settings, segmenter: Segmenter) -> Flask:
     app = Flask("backend", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mib * MEBIBYTE
     app.config["BODY_TIMEOUT_SECONDS"] = settings.body_timeout_seconds
-    queue = ClickQueue(settings.prediction_places, settings.computing_clicks)
+    queue = ClickQueue(settings.prediction_places, settings.computing_clicks, count_networks=segmenter.count_networks)
     images = ImageFetcher(settings)
     preparation = BackgroundPreparation(settings.prepare_ahead, segmenter, images, queue)
     # Whoever ends the process finds it there, to close it.

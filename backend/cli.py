@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from backend import benchmark_cvat, benchmark_serve, label_studio_commands, warm_commands
+from backend import benchmark_cvat, benchmark_serve, label_studio_commands, plan_commands, warm_commands
 from backend.label_studio_commands import ServerToolSettings
 from backend.remote_segmenter import connect
 from backend.settings import calm_idle_threads, load_settings
@@ -19,6 +19,7 @@ from m2n2_engine.tools.context import messages
 
 app.add_typer(label_studio_commands.app, name="label-studio")
 app.command()(warm_commands.warm)
+app.command()(plan_commands.plan)
 benchmark_commands.app.command()(benchmark_serve.serve)
 benchmark_commands.app.command()(benchmark_cvat.cvat)
 

@@ -4,8 +4,8 @@ Label Studio sends each click at once and shows only the answer to the newest, b
 click that a newer one of its chain has overtaken leaves the line without being computed.
 
 There are two lanes, so that clicks on images that are ready never wait behind images that are not. In the first, images
-are prepared, one at a time; in the second, clicks are computed. An image that nobody waits for is prepared only while
-no click is under way.
+are prepared, as many at a time as the engine has networks; in the second, clicks are computed. An image that nobody
+waits for is prepared only while no click is under way.
 """
 
 from __future__ import annotations
@@ -66,35 +66,48 @@ class Ticket:
 
 
 class _Lane:
-    """First come, first served, so many at a time, one of a chain at a time; its queue's lock guards it."""
+    """First come, first served, so many at a time, one of a kind at a time; its queue's lock guards it.
 
-    def __init__(self, places: int) -> None:
-        self._places = places
+    find_places: how many at a time; asked under the lock, whenever somebody may go in. find_kind: None is a kind of its
+    own.
+    """
+
+    def __init__(self, find_places: Callable[[], int], find_kind: Callable[[Ticket], Hashable]) -> None:
+        self._find_places = find_places
+        self._find_kind = find_kind
         self.waiting: list[Ticket] = []
         self.inside: list[Ticket] = []
 
     def lets_in(self, ticket: Ticket) -> bool:
-        if len(self.inside) >= self._places:
+        if len(self.inside) >= self._find_places():
             return False
-        # The session of an image takes one click at a time: a second one of the chain would only block a turn, and
-        # could not be dropped any more.
-        busy = {other.chain for other in self.inside if other.chain is not None}
-        return ticket is next((other for other in self.waiting if other.chain not in busy), None)
+        busy = {self._find_kind(other) for other in self.inside} - {None}
+        return ticket is next((other for other in self.waiting if self._find_kind(other) not in busy), None)
 
 
 class ClickQueue:
     """The two lanes and the way in; safe under threads.
 
     places: predictions held at once, from the first byte of their body to the last of their answer. computing: how
-    many of them the engine works on at once.
+    many of them the engine works on at once. count_networks: how many images it prepares at once, at least one; may
+    change, and must not wait.
     """
 
-    def __init__(self, places: int, computing: int, longest_wait_seconds: float = _LONGEST_WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        places: int,
+        computing: int,
+        longest_wait_seconds: float = _LONGEST_WAIT_SECONDS,
+        count_networks: Callable[[], int] = lambda: 1,
+    ) -> None:
         self._places = places
         self._longest_wait_seconds = longest_wait_seconds
         self._changed = threading.Condition()
-        self._preparing = _Lane(1)
-        self._computing = _Lane(computing)
+        # A second ticket for an image would prepare it a second time; it waits to hear that it is prepared.
+        self._preparing = _Lane(count_networks, lambda ticket: ticket.image)
+        # The session of an image takes one click at a time: a second one of the chain would only block a turn, and
+        # could not be dropped any more.
+        self._computing = _Lane(lambda: computing, lambda ticket: ticket.chain)
         self._newest: dict[Chain, Ticket] = {}
         self._joined = self._admitted = self._refused = self._obsolete = 0
 
@@ -133,7 +146,7 @@ class ClickQueue:
 
     @contextlib.contextmanager
     def preparation(self, ticket: Ticket) -> Iterator[bool]:
-        """Wait until the ticket's image may be prepared, and hold the lane while the block does so. False: the image
+        """Wait until the ticket's image may be prepared, and hold a place while the block does so. False: the image
         was prepared meanwhile, for another ticket, and the block need not.
 
         Raises as `turn` does.
@@ -144,8 +157,8 @@ class ClickQueue:
 
     @contextlib.contextmanager
     def idle_preparation(self) -> Iterator[Ticket]:
-        """Wait until no click is under way, however long it takes, and hold the preparation's lane while the block
-        works. The block gives the ticket the name of the image that it prepares."""
+        """Wait until no click is under way, however long it takes, and hold a place of the preparation's lane while the
+        block works. The block gives the ticket the name of the image that it prepares."""
         ticket = Ticket(None, None, deadline=0.0)
         with self._changed:
             self._changed.wait_for(lambda: not self._joined and not self._preparing.inside)

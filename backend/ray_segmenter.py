@@ -90,13 +90,27 @@ class RaySegmenter:
         """DEVICE once a replica has answered for the image, as far as is known here: it may have dropped it since."""
         return Level.DEVICE if self._find_offer(image).is_prepared else Level.NETWORK
 
+    def count_networks(self) -> int:
+        """As many as replicas answered when they were asked for their facts, at least one."""
+        return max(1, int(self._facts.get("replicas") or 0))
+
     def describe(self) -> Facts:
-        """The facts of all replicas as those of one engine, some seconds old at most; see `ReplicaFacts.merge`."""
-        with self._lock:
-            if self._clock() >= self._facts_until:
-                self._facts = self._replica_facts.merge(self._cluster.ask_all("describe"))
-                self._facts_until = self._clock() + self._facts_seconds
-            return self._facts
+        """The facts of all replicas as those of one engine, some seconds old; see `ReplicaFacts.merge`.
+
+        One caller asks the replicas; the others do not wait for it, but for the first facts of all.
+        """
+        if self._clock() >= self._facts_until and self._lock.acquire(blocking=not self._facts):
+            try:
+                self._refresh_facts()
+            finally:
+                self._lock.release()
+        return self._facts
+
+    def _refresh_facts(self) -> None:
+        # Whoever waited for the first facts finds them here.
+        if self._clock() >= self._facts_until:
+            self._facts = self._replica_facts.merge(self._cluster.ask_all("describe"))
+            self._facts_until = self._clock() + self._facts_seconds
 
     def _ask(self, method: str, image: Image, *arguments: object) -> Any:
         offer = self._find_offer(image)

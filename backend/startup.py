@@ -58,9 +58,13 @@ class BackgroundSegmenter:
 
     def find_level(self, image: Image) -> Level:
         """The segmenter's answer; nothing is kept anywhere until it is loaded."""
-        loaded = self._find_loaded()
-        is_ready = loaded.done() and loaded.exception() is None
-        return loaded.result().find_level(image) if is_ready else Level.NETWORK
+        segmenter = self._peek()
+        return Level.NETWORK if segmenter is None else segmenter.find_level(image)
+
+    def count_networks(self) -> int:
+        """The segmenter's answer; one until it is loaded."""
+        segmenter = self._peek()
+        return 1 if segmenter is None else segmenter.count_networks()
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """The segmenter's facts with ``state`` (``loading``, ``ready`` or ``failed``; its own, where it tells one) and
@@ -82,6 +86,11 @@ class BackgroundSegmenter:
             # A copy: the one kept would gather the traceback, and with it the image, of each request it is raised in.
             raise type(failure)(*failure.args)
         return loaded.result()
+
+    def _peek(self) -> Segmenter | None:
+        """The segmenter where it is loaded."""
+        loaded = self._find_loaded()
+        return loaded.result() if loaded.done() and loaded.exception() is None else None
 
     def _reason(self) -> str | None:
         return None if self._failure is None else str(self._failure)

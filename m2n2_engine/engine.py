@@ -174,6 +174,10 @@ class Engine:
         key = self._find_key(np.ascontiguousarray(image))
         return Level.DEVICE if key in self._cache else self._source.find_level(key)
 
+    def count_networks(self) -> int:
+        """One: a second image at the same time would only make both later."""
+        return 1
+
     def warm_up(self) -> None:
         """Compile every kernel and run the network once, so that no annotator waits for it."""
         rng = np.random.default_rng(0)

@@ -196,6 +196,9 @@ class Segmenter(Protocol):
     def find_level(self, image: Image) -> Level:
         """Where a click would find the image now. Waits for nothing; raises InvalidImage."""
 
+    def count_networks(self) -> int:
+        """How many images it prepares at the same time, as far as it knows, at least one. Waits for nothing."""
+
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """Facts for /health, /metrics and logs; never blocks for long.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ray
@@ -39,13 +39,14 @@ def start_cluster(processors: int) -> Iterator[str]:
         ray.shutdown()
 
 
-def deploy(replicas: int, processors: float, name: str = APP_NAME, **options: Any) -> None:
+def deploy(
+    replicas: int, processors: float, name: str = APP_NAME, settings: Mapping[str, str] | None = None, **options: Any
+) -> None:
     """Serve so many replicas under this name, scaling those that serve already; waits until they do.
 
-    processors: of each replica. options: of the deployment, in place of its own. The settings of the engines are those
-    of the process that started the cluster.
+    processors: of each replica. settings: of the engines, in place of those of the process that started the cluster.
+    options: of the deployment, in place of its own.
     """
-    deployment = engine.options(
-        num_replicas=replicas, ray_actor_options={"num_cpus": processors}, autoscaling_config=None, **options
-    )
+    resources = {"num_cpus": processors, "runtime_env": {"env_vars": dict(settings or {})}}
+    deployment = engine.options(num_replicas=replicas, ray_actor_options=resources, autoscaling_config=None, **options)
     serve.run(deployment.bind(), name=name, route_prefix=None)

@@ -58,6 +58,9 @@ class DiscSegmenter:
     def find_level(self, image: Image) -> Level:
         return Level.DEVICE if image.tobytes() in self.resident else Level.NETWORK
 
+    def count_networks(self) -> int:
+        return 1
+
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         return {"model_version": "disc-1", "backbone": "disc", "device": "cpu"}
 

@@ -223,6 +223,42 @@ def test_who_waits_to_prepare_the_same_image_is_let_go_when_it_is_prepared():
     assert other.finish() is True
 
 
+def test_as_many_images_are_prepared_as_the_engine_has_networks_at_the_time():
+    networks = 2
+    queue = ClickQueue(places=9, computing=1, count_networks=lambda: networks)
+    first, second, third = (Holder(queue, image) for image in ("cat.png", "dog.png", "cow.png"))
+    wait_for(queue, preparing=2, unprepared=1)
+    networks = 3
+    # Who waits looks again with the next change of the line.
+    with queue.join(None):
+        pass
+    wait_for(queue, preparing=3, unprepared=0)
+    assert all([first.finish(), second.finish(), third.finish()])
+
+
+def test_a_free_place_is_not_for_an_image_that_is_in_preparation():
+    queue = ClickQueue(places=9, computing=1, count_networks=lambda: 2)
+    first = Holder(queue, "cat.png")
+    wait_for(queue, preparing=1, unprepared=0)
+    same = Holder(queue, "cat.png")
+    wait_for(queue, preparing=1, unprepared=1)
+    other = Holder(queue, "dog.png")
+    wait_for(queue, preparing=2, unprepared=1)
+    assert not same.started.is_set()
+    same.go.set()
+    assert first.finish() is True
+    assert same.leave() is False
+    assert other.finish() is True
+
+
+def test_a_free_place_beside_the_background_is_for_clicks_on_other_images():
+    queue = ClickQueue(places=9, computing=1, count_networks=lambda: 2)
+    background = Background(queue, "cat.png")
+    assert background.started.wait(DEADLINE_SECONDS)
+    assert Holder(queue, "dog.png").finish() is True
+    background.finish()
+
+
 def test_after_a_preparation_that_failed_the_next_one_prepares_the_same_image():
     queue = ClickQueue(places=9, computing=1)
     first, second = begin(queue, "cat.png", "cat.png", fails=True)

@@ -54,6 +54,9 @@ class Gate:
     def find_level(self, image):
         return self.inner.find_level(image)
 
+    def count_networks(self):
+        return self.inner.count_networks()
+
     def describe(self):
         return self.inner.describe()
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import gc
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from flask.testing import FlaskClient
 
 from backend.ray_segmenter import RaySegmenter, ReplicaLost
 from m2n2_engine.errors import Busy, InvalidClicks
@@ -15,6 +18,7 @@ from m2n2_engine.types import Box, Click, Image, Level
 
 CLICKS = (Click(10, 10),)
 BOX = Box(1, 2, 15, 16)
+DEADLINE_SECONDS = 10
 
 
 class Reference:
@@ -61,6 +65,19 @@ def cluster(segmenter):
 @pytest.fixture
 def ray_segmenter(cluster):
     return RaySegmenter(cluster)
+
+
+@pytest.fixture
+def ask(recorded, make_png):
+    """Sends a click on an image of this width; another one for each width."""
+
+    def post(client: FlaskClient, width: int = 640) -> Any:
+        body = recorded("predict_interactive_1_points")
+        body["tasks"][0]["id"] = width
+        body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png(width)).decode()
+        return client.post("/predict", json=body)
+
+    return post
 
 
 def make_image(value: int = 0) -> Image:
@@ -168,13 +185,59 @@ def test_facts_are_asked_for_every_few_seconds_and_not_with_every_answer(cluster
     assert cluster.described == 2
 
 
-def test_a_full_line_of_the_cluster_is_answered_503_with_retry_after(
-    ray_segmenter, cluster, make_client, recorded, make_png
-):
+def test_nobody_waits_for_facts_that_another_is_asking_for(cluster, segmenter):
+    ray_segmenter = RaySegmenter(cluster, facts_seconds=0)
+    known = ray_segmenter.describe()
+    asked, go = threading.Event(), threading.Event()
+
+    def ask_all(method: str) -> Mapping[str, Any]:
+        asked.set()
+        assert go.wait(DEADLINE_SECONDS)
+        return {name: segmenter.describe() for name in ("one", "other")}
+
+    cluster.ask_all = ask_all
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ray_segmenter.describe)
+        assert asked.wait(DEADLINE_SECONDS)
+        assert ray_segmenter.describe() == known
+        go.set()
+        assert asking.result(DEADLINE_SECONDS)["replicas"] == 2
+
+
+def test_it_prepares_as_many_images_at_a_time_as_replicas_answered(ray_segmenter, cluster, segmenter):
+    assert ray_segmenter.count_networks() == 1
+    cluster.ask_all = lambda method: {name: segmenter.describe() for name in ("one", "other", "third")}
+    ray_segmenter.describe()
+    assert ray_segmenter.count_networks() == 3
+
+
+def test_without_a_replica_one_image_may_wait_for_the_next_one(cluster):
+    ray_segmenter = RaySegmenter(cluster, facts_seconds=0)
+    cluster.ask_all = lambda method: {}
+    ray_segmenter.describe()
+    assert ray_segmenter.count_networks() == 1
+
+
+def test_the_servers_line_prepares_as_many_images_at_a_time_as_there_are_replicas(cluster, segmenter, make_client, ask):
+    cluster.ask_all = lambda method: {name: segmenter.describe() for name in ("one", "other")}
+    both = threading.Barrier(2)
+    prepare = segmenter.prepare
+
+    def prepare_together(image: Image) -> Level:
+        both.wait(DEADLINE_SECONDS)
+        return prepare(image)
+
+    segmenter.prepare = prepare_together
+    client = make_client(instead=RaySegmenter(cluster))
+    client.get("/health")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda width: ask(client, width), (40, 50)))
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+def test_a_full_line_of_the_cluster_is_answered_503_with_retry_after(ray_segmenter, cluster, make_client, ask):
     cluster.failures = [Busy("too many clicks wait for a replica")]
-    body = recorded("predict_interactive_1_points")
-    body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png()).decode()
-    answer = make_client(instead=ray_segmenter).post("/predict", json=body)
+    answer = ask(make_client(instead=ray_segmenter))
     assert (answer.status_code, answer.json["error"]["type"]) == (503, "Busy")
     assert answer.headers["Retry-After"]
 

@@ -49,12 +49,15 @@ def test_nothing_is_found_until_the_model_is_loaded_and_nobody_waits_to_know(seg
         go.wait()
         return segmenter
 
+    segmenter.count_networks = lambda: 3
     background = BackgroundSegmenter(load)
     segmenter.prepare(IMAGE)
     assert background.find_level(IMAGE) is Level.NETWORK
+    assert background.count_networks() == 1
     go.set()
     assert background.prepare(IMAGE) is Level.DEVICE
     assert background.find_level(IMAGE) is Level.DEVICE
+    assert background.count_networks() == 3
     failed = BackgroundSegmenter(fail_with(WeightsUnavailable("the hub is down")))
     with pytest.raises(WeightsUnavailable):
         failed.prepare(IMAGE)

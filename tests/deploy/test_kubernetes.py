@@ -118,6 +118,9 @@ def loading():
     """A client of a server whose model is being loaded."""
 
     class Loading:
+        def count_networks(self):
+            return 1
+
         def describe(self):
             return {"state": "loading"}
 

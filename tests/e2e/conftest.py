@@ -1,8 +1,10 @@
-"""One real Label Studio, one real backend and one browser for all tests of this folder; `make e2e` sets them up."""
+"""One real Label Studio, one real backend and one browser for all tests of this folder; `make e2e` sets them up, and
+`make ray-e2e` with the engine as replicas on Ray."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import secrets
 import shutil
 import socket
@@ -27,10 +29,14 @@ from m2n2_engine.types import Box, Click, Mask
 LABELS = ("Cat", "Cup", "Person")
 _START_SECONDS = 300.0
 _OUT = ROOT / "out" / "e2e"
+_REPLICAS = 2
+# Images are prepared here, whatever was clicked on before.
+_NO_DISK_CACHE = {"M2N2_DISK_CACHE_MIB": "0"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--label-studio", type=Path, default=ROOT / ".venv-label-studio", help="its environment")
+    parser.addoption("--engine", choices=("local", "ray"), default="local", help="where the backend's engine works")
     parser.addoption("--chromium", default=shutil.which("chromium"), help="the browser's program")
 
 
@@ -67,14 +73,31 @@ def studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def backend(studio: Studio) -> Iterator[Server]:
+def engine_settings(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """By which the backend has an engine: its own, or replicas on a cluster of this machine."""
+    if request.config.getoption("engine") == "local":
+        yield _NO_DISK_CACHE
+        return
+    # Imported here: nothing of Ray is needed where the engine is local.
+    from replicas import deploy, start_cluster
+
+    processors = len(os.sched_getaffinity(0))
+    with pytest.MonkeyPatch.context() as environ:
+        for name, value in {**_NO_DISK_CACHE, "RAY_USAGE_STATS_ENABLED": "0"}.items():
+            environ.setenv(name, value)
+        with start_cluster(processors) as address:
+            deploy(_REPLICAS, processors / _REPLICAS)
+            yield {"M2N2_ENGINE": "ray", "M2N2_RAY_ADDRESS": address}
+
+
+@pytest.fixture(scope="session")
+def backend(studio: Studio, engine_settings: dict[str, str]) -> Iterator[Server]:
     # Polygons are given where a project's configuration has a place for them, brush masks in all.
     environ = {
         "LABEL_STUDIO_URL": studio.url,
         "LABEL_STUDIO_API_KEY": studio.token,
         "M2N2_OUTPUT": "both",
-        # Images are prepared here, whatever was clicked on before.
-        "M2N2_DISK_CACHE_MIB": "0",
+        **engine_settings,
     }
     _OUT.mkdir(parents=True, exist_ok=True)
     with make_backend(environ, find_free_port(), _OUT / "backend.log") as server:

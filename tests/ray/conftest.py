@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ from m2n2_engine.types import Image
 
 SHAPE = (480, 640)
 SETTINGS = {"M2N2_BACKBONE": "tiny", "M2N2_WORKING_SIZE_PIXELS": "512", "M2N2_DISK_CACHE_MIB": "0"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kuberay-crd", type=Path, help="CustomResourceDefinition of KubeRay's RayService, YAML")
 
 
 @pytest.fixture(scope="session")
