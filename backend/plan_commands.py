@@ -11,7 +11,7 @@ import typer
 from backend.label_studio_commands import ServerToolSettings
 from backend.plan.replica_model import Budgets
 from backend.settings import Settings
-from m2n2_engine.config import MEBIBYTE
+from m2n2_engine.config import MEBIBYTE, PROCESSOR_SESSION_CACHE_BYTES
 from m2n2_engine.errors import ConfigurationError
 from m2n2_engine.tools.context import output, working_on
 
@@ -68,9 +68,10 @@ def plan(
 
 
 def read_budgets(settings: Settings) -> Budgets:
-    """Those of a replica with these settings."""
+    """Those of a replica with these settings; where that of sessions is left to its device, a processor's."""
+    session_bytes = settings.engine_config().session_cache_bytes
     return Budgets(
-        session_bytes=settings.session_cache_mib * MEBIBYTE,
+        session_bytes=PROCESSOR_SESSION_CACHE_BYTES if session_bytes is None else session_bytes,
         host_bytes=settings.host_cache_mib * MEBIBYTE,
         disk_bytes=settings.disk_cache_mib * MEBIBYTE,
         images=settings.ray_images,
