@@ -96,7 +96,7 @@ def draw_plot(figures: dict[str, Any], path: Path) -> None:
     found.set(xlabel="annotators", ylabel="images found at, %", ylim=(0, 100))
     for axes in (needed, waited):
         axes.grid(alpha=0.3)
-    waited.legend(fontsize="small", loc="upper left")
+    waited.legend(fontsize="small", loc="best")
     found.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.suptitle(f"{figures['machine']} (simulated)", fontsize="medium")
     try:
