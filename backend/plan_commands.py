@@ -62,9 +62,10 @@ def plan(
         answers = list(find_replicas(question, counts))
     output.print(question.times.machine, highlight=False)
     _print_table(COLUMNS, render_rows(answers))
-    write_json(json_file, to_json(question, answers))
+    figures = to_json(question, answers)
+    write_json(json_file, figures)
     if plot:
-        draw_plot(question, answers, json_file.with_suffix(".png"))
+        draw_plot(figures, json_file.with_suffix(".png"))
 
 
 def read_budgets(settings: Settings) -> Budgets:
@@ -97,7 +98,7 @@ def _require_simpy() -> None:
 def _print_table(columns: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
 
-    table = Table(box=None)
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(column, justify="right")
     for row in rows:

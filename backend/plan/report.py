@@ -10,7 +10,7 @@ from backend.plan.sizing import Answer, Question
 from m2n2_engine.errors import ConfigurationError
 from m2n2_engine.types import Level
 
-COLUMNS = ["annotators", "replicas", "each", "busy", "clicks/s", "median, s", "p95, s", *Level]
+COLUMNS = ["annotators", "replicas", "busy", "clicks/s", "median, s", "p95, s", *Level]
 
 _INCHES = (13.0, 4.0)
 _DOTS_PER_INCH = 120
@@ -22,7 +22,6 @@ def render_rows(answers: Sequence[Answer]) -> list[list[str]]:
         [
             str(answer.annotators),
             str(answer.replicas),
-            f"{answer.annotators / answer.replicas:.1f}",
             f"{answer.busy_share:.0%}",
             f"{len(answer.outcome.clicks) / answer.outcome.wall_seconds:.1f}",
             f"{answer.percentile(50):.3f}",
@@ -68,34 +67,38 @@ def _to_json(answer: Answer) -> dict[str, Any]:
     }
 
 
-def draw_plot(question: Question, answers: Sequence[Answer], path: Path) -> None:
-    """Write a PNG: replicas, waiting and levels over the number of annotators. Raises ConfigurationError."""
+def draw_plot(figures: dict[str, Any], path: Path) -> None:
+    """Write a PNG of what `to_json` gives: replicas, waiting and levels over the number of annotators.
+
+    Raises ConfigurationError where it cannot be written.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
     needed, waited, found = figure.subplots(1, 3)
-    annotators = [answer.annotators for answer in answers]
-    needed.loglog(annotators, [answer.replicas for answer in answers], marker="o")
+    answers, allowed = figures["answers"], figures["p95_seconds_allowed"]
+    annotators = [answer["annotators"] for answer in answers]
+    needed.loglog(annotators, [answer["replicas"] for answer in answers], marker="o")
     for answer in answers:
-        needed.annotate(
-            str(answer.replicas), (answer.annotators, answer.replicas), (4, -12), textcoords="offset points"
-        )
-    needed.set(xlabel="annotators", ylabel=f"replicas for a p95 of {question.p95_seconds:g} s")
-    for percent, name in ((50, "median"), (95, "p95"), (99, "p99")):
-        waited.plot(annotators, [answer.percentile(percent) for answer in answers], marker="o", label=name)
-    waited.axhline(question.p95_seconds, color="grey", linestyle=":", label="p95 allowed")
+        point = (answer["annotators"], answer["replicas"])
+        needed.annotate(str(answer["replicas"]), point, (-5, 6), textcoords="offset points", ha="right")
+    needed.margins(0.12)
+    needed.set(xlabel="annotators", ylabel=f"replicas for a p95 of {allowed:g} s")
+    for name in ("median", "p95", "p99"):
+        waited.plot(annotators, [answer["seconds"][name] for answer in answers], marker="o", label=name)
+    waited.axhline(allowed, color="grey", linestyle=":", label="p95 allowed")
     waited.set(xlabel="annotators", ylabel="a click takes, s", xscale="log", ylim=(0, None))
     below = [0.0] * len(answers)
     for level in Level:
-        shares = [100 * answer.outcome.share(level) for answer in answers]
+        shares = [100 * answer["found"][level] for answer in answers]
         found.bar([str(count) for count in annotators], shares, bottom=below, label=level)
         below = [low + share for low, share in zip(below, shares, strict=True)]
     found.set(xlabel="annotators", ylabel="images found at, %", ylim=(0, 100))
     for axes in (needed, waited):
         axes.grid(alpha=0.3)
-    for axes in (waited, found):
-        axes.legend(fontsize="small", loc="lower right")
-    figure.suptitle(f"{question.times.machine} (simulated)", fontsize="medium")
+    waited.legend(fontsize="small", loc="best")
+    found.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle(f"{figures['machine']} (simulated)", fontsize="medium")
     try:
         figure.savefig(path)
     except OSError as error:
