@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -165,6 +166,7 @@ def make_label_studio(
     folder.mkdir(parents=True, exist_ok=True)
     environ = {
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
+        "SECRET_KEY": _keep_secret_key(folder / "secret_key"),
         "LABEL_STUDIO_USERNAME": account.email,
         "LABEL_STUDIO_PASSWORD": account.password,
         "LABEL_STUDIO_HOST": f"http://{HOST}:{port}",
@@ -200,6 +202,18 @@ def make_label_studio(
         log=folder / "label-studio.log",
         folder=folder,
     )
+
+
+def _keep_secret_key(path: Path) -> str:
+    """What Label Studio signs its tokens with, the same at every start.
+
+    Its own is random and may begin with a dollar sign, which the next start reads as the name of a variable: one start in
+    fifty makes another key, and no token from before is taken any more.
+    """
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(25), encoding="ascii")
+    return path.read_text(encoding="ascii")
 
 
 def make_backend(environ: Mapping[str, str], port: int, log: Path) -> Server:

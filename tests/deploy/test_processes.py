@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 from pathlib import Path
@@ -70,6 +71,15 @@ def test_label_studio_gets_no_password_on_its_command_line_and_sends_no_telemetr
     assert not any(ACCOUNT.password in str(word) for word in label_studio.command)
     off = ("COLLECT_ANALYTICS", "SENTRY_DSN", "FRONTEND_SENTRY_DSN", "LATEST_VERSION_CHECK")
     assert [label_studio.environ[name] for name in off] == ["false", "", "", "false"]
+
+
+def test_label_studio_signs_its_tokens_with_one_key_at_every_start(tmp_path, port):
+    first, second = (make_label_studio(Path("environment"), tmp_path, ACCOUNT, port) for _ in range(2))
+    assert first.environ["SECRET_KEY"] == second.environ["SECRET_KEY"]
+    assert re.fullmatch(r"[0-9a-f]{50}", first.environ["SECRET_KEY"])
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+    elsewhere = make_label_studio(Path("environment"), tmp_path / "other", ACCOUNT, port)
+    assert elsewhere.environ["SECRET_KEY"] != first.environ["SECRET_KEY"]
 
 
 def test_the_sample_images_name_their_licences():
