@@ -207,8 +207,8 @@ def make_label_studio(
 def _keep_secret_key(path: Path) -> str:
     """What Label Studio signs its tokens with, the same at every start.
 
-    Its own is random and may begin with a dollar sign, which the next start reads as the name of a variable: one start in
-    fifty makes another key, and no token from before is taken any more.
+    Its own is random and may begin with a dollar sign, which the next start reads as the name of a variable: one in
+    fifty makes another key at its second start, and no token from before is taken any more.
     """
     if not path.exists():
         path.touch(mode=0o600)
