@@ -14,7 +14,7 @@ from m2n2_engine.ops.triton_kernels.flood_fill import flood_fill
 from m2n2_engine.ops.triton_kernels.upsample import WindowUpsampler
 
 _CLICKS_AT_ONCE = 8
-"""Filling takes six maps a click: 200 MB for eight at a megapixel."""
+"""Filling takes some eight maps a click: 270 MB for eight at a megapixel."""
 
 
 class DeviceClickMaps:
