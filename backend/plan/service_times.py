@@ -127,7 +127,7 @@ def read_service_times(paths: Sequence[Path], size: str | None = None) -> Servic
         return ServiceTimes.model_validate(merged)
     except ValidationError as error:
         missing = [part for part in Part if part not in merged["seconds"]]
-        reason = f"no times of {', '.join(missing)}" if missing else _render(error)
+        reason = f"no times of {', '.join(missing)}: add a file with them" if missing else _render(error)
         raise ConfigurationError(f"{', '.join(map(str, paths))}: {reason}") from None
 
 
