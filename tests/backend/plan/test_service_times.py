@@ -47,7 +47,7 @@ def test_a_benchmark_has_all_but_the_hand_over(write):
     assert "m2n2 benchmark" in preparation.source
     assert read.machine.endswith("dinov2-small, grid 48x48, keys-and-colours, 640x480")
     assert read.bytes.device > read.bytes.host > 0
-    with pytest.raises(ConfigurationError, match=r"engine.json: no times of hand-over$"):
+    with pytest.raises(ConfigurationError, match=r"engine.json: no times of hand-over: add a file with them$"):
         read_service_times([BENCHMARK])
     with pytest.raises(ConfigurationError, match=r"has no images of 1x1: it has 481x321, 640x480"):
         read_service_times([BENCHMARK], "1x1")
