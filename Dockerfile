@@ -19,7 +19,6 @@ WORKDIR /src
 COPY pyproject.toml requirements.txt README.md LICENSE ./
 COPY backend backend
 COPY m2n2_engine m2n2_engine
-COPY deploy/gunicorn.conf.py deploy/
 COPY deploy/image deploy/image
 
 FROM system AS build
@@ -54,7 +53,7 @@ EXPOSE 9090 8070
 HEALTHCHECK --interval=10s --timeout=2s --start-period=60s \
     CMD ["sh", "-c", "exec python health.py ${M2N2_PORT:-9090}"]
 # gunicorn is process 1: SIGTERM answers the clicks under way and ends.
-CMD ["gunicorn", "--config", "gunicorn.conf.py"]
+CMD ["gunicorn", "--config", "python:backend.http.gunicorn_conf"]
 
 FROM runtime AS cuda
 # Triton compiles its launchers, in C, on the GPU that they are for.

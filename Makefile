@@ -15,7 +15,7 @@ STUDIO_PORT ?= 8080
 
 run: setup
 	$(BIN)/m2n2 weights get
-	exec $(BIN)/gunicorn -c deploy/gunicorn.conf.py
+	exec $(BIN)/gunicorn -c python:backend.http.gunicorn_conf
 
 test: setup-test check
 

@@ -7,14 +7,16 @@ import logging
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from backend import auth, guide, monitoring, request_log
-from backend.click_queue import ClickQueue
-from backend.cvat import CvatDesk
-from backend.cvat_port import CvatPort
-from backend.images import ImageFetcher
-from backend.label_studio import LabelStudioDesk
-from backend.metrics import Metrics
-from backend.preparation import BackgroundPreparation
+from backend.cvat.port import CvatPort
+from backend.cvat.routes import CvatDesk
+from backend.guide import routes as guide
+from backend.http import auth, request_log
+from backend.images.fetcher import ImageFetcher
+from backend.label_studio.routes import LabelStudioDesk
+from backend.monitoring import routes as monitoring
+from backend.monitoring.metrics import Metrics
+from backend.scheduling.preparation import BackgroundPreparation
+from backend.scheduling.queue import ClickQueue
 from backend.settings import Settings
 from m2n2_engine.config import MEBIBYTE
 from m2n2_engine.errors import (

@@ -401,29 +401,6 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigurationError("; ".join(problems)) from None
 
 
-def local_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a server that this process starts for itself: this one's, but of nobody else's Label Studio
-    and open to whoever is on this machine; then ``own``."""
-    closed = ("LABEL_STUDIO_", f"{_PREFIX}BASIC_AUTH_")
-    return {**{name: value for name, value in os.environ.items() if not name.startswith(closed)}, **own}
-
-
-def calm_idle_threads() -> None:
-    """Let idle threads of torch's OpenMP sleep instead of spin, unless the environment says otherwise.
-
-    Each request thread brings a team of its own, so there are often more threads than processors; spinning ones then
-    hold up those that work: a slow Markov chain was seen to take 15 to 20 times as long. To be called before torch is
-    imported.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
-def keep_signal_handlers() -> None:
-    """Let Ray leave SIGTERM to this process, unless the environment says otherwise: its own handler has the process
-    aborted 3 s later, with the clicks under way. To be called before Ray is started."""
-    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
-
-
 def render_settings_table() -> str:
     """The settings as a Markdown table, for the README."""
     lines = ["| Variable | Default | Meaning |", "|---|---|---|"]

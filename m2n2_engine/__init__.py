@@ -8,9 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from m2n2_engine._version import __version__
 from m2n2_engine.types import Click, Segmentation
-
-__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from m2n2_engine.engine import Engine, load_engine
@@ -31,6 +30,7 @@ __all__ = [
     "Segmentation",
     "StableDiffusion1AttentionAggregator",
     "StableDiffusion2AttentionAggregator",
+    "__version__",
     "adjust_temperature_and_ipf",
     "create_markov_map_from_point",
     "load_engine",

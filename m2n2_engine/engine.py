@@ -15,17 +15,17 @@ import torch
 
 from m2n2_engine import __version__
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
-from m2n2_engine.cache import ResidentCache
+from m2n2_engine.cache.disk import DiskStore
+from m2n2_engine.cache.factors import FactorCache
+from m2n2_engine.cache.memory import ResidentCache
+from m2n2_engine.cache.transitions import BackboneSource, TransitionSource
 from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
-from m2n2_engine.disk_store import DiskStore
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
-from m2n2_engine.factor_cache import FactorCache
 from m2n2_engine.image_digest import ImageDigests
-from m2n2_engine.ops.compiled import set_thread_count, thread_count
-from m2n2_engine.ops.working_size import reduced_size
+from m2n2_engine.kernels.cpu.compiled import set_thread_count, thread_count
+from m2n2_engine.kernels.cpu.working_size import reduced_size
 from m2n2_engine.presets import PAPER, PRESETS
-from m2n2_engine.session import Session, session_bytes
-from m2n2_engine.transition_source import BackboneSource, TransitionSource
+from m2n2_engine.session.session import Session, session_bytes
 from m2n2_engine.types import AttentionKey, Box, Click, Image, Level, Segmentation, Timings
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Engine:
 
         image: RGB uint8 ``(H, W, 3)`` of any size from 1 x 1, any strides. clicks: at least one, unless there is a box;
         ``0 <= x <= W``, ``0 <= y <= H``. box: nothing outside of it is in the mask; where no click is positive, seeds
-        inside it are chosen (``ops.box``). Only negative clicks and no box give an empty mask of score 0. Raises
+        inside it are chosen (``session.box``). Only negative clicks and no box give an empty mask of score 0. Raises
         InvalidImage, InvalidClicks or OutOfMemory.
         """
         check_image(image)

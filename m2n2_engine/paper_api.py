@@ -14,20 +14,34 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from m2n2_engine.aggregator import AttentionAggregator, BackboneAggregator
 from m2n2_engine.backbones import load_backbone
+from m2n2_engine.cache.transitions import AggregatorSource, AttentionAggregator
 from m2n2_engine.config import EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.engine import Engine, check_clicks, check_image
 from m2n2_engine.errors import InvalidClicks, InvalidInput
-from m2n2_engine.ops.flood_fill import flood_fill
-from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
-from m2n2_engine.ops.transition import build_transition
-from m2n2_engine.ops.upsample import upsample
-from m2n2_engine.transition_source import AggregatorSource
-from m2n2_engine.types import Click, Image
+from m2n2_engine.kernels.cpu.attention import build_attention
+from m2n2_engine.kernels.cpu.flood_fill import flood_fill
+from m2n2_engine.kernels.cpu.transition import build_transition
+from m2n2_engine.kernels.cpu.upsample import upsample
+from m2n2_engine.kernels.cpu.walk import build_coarse_maps, build_start_state
+from m2n2_engine.types import Backbone, Click, Image
 
 TensorT = TypeVar("TensorT", torch.Tensor, npt.NDArray[np.float32])
 Point = Sequence[float] | npt.NDArray[Any]
+
+
+class BackboneAggregator:
+    """The attention of a backbone's named layers. Safe under threads."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+
+    def extract_attention(self, image: Image) -> torch.Tensor:
+        """Attention ``(h, w, h, w)`` float32 on the backbone's device; the last two axes sum to 1."""
+        factors = self.backbone.extract(image)
+        # Not inference_mode: what it makes cannot be changed in place by its owner.
+        with torch.no_grad():
+            return build_attention(factors).reshape(*factors.grid, *factors.grid)
 
 
 class _PublishedAggregator(BackboneAggregator):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from backend.settings import Settings, render_settings_table
 from m2n2_engine.backbones import BACKBONES
-from m2n2_engine.weights import WEIGHTS
+from m2n2_engine.weights.store import WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,7 +35,9 @@ def test_no_setting_is_named_that_does_not_exist():
 def test_every_file_that_it_points_to_exists():
     for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README):
         assert (ROOT / target).exists(), target
-    for name in re.findall(r"`((?:backend|ops|backbones|m2n2_engine)/[a-z_/]*(?:\.py)?)`", README):
+    for name in re.findall(
+        r"`((?:backend|backbones|cache|kernels|m2n2_engine|method|session)/[a-z_/]*(?:\.py)?)`", README
+    ):
         assert (ROOT / name).exists() or (ROOT / "m2n2_engine" / name).exists(), name
 
 

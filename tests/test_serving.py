@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 import requests
 
-from backend import brush_rle
+from backend.label_studio import brush_rle
+from backend.tools.local_server import CONFIGURATION
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.types import Mask
 
@@ -105,7 +106,7 @@ def server(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
         "LABEL_STUDIO_API_KEY": API_KEY,
     }
     log_file = tmp_path_factory.mktemp("server") / "log"
-    command = [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "backend.wsgi:create()"]
+    command = [sys.executable, "-m", "gunicorn", "-c", CONFIGURATION]
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=subprocess.STDOUT)
     server = Server(process, f"http://127.0.0.1:{port}", log_file)

@@ -40,7 +40,7 @@ VAE = {
 
 
 def write(folder: Path) -> None:
-    """Write the folder that ``m2n2_engine.weights`` expects, in half precision; 1.9 GB."""
+    """Write the folder that ``m2n2_engine.weights.store`` expects, in half precision; 1.9 GB."""
     torch.manual_seed(0)
     for name, network in (("unet", UNet2DConditionModel(**UNET)), ("vae", AutoencoderKL(**VAE))):
         network.half().save_pretrained(folder / name, variant="fp16")

@@ -4,7 +4,7 @@
 set -eu
 bin=/opt/m2n2/bin
 "$bin/python" -m pip install --no-cache-dir --no-compile --disable-pip-version-check --no-deps .
-install --mode 644 deploy/gunicorn.conf.py deploy/image/health.py /opt/m2n2/
+install --mode 644 deploy/image/health.py /opt/m2n2/
 
 # Byte code: a container whose file system is read-only would compile every module anew at each start. Unchecked, for
 # nobody edits an image. py312_* of torch's own tests is in the language of a later Python.
@@ -14,8 +14,8 @@ install --mode 644 deploy/gunicorn.conf.py deploy/image/health.py /opt/m2n2/
 # Layers of an image keep whole seconds, and a kernel whose source seems to have changed since is compiled again.
 find /opt/m2n2 -name '*.py' -exec touch --no-create --date=@"${SOURCE_DATE_EPOCH:-0}" {} +
 "$bin/python" -P -c '
+from backend.engines.load import load_warm
 from backend.settings import load_settings
-from backend.wsgi import load_warm
 from m2n2_engine.presets import PRESETS
 
 for preset in PRESETS:

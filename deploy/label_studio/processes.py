@@ -18,6 +18,7 @@ from typing import Self
 
 import requests
 
+from backend.tools.local_server import CONFIGURATION
 from m2n2_engine.errors import M2N2Error
 
 ROOT = Path(__file__).parents[2]
@@ -219,7 +220,7 @@ def _keep_secret_key(path: Path) -> str:
 def make_backend(environ: Mapping[str, str], port: int, log: Path) -> Server:
     """This backend on loopback, served as in production, with the packages of the Python that runs this."""
     given = {"M2N2_HOST": HOST, "M2N2_PORT": str(port), **environ}
-    command: list[str | Path] = [sys.executable, "-m", "gunicorn", "-c", ROOT / "deploy" / "gunicorn.conf.py"]
+    command: list[str | Path] = [sys.executable, "-m", "gunicorn", "-c", CONFIGURATION]
     return Server("the backend", command, given, port=port, ready_path="/ready", log=log, folder=ROOT)
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from processes import ROOT, Account, Server, create_token, make_backend, make_label_studio
 from pydantic import SecretStr
 
-from backend.label_studio_client import LabelStudioClient
-from backend.label_studio_setup import HINTS, Attachment, attach_backend, create_project
+from backend.label_studio.client import LabelStudioClient
+from backend.label_studio.project_setup import HINTS, Attachment, attach_backend, create_project
 from backend.settings import load_settings
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.context import output

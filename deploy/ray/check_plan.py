@@ -1,4 +1,4 @@
-"""``make ray-plan``: the simulation of ``backend.plan`` against two replicas of this machine, click for click.
+"""``make ray-plan``: the simulation of ``backend.tools.plan`` against two replicas of this machine, click for click.
 
 What the clicks of one half of the annotators took predicts those of the other half, and the other way round; nothing is
 fitted. Writes both sides, and the measured times for ``m2n2 plan``.
@@ -22,13 +22,13 @@ from replicas import deploy, start_cluster
 from rich.table import Table
 from timed_replica import TimedReplica
 
-from backend.plan.annotators import Visit, Workload, draw_visits
-from backend.plan.service_times import ImageBytes, Measured, Part, ServiceTimes
-from backend.plan.simulation import Cluster, Outcome, simulate
-from backend.plan_commands import read_budgets
-from backend.ray_cluster import RayCluster, connect
-from backend.ray_segmenter import RaySegmenter
+from backend.cli.plan import read_budgets
+from backend.engines.ray_cluster import RayCluster, connect
+from backend.engines.ray_segmenter import RaySegmenter
 from backend.settings import load_settings
+from backend.tools.plan.annotators import Visit, Workload, draw_visits
+from backend.tools.plan.service_times import ImageBytes, Measured, Part, ServiceTimes
+from backend.tools.plan.simulation import Cluster, Outcome, simulate
 from m2n2_engine.tools.benchmark.files import write_json
 from m2n2_engine.tools.benchmark.machine import describe_run
 from m2n2_engine.tools.context import output

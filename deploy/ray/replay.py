@@ -1,4 +1,4 @@
-"""Annotators of ``backend.plan`` at work on real replicas: the same visits, in real time, and what each part took."""
+"""Annotators of ``backend.tools.plan`` at work on real replicas: the same visits, in real time, and what each took."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from flask import Flask
 from timed_replica import Work
 
-from backend.click_queue import ClickQueue
-from backend.load import draw_image
-from backend.plan.annotators import Visit
-from backend.plan.service_times import READYING, Part
-from backend.plan.simulation import ClickRecord, Outcome
-from backend.queued_segmenter import QueuedSegmenter
-from backend.ray_segmenter import Cluster, RaySegmenter
+from backend.engines.ray_segmenter import Cluster, RaySegmenter
+from backend.scheduling.clicks import QueuedSegmenter
+from backend.scheduling.queue import ClickQueue
+from backend.tools.load import draw_image
+from backend.tools.plan.annotators import Visit
+from backend.tools.plan.service_times import READYING, Part
+from backend.tools.plan.simulation import ClickRecord, Outcome
 from m2n2_engine.image_digest import ImageDigests
 from m2n2_engine.types import Click, Image, Level
 

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray import serve
 
-from backend.ray_replica import engine
+from backend.engines.ray_replica import engine
 from m2n2_engine.config import MEBIBYTE
 
 APP_NAME = "m2n2"

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ray import serve
 
-from backend.ray_replica import EngineReplica
+from backend.engines.ray_replica import EngineReplica
 from m2n2_engine.types import Level, Segmentation
 
 _Arguments = ParamSpec("_Arguments")

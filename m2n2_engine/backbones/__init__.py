@@ -8,11 +8,11 @@ import logging
 from collections.abc import Mapping
 from typing import Protocol, cast
 
-from m2n2_engine import weights
 from m2n2_engine.config import AUTO, EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError
 from m2n2_engine.presets import KEYS_AND_COLOURS, PAPER, choose_method
 from m2n2_engine.types import Backbone
+from m2n2_engine.weights import store
 
 PREFERRED = "stable-diffusion-2"
 EMBEDDED = "dinov2-small"
@@ -122,6 +122,6 @@ def choose_backbone(config: EngineConfig, device: str) -> tuple[str, str]:
         )
     if device == "cpu":
         return EMBEDDED, "the device is set to cpu" if config.device == "cpu" else "no CUDA device"
-    if not weights.is_at_hand(PREFERRED, config.weights):
+    if not store.is_at_hand(PREFERRED, config.weights):
         return EMBEDDED, f"weights of {PREFERRED} not at hand: run `m2n2 weights get {PREFERRED}`"
     return PREFERRED, f"a CUDA device and the weights of {PREFERRED} are at hand"

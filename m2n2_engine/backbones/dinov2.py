@@ -9,12 +9,12 @@ import torch
 from transformers import Dinov2Model
 from transformers.utils import logging as transformers_logging
 
-from m2n2_engine import weights
 from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
 from m2n2_engine.backbones.pixels import resize, to_batch
 from m2n2_engine.backbones.pretrained import loading
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.types import Image
+from m2n2_engine.weights import store
 
 PATCH_PIXELS = 14
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -29,7 +29,7 @@ def load(
 
     Raises WeightsUnavailable or WeightsCorrupt.
     """
-    folder = weights.resolve(name, config)
+    folder = store.resolve(name, config)
     with loading(name, folder, transformers_logging):
         model: Any = Dinov2Model.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
@@ -49,7 +49,7 @@ def load(
         grid=grid,
         device=device,
         dtype=torch.float32,
-        weights=weights.identity(folder),
+        weights=store.identity(folder),
         layers=[layer],
         key_sharpness=key_sharpness,
         run=lambda image: model(_pixel_values(image, grid).to(device)),

@@ -10,7 +10,7 @@ from types import ModuleType
 from safetensors import SafetensorError
 
 from m2n2_engine.errors import WeightsCorrupt
-from m2n2_engine.weights import root_reason
+from m2n2_engine.weights.store import root_reason
 
 
 @contextmanager

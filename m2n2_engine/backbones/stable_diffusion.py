@@ -16,12 +16,12 @@ from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from m2n2_engine import weights
 from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
 from m2n2_engine.backbones.pixels import resize, to_batch
 from m2n2_engine.backbones.pretrained import loading
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.types import Image
+from m2n2_engine.weights import store
 
 LATENT_PIXELS = 8
 """Image pixels along the side of one latent cell: the VAE halves the image three times."""
@@ -44,9 +44,9 @@ def load(
     """
     on_cuda = device.startswith("cuda")
     dtype = torch.float16 if on_cuda else torch.float32
-    folder = weights.resolve(name, config, half=on_cuda)
-    identity = weights.identity(folder)
-    variant = "fp16" if weights.has_half_precision(folder) else None
+    folder = store.resolve(name, config, half=on_cuda)
+    identity = store.identity(folder)
+    variant = "fp16" if store.has_half_precision(folder) else None
     stored_prompt = config.cache_folder / "weights" / f"empty-prompt-{identity}.npy"
     with loading(name, folder, transformers_logging):
         prompt = torch.from_numpy(load_empty_prompt(folder, stored_prompt, variant))

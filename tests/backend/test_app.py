@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from backend.startup import NotReady
+from backend.engines.background import NotReady
 from m2n2_engine.errors import (
     ConfigurationError,
     ImageRefused,

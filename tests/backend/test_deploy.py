@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.label_config import parse_label_config
+from backend.label_studio.label_config import parse_label_config
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -15,23 +15,23 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 def test_gunicorn_is_told_the_settings(monkeypatch):
     monkeypatch.setenv("M2N2_PORT", "9191")
     monkeypatch.setenv("M2N2_SERVER_THREADS", "5")
-    config = runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))
+    config = runpy.run_module("backend.http.gunicorn_conf")
     assert (config["bind"], config["threads"]) == (["0.0.0.0:9191"], 5)
     assert (config["workers"], config["preload_app"]) == (1, False)
-    assert config["worker_class"] == "backend.draining_worker.DrainingWorker"
+    assert config["worker_class"] == "backend.http.worker.DrainingWorker"
     assert config["accesslog"] is None
     assert config["graceful_timeout"] >= 100
 
 
 def test_gunicorn_listens_for_cvat_too(monkeypatch):
     monkeypatch.setenv("M2N2_CVAT_PORT", "8070")
-    assert runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))["bind"] == ["0.0.0.0:9090", "0.0.0.0:8070"]
+    assert runpy.run_module("backend.http.gunicorn_conf")["bind"] == ["0.0.0.0:9090", "0.0.0.0:8070"]
 
 
 def test_gunicorn_does_not_start_with_a_wrong_setting(monkeypatch):
     monkeypatch.setenv("M2N2_PORT", "many")
     with pytest.raises(SystemExit, match="M2N2_PORT='many'"):
-        runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))
+        runpy.run_module("backend.http.gunicorn_conf")
 
 
 def test_the_labelling_configuration_has_a_brush_for_its_key_points():

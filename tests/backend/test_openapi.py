@@ -11,9 +11,9 @@ import yaml
 from schemathesis.core.failures import Failure
 
 from backend.app import create_app
-from backend.cvat_payload import InvocationRequest
-from backend.label_studio_answer import render_regions
-from backend.label_studio_payload import (
+from backend.cvat.payload import InvocationRequest
+from backend.label_studio.answer import render_regions
+from backend.label_studio.payload import (
     KeyPoint,
     KeyPointValue,
     PredictRequest,
@@ -117,7 +117,7 @@ def test_a_region_with_a_field_that_is_not_described_is_told(follow, click, monk
     def render(*arguments):
         return [{**region, "surprise": 1} for region in render_regions(*arguments)]
 
-    monkeypatch.setattr("backend.label_studio.render_regions", render)
+    monkeypatch.setattr("backend.label_studio.routes.render_regions", render)
     with pytest.raises(Failure, match="surprise"):
         follow("POST", "/predict", {"M2N2_OUTPUT": output}, json=click)
 

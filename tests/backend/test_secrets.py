@@ -9,8 +9,8 @@ import logging
 import pytest
 
 from backend import wsgi
-from backend.log_format import create_formatter
-from backend.startup import BackgroundSegmenter
+from backend.engines.background import BackgroundSegmenter
+from backend.http.log_format import create_formatter
 
 PERSONAL = "personalheader.personalpayload.personalsignature"
 LEGACY = "fedcba9876543210fedcba9876543210fedcba98"

@@ -10,7 +10,7 @@ import types
 import pytest
 
 from backend import wsgi
-from backend.ray_segmenter import RaySegmenter
+from backend.engines.ray_segmenter import RaySegmenter
 from backend.settings import load_settings
 from m2n2_engine.errors import ConfigurationError
 
@@ -67,16 +67,16 @@ def test_a_wrong_setting_ends_the_process_with_one_line(monkeypatch, caplog):
 
 
 def test_nothing_of_ray_is_imported_where_the_engine_is_local():
-    program = "import sys; from backend import settings, wsgi; wsgi.choose_load(settings.load_settings())"
-    program += "; print(*sys.modules)"
+    program = "import sys; from backend import settings; from backend.engines import load"
+    program += "; load.choose_load(settings.load_settings()); print(*sys.modules)"
     environ = {**os.environ, "M2N2_ENGINE": "local"}
     ended = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
-    assert not {"ray", "backend.ray_cluster", "backend.ray_segmenter"} & set(ended.stdout.split())
+    assert not {"ray", "backend.engines.ray_cluster", "backend.engines.ray_segmenter"} & set(ended.stdout.split())
 
 
 def test_without_ray_the_engine_of_a_cluster_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "backend.ray_cluster", raising=False)
+    monkeypatch.delitem(sys.modules, "backend.engines.ray_cluster", raising=False)
     load = wsgi.choose_load(load_settings({"M2N2_ENGINE": "ray"}))
     with pytest.raises(ConfigurationError, match=r"pip install 'm2n2-annotation\[ray\]'"):
         load()
@@ -84,9 +84,9 @@ def test_without_ray_the_engine_of_a_cluster_is_refused_with_the_remedy(monkeypa
 
 def test_the_engine_of_a_cluster_is_that_of_its_address_and_name(monkeypatch, segmenter):
     joined = []
-    module = types.ModuleType("backend.ray_cluster")
+    module = types.ModuleType("backend.engines.ray_cluster")
     module.connect = lambda *where: joined.append(where) or segmenter
-    monkeypatch.setitem(sys.modules, "backend.ray_cluster", module)
+    monkeypatch.setitem(sys.modules, "backend.engines.ray_cluster", module)
     settings = load_settings({"M2N2_ENGINE": "ray", "M2N2_RAY_ADDRESS": "10.0.0.1:6379", "M2N2_RAY_APP": "masks"})
     assert isinstance(wsgi.choose_load(settings)(), RaySegmenter)
     assert joined == [("10.0.0.1:6379", "masks")]

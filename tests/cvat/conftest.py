@@ -12,9 +12,9 @@ import pytest
 import requests
 from PIL import Image as PillowImage
 
-from backend.load import draw_image
-from backend.local_server import LocalServer, find_port
 from backend.settings import load_settings
+from backend.tools.load import draw_image
+from backend.tools.local_server import LocalServer, find_port
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.types import Box, Click, Image, Mask
 

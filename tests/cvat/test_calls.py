@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import requests
 
-from backend.brush_rle import decode
-from backend.load import draw_body
+from backend.label_studio.brush_rle import decode
+from backend.tools.load import draw_body
 
 from .conftest import SHAPE, CvatServer, FindMask
 

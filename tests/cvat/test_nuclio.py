@@ -22,10 +22,10 @@ import numpy as np
 import pytest
 import yaml
 
-from backend.cvat_function import describe_function
-from backend.local_server import find_port
-from backend.readiness import Readiness
+from backend.cvat.function import describe_function
+from backend.engines.readiness import Readiness
 from backend.settings import load_settings
+from backend.tools.local_server import find_port
 from m2n2_engine.config import MEBIBYTE
 
 from .conftest import CvatServer, FindMask

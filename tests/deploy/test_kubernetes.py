@@ -145,7 +145,7 @@ def test_the_probes_ask_at_the_server_s_port(container):
 
 
 def test_a_pod_has_the_time_that_gunicorn_takes_to_end(pod, container):
-    config = runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))
+    config = runpy.run_module("backend.http.gunicorn_conf")
     command, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert command == "sleep"
     assert pod["terminationGracePeriodSeconds"] >= int(seconds) + config["graceful_timeout"] + 10

@@ -26,7 +26,7 @@ PLACES = {
     "function.yaml": (DEPLOY / "cvat" / "nuclio" / "function.yaml", IN_YAML),
     "serve.yaml": (DEPLOY / "ray" / "serve.yaml", IN_YAML),
     # Files that cannot be imported without packages of others.
-    "ray_cluster.py": (ROOT / "backend" / "ray_cluster.py", r"^{} = ([\d.]+)$"),
+    "ray_cluster.py": (ROOT / "backend" / "engines" / "ray_cluster.py", r"^{} = ([\d.]+)$"),
     "deploy/cvat/agent.py": (DEPLOY / "cvat" / "agent.py", r"^{} = ([\d.]+)$"),
     "deploy/cvat/nuclio/main.py": (DEPLOY / "cvat" / "nuclio" / "main.py", r"^{} = ([\d.]+)$"),
 }
@@ -37,13 +37,7 @@ LIMIT_NAMES = re.compile(r"_(seconds|mib|megapixels|pixels|percent|threads|click
 NO_LIMITS = {"threads", "polygon_tolerance_pixels"}
 LIMIT_CONSTANTS = re.compile(r"^(_?(?:LONGEST|MOST|KEPT)_\w+|\w+_SECONDS)\b[^=\n]* = ", re.MULTILINE)
 # What an annotator's click never meets: commands that ask a server, how messages are cut, how often facts are read.
-BESIDE_THE_CHAIN = {
-    "label_studio_check.py",
-    "label_studio_client.py",
-    "load.py",
-    "local_server.py",
-    "predict_client.py",
-}
+BESIDE_THE_CHAIN = {"client.py", "project_check.py"}
 NO_LIMIT_CONSTANTS = {
     "_DEFAULT_LIFETIME_SECONDS",
     "_FACTS_SECONDS",
@@ -76,8 +70,8 @@ def read_source(source):
             return PROCESSOR_SESSION_CACHE_BYTES / MEBIBYTE
         case [setting]:
             return float(getattr(load_settings({}), setting.removeprefix("M2N2_").lower()))
-        case ["gunicorn.conf.py", name]:
-            return float(runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))[name])
+        case ["gunicorn_conf.py", name]:
+            return float(runpy.run_module("backend.http.gunicorn_conf")[name])
         case [place, name] if place in PLACES:
             path, pattern = PLACES[place]
             found = re.search(pattern.format(name), path.read_text(), re.MULTILINE)

@@ -73,7 +73,7 @@ def test_the_unit_is_locked_up():
 
 
 def test_systemd_waits_longer_than_gunicorn():
-    config = runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))
+    config = runpy.run_module("backend.http.gunicorn_conf")
     (seconds,) = read_unit()["TimeoutStopSec"]
     assert int(seconds) > config["graceful_timeout"]
 

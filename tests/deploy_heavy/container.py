@@ -8,7 +8,7 @@ import time
 import numpy as np
 import requests
 
-from backend import brush_rle
+from backend.label_studio import brush_rle
 
 IMAGE = "localhost/m2n2:cpu"
 READY_SECONDS = 600

@@ -63,7 +63,7 @@ def test_it_runs_as_nobody_in_particular_and_changes_nothing_of_itself(container
     assert container.run("tr '\\0' ' ' < /proc/1/cmdline").split()[1:] == [
         "/opt/m2n2/bin/gunicorn",
         "--config",
-        "gunicorn.conf.py",
+        "python:backend.http.gunicorn_conf",
     ]
     writable = container.run("find / -xdev -type d -writable 2>/dev/null || true").splitlines()
     assert set(writable) == {"/cache", "/tmp", "/weights"}

@@ -12,8 +12,8 @@ import pytest
 import requests
 from nginx_server import Nginx
 
-from backend.load import draw_body, draw_uris
-from backend.local_server import LocalServer
+from backend.tools.load import draw_body, draw_uris
+from backend.tools.local_server import LocalServer
 
 ANNOTATORS = 6
 SIZE = (120, 160)

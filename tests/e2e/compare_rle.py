@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from label_studio_sdk.converter.brush import mask2rle
 
-from backend import brush_rle
+from backend.label_studio import brush_rle
 
 _Mask = npt.NDArray[np.bool_]
 

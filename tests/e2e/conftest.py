@@ -19,8 +19,8 @@ from playwright.sync_api import Browser, sync_playwright
 from processes import ROOT, Account, Server, create_token, log_in, make_backend, make_label_studio, sign_up
 from pydantic import SecretStr
 
-from backend.label_studio_client import LabelStudioClient
-from backend.label_studio_setup import Attachment, attach_backend, create_project
+from backend.label_studio.client import LabelStudioClient
+from backend.label_studio.project_setup import Attachment, attach_backend, create_project
 from backend.settings import load_settings
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.image_file import decode_image

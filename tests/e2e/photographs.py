@@ -12,8 +12,8 @@ import skimage
 from PIL import Image as PillowImage
 from skimage.draw import polygon2mask
 
-from backend import brush_rle
-from backend.label_studio_client import LabelStudioClient
+from backend.label_studio import brush_rle
+from backend.label_studio.client import LabelStudioClient
 from m2n2_engine.types import Mask
 
 _SAMPLES = Path(skimage.__file__).parent / "data"

@@ -110,7 +110,7 @@ class Desktop:
 @contextlib.contextmanager
 def open_demo(display: str, path: Path) -> Iterator[tuple[Desktop, subprocess.Popen[str]]]:
     environment = os.environ | {"DISPLAY": display, "M2N2_DISK_CACHE_MIB": "0", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-c", "from backend.cli import main; main()", "demo", str(path)]
+    command = [sys.executable, "-c", "from backend.cli.main import main; main()", "demo", str(path)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
         limit = threading.Timer(_LONGEST_SECONDS, demo.kill)
         limit.start()

@@ -22,7 +22,7 @@ def m2n2(studio, backend):
             "LABEL_STUDIO_URL": url or studio.url,
             "LABEL_STUDIO_API_KEY": token or studio.token,
         }
-        command = [sys.executable, "-c", "from backend.cli import main; main()", "label-studio", *arguments]
+        command = [sys.executable, "-c", "from backend.cli.main import main; main()", "label-studio", *arguments]
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
         assert "Traceback" not in done.stderr
         assert environ["LABEL_STUDIO_API_KEY"] not in done.stdout + done.stderr

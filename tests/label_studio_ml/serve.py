@@ -2,6 +2,6 @@
 
 from label_studio_ml.api import init_app
 
-from backend.label_studio_ml import M2N2Model
+from backend.label_studio.ml_model import M2N2Model
 
 app = init_app(model_class=M2N2Model)

@@ -18,7 +18,7 @@ import requests
 from PIL import Image as PillowImage
 from processes import HOST, ROOT, Server
 
-from backend import brush_rle
+from backend.label_studio import brush_rle
 from backend.settings import load_settings
 from m2n2_engine.engine import load_engine
 from m2n2_engine.types import Click

@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from m2n2_engine.config import EngineConfig
-from m2n2_engine.ops.compiled import set_thread_count, thread_count
+from m2n2_engine.config import EngineConfig, MethodConfig
+from m2n2_engine.kernels.cpu.compiled import set_thread_count, thread_count
+from m2n2_engine.kernels.cpu.transition import build_transition
 from m2n2_engine.types import AttentionFactors, BalancedFactors, Image, LayerFactors, Mask
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
 MakeBalanced = Callable[..., BalancedFactors]
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """One thread for torch and the kernels: a thousand steps over a tiny matrix are all waiting with more."""
-    before = thread_count(), torch.get_num_threads()
-    set_thread_count(1)
-    torch.set_num_threads(1)
-    yield
-    set_thread_count(before[0])
-    torch.set_num_threads(before[1])
-
-
 @pytest.fixture
 def tiny_config() -> EngineConfig:
     return EngineConfig(backbone="tiny", device="cpu", threads=1)
-
-
-@pytest.fixture
-def draw_disc() -> DrawDisc:
-    """A red disc on grey-blue, and which pixels it covers. All in pixels."""
-
-    def draw(
-        width: int = 96, height: int = 72, center: tuple[float, float] = (40, 36), radius: float = 18
-    ) -> tuple[Image, Mask]:
-        y, x = np.mgrid[:height, :width] + 0.5
-        disc = (x - center[0]) ** 2 + (y - center[1]) ** 2 < radius**2
-        image = np.full((height, width, 3), (40, 60, 90), np.uint8)
-        image[disc] = (220, 60, 40)
-        return image, disc
-
-    return draw
-
-
-@pytest.fixture
-def iou() -> Callable[[Mask, Mask], float]:
-    """Intersection over union."""
-    return lambda mask, truth: float((mask & truth).sum() / (mask | truth).sum())
 
 
 @pytest.fixture
@@ -94,3 +62,50 @@ def equal() -> Callable[[BalancedFactors, BalancedFactors], bool]:
         )
 
     return compare
+
+
+PARITY_NAMES = ("flowers_dinov2_16", "blobs_local_10x14", "ratio_11x13")
+
+
+@pytest.fixture(scope="session", params=PARITY_NAMES)
+def reference(request, parity_folder):
+    """A dictionary of arrays; see tests/data/parity/README.md for their meaning."""
+    with np.load(parity_folder / f"{request.param}.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture
+def threads():
+    """Sets how many threads the kernels use, until the test ends."""
+    before = thread_count()
+    yield set_thread_count
+    set_thread_count(before)
+
+
+@pytest.fixture
+def method():
+    return MethodConfig()
+
+
+@pytest.fixture
+def attention(reference):
+    """(n, n), a copy that the test may overwrite."""
+    cells = reference["attention"].shape[0] * reference["attention"].shape[1]
+    return torch.from_numpy(reference["attention"].reshape(cells, cells).copy())
+
+
+@pytest.fixture
+def transition(attention, method):
+    return build_transition(attention, method)
+
+
+@pytest.fixture
+def pixel(reference):
+    """(x, y) of the reference click."""
+    return int(reference["click"][0]), int(reference["click"][1])
+
+
+@pytest.fixture(scope="session")
+def relative_error():
+    """max |a - b| / max |b|."""
+    return lambda found, expected: np.abs(np.asarray(found) - expected).max() / np.abs(expected).max()

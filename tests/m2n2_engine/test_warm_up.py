@@ -25,7 +25,7 @@ def find_kernels():
 engine = load_engine(EngineConfig(backbone="tiny", device="cpu", grid=12, threads=1, preset=sys.argv[1]))
 engine.warm_up()
 warm = find_kernels()
-assert any(module.startswith("m2n2_engine.ops") for module, *_ in warm)
+assert any(module.startswith("m2n2_engine.kernels") for module, *_ in warm)
 for width in (60, 1100):
     image = np.random.default_rng(width).integers(0, 256, (50, width, 3), np.uint8)
     frozen = image[::-1].copy()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from replicas import APP_NAME, deploy, start_cluster
 
-from backend.ray_cluster import connect
-from backend.ray_segmenter import RaySegmenter
+from backend.engines.ray_cluster import connect
+from backend.engines.ray_segmenter import RaySegmenter
 from backend.settings import load_settings
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.types import Image

@@ -15,7 +15,7 @@ import yaml
 from custom_resource import SCHEMA, read_schema
 from ray.serve.schema import ServeDeploySchema
 
-from backend.ray_replica import engine
+from backend.engines.ray_replica import engine
 from backend.settings import Settings, load_settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "ray"
@@ -31,7 +31,7 @@ def test_serve_takes_the_configuration_and_finds_the_engine(text: str) -> None:
     (app,) = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
     assert app.name == Settings.model_fields["ray_app"].default
     module, _, name = app.import_path.partition(":")
-    assert (module, name) == ("backend.ray_replica", "app")
+    assert (module, name) == ("backend.engines.ray_replica", "app")
     assert [deployment.name for deployment in app.deployments] == [engine.name]
 
 

@@ -21,9 +21,9 @@ from PIL import Image as PillowImage
 from replicas import APP_NAME, deploy
 
 from backend.app import create_app
-from backend.ray_cluster import connect
-from backend.ray_replica import EngineReplica
-from backend.ray_segmenter import RaySegmenter
+from backend.engines.ray_cluster import connect
+from backend.engines.ray_replica import EngineReplica
+from backend.engines.ray_segmenter import RaySegmenter
 from backend.settings import load_settings
 from m2n2_engine.engine import Engine
 from m2n2_engine.errors import InvalidClicks, NotReady
@@ -103,7 +103,7 @@ def test_a_refusal_of_the_engine_keeps_its_kind_and_its_words(
 def test_a_server_that_is_told_to_end_is_not_aborted(address: str, segmenter: RaySegmenter) -> None:
     program = f"""
 import os, signal, threading
-from backend.ray_cluster import connect
+from backend.engines.ray_cluster import connect
 signal.signal(signal.SIGTERM, lambda *_: None)
 joining = threading.Thread(target=connect, args=({address!r}, {APP_NAME!r}))
 joining.start()

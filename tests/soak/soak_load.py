@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from soak_server import Server
 
-from backend.brush_rle import decode
-from backend.load import Answer, Load, Size, Work, draw_files, refine, run_load
+from backend.label_studio.brush_rle import decode
+from backend.tools.load import Answer, Load, Size, Work, draw_files, refine, run_load
 
 LEAST_IOU = 0.999
 MOST_HEALTH_SECONDS = 0.5

@@ -8,7 +8,7 @@ from pathlib import Path
 from soak_load import find_differences
 from soak_server import Server
 
-from backend.load import Size, Work, draw_files, refine, run_load
+from backend.tools.load import Size, Work, draw_files, refine, run_load
 
 LEVELS = ("device", "host", "disk")
 

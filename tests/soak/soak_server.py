@@ -6,7 +6,7 @@ import time
 
 import requests
 
-from backend.local_server import LocalServer
+from backend.tools.local_server import LocalServer
 
 TINY = {"M2N2_BACKBONE": "tiny", "M2N2_WORKING_SIZE_PIXELS": "128"}
 """Settings of a server that starts in seconds."""

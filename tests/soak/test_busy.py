@@ -14,7 +14,7 @@ import requests
 from PIL import Image as PillowImage
 from soak_server import TINY, Server
 
-from backend.load import draw_body
+from backend.tools.load import draw_body
 
 DEADLINE_SECONDS = 60
 MOST_HEALTH_TIME = datetime.timedelta(seconds=0.5)

@@ -10,8 +10,8 @@ from soak_load import compare, find_differences, render_report
 from soak_pressure import LEVELS, MOST_GROWTH_BYTES, press
 from soak_server import TINY
 
-from backend.brush_rle import encode
-from backend.load import Answer
+from backend.label_studio.brush_rle import encode
+from backend.tools.load import Answer
 
 SIZE = (120, 160)
 

@@ -11,14 +11,15 @@ import torch
 
 from m2n2_engine.backbones import LoadedBackbone
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.ops import device_segment, segment
-from m2n2_engine.ops.attention import build_attention
-from m2n2_engine.ops.flood_fill import flood_fill, normalise
-from m2n2_engine.ops.fused import HALF_SCALE
-from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
-from m2n2_engine.ops.transition import balance, balance_factors, temper
-from m2n2_engine.ops.upsample import build_upsampler
-from m2n2_engine.ops.working_size import reduce_image
+from m2n2_engine.kernels.cpu.attention import build_attention
+from m2n2_engine.kernels.cpu.flood_fill import flood_fill, normalise
+from m2n2_engine.kernels.cpu.ranks import rank_map
+from m2n2_engine.kernels.cpu.transition import balance, balance_factors, temper
+from m2n2_engine.kernels.cpu.upsample import build_upsampler
+from m2n2_engine.kernels.cpu.walk import build_coarse_maps, build_start_state
+from m2n2_engine.kernels.cpu.working_size import reduce_image
+from m2n2_engine.kernels.cuda import thresholds as device_thresholds
+from m2n2_engine.kernels.fused import HALF_SCALE
 from m2n2_engine.tools.benchmark.steps import Comparison, Forms, compare_forms
 from m2n2_engine.types import AttentionFactors, Image
 
@@ -40,7 +41,7 @@ def compare_device_steps(loaded: LoadedBackbone, image: Image, repeats: int) -> 
 
 def _list_matrix_forms(factors: AttentionFactors, method: MethodConfig) -> list[Forms]:
     """Steps 1 to 3 beside plain torch in float32 on the same device."""
-    from m2n2_engine.ops.triton_kernels.attention import build_tempered
+    from m2n2_engine.kernels.cuda.attention import build_tempered
 
     half = build_tempered(factors, method.temperature)
     exact = half.float().div_(HALF_SCALE)
@@ -71,8 +72,8 @@ def _list_matrix_forms(factors: AttentionFactors, method: MethodConfig) -> list[
 
 def _list_map_forms(factors: AttentionFactors, image: Image, method: MethodConfig) -> list[Forms]:
     """Steps 4 to 6 of one click in the middle beside the processor's."""
-    from m2n2_engine.ops.triton_kernels import flood_fill as fused_fill
-    from m2n2_engine.ops.triton_kernels.upsample import WindowUpsampler
+    from m2n2_engine.kernels.cuda import flood_fill as fused_fill
+    from m2n2_engine.kernels.cuda.upsample import WindowUpsampler
 
     _, transition = balance_factors(factors, method)
     working = reduce_image(image, method.working_size_pixels)
@@ -102,7 +103,7 @@ def _list_map_forms(factors: AttentionFactors, image: Image, method: MethodConfi
         ),
         Forms(
             "6 ranks (processor)",
-            lambda: device_segment.rank_map(filled_there, pixel, method),
-            lambda: segment.rank_map(filled, pixel, method),
+            lambda: device_thresholds.rank_map(filled_there, pixel, method),
+            lambda: rank_map(filled, pixel, method),
         ),
     ]

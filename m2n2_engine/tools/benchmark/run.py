@@ -17,9 +17,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.config import Decision, EngineConfig
 from m2n2_engine.engine import build_engine, set_up_threads
-from m2n2_engine.ops.compiled import thread_count
-from m2n2_engine.ops.fused import is_fused
-from m2n2_engine.ops.working_size import reduced_size
+from m2n2_engine.kernels.cpu.compiled import thread_count
+from m2n2_engine.kernels.cpu.working_size import reduced_size
+from m2n2_engine.kernels.fused import is_fused
 from m2n2_engine.tools.benchmark import targets
 from m2n2_engine.tools.benchmark.device_steps import compare_device_steps
 from m2n2_engine.tools.benchmark.files import write_json

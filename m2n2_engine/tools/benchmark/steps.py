@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from m2n2_engine.aggregator import BackboneAggregator
 from m2n2_engine.backbones import LoadedBackbone
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.engine import build_engine
-from m2n2_engine.ops.attention import build_attention
-from m2n2_engine.ops.flood_fill import flood_fill, normalise
-from m2n2_engine.ops.markov_map import build_coarse_maps, build_start_state
-from m2n2_engine.ops.segment import rank_map
-from m2n2_engine.ops.transition import balance, balance_factors, build_transition, temper
-from m2n2_engine.ops.upsample import build_upsampler
-from m2n2_engine.ops.working_size import reduce_image
-from m2n2_engine.tools import direct as direct_forms
+from m2n2_engine.kernels.cpu.attention import build_attention
+from m2n2_engine.kernels.cpu.flood_fill import flood_fill, normalise
+from m2n2_engine.kernels.cpu.ranks import rank_map
+from m2n2_engine.kernels.cpu.transition import balance, balance_factors, build_transition, temper
+from m2n2_engine.kernels.cpu.upsample import build_upsampler
+from m2n2_engine.kernels.cpu.walk import build_coarse_maps, build_start_state
+from m2n2_engine.kernels.cpu.working_size import reduce_image
+from m2n2_engine.method import reference as direct_forms
+from m2n2_engine.paper_api import BackboneAggregator
 from m2n2_engine.tools.benchmark.timing import Samples, time_in_turn
 from m2n2_engine.types import Backbone, Click, Image
 

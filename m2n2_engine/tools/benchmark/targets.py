@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from m2n2_engine.disk_store import DiskStore
+from m2n2_engine.cache.disk import DiskStore
 from m2n2_engine.tools.benchmark.levels import LevelFigures, Opening, Rotation
 from m2n2_engine.types import AttentionFactors, AttentionKey, BalancedFactors, LayerFactors, Level
 

@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
-from m2n2_engine import weights
 from m2n2_engine.backbones import BACKBONES, choose_device, dinov2, load_backbone, stable_diffusion
 from m2n2_engine.config import EngineConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError, WeightsUnavailable
+from m2n2_engine.weights import store
 
 Asked = list[tuple[str, tuple[int, int], str]]
 
@@ -47,7 +47,7 @@ def test_importing_the_registry_imports_no_torch() -> None:
 
 
 def test_every_backbone_but_tiny_has_weights() -> None:
-    assert set(BACKBONES) - {"tiny"} == set(weights.WEIGHTS)
+    assert set(BACKBONES) - {"tiny"} == set(store.WEIGHTS)
 
 
 def test_unknown_name_says_what_is_allowed(auto: EngineConfig) -> None:
@@ -88,14 +88,14 @@ def test_cuda_left_unused(auto: EngineConfig, loaded: Asked, monkeypatch: pytest
 
 def test_cuda_without_weights(auto: EngineConfig, loaded: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     _set_cuda_devices(monkeypatch, 1)
-    monkeypatch.setattr(weights, "is_at_hand", lambda _name, _config: False)
+    monkeypatch.setattr(store, "is_at_hand", lambda _name, _config: False)
     assert "run `m2n2 weights get stable-diffusion-2`" in load_backbone(auto).reason
     assert loaded == [("dinov2-small", (48, 48), "cuda:0")]
 
 
 def test_cuda_with_weights(auto: EngineConfig, loaded: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     _set_cuda_devices(monkeypatch, 1)
-    monkeypatch.setattr(weights, "is_at_hand", lambda name, _config: name == "stable-diffusion-2")
+    monkeypatch.setattr(store, "is_at_hand", lambda name, _config: name == "stable-diffusion-2")
     assert "at hand" in load_backbone(auto).reason
     assert loaded == [("stable-diffusion-2", (128, 128), "cuda:0")]
 

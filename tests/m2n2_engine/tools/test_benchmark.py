@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from backend.cli import app
+from backend.cli.main import app
 from m2n2_engine.errors import ConfigurationError, M2N2Error
 from m2n2_engine.tools.benchmark import targets
 from m2n2_engine.tools.benchmark.images import make_images

@@ -17,7 +17,7 @@ from click.testing import Result
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from backend.cli import app
+from backend.cli.main import app
 
 HEIGHT, WIDTH = 6, 8
 

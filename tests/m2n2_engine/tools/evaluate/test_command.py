@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from backend.cli import app
+from backend.cli.main import app
 from m2n2_engine.engine import Engine
 from m2n2_engine.errors import DatasetError
 from m2n2_engine.tools.evaluate.contact_sheet import choose_cases

@@ -1,0 +1,150 @@
+"""The commands. Each imports what it needs when it runs, so that ``m2n2 --help`` answers at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from backend.cli import cache, weights
+from m2n2_engine.tools.benchmark import commands as benchmark_commands
+from m2n2_engine.tools.context import (
+    ConstantsOption,
+    Point,
+    PresetOption,
+    ToolSettings,
+    engine_config,
+    output,
+    parse_point,
+    read_image,
+    to_clicks,
+    working_on,
+)
+from m2n2_engine.tools.datasets import commands as datasets_commands
+from m2n2_engine.tools.evaluate import commands as evaluate_commands
+from m2n2_engine.types import Click
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(weights.app, name="weights")
+app.add_typer(cache.app, name="cache")
+app.add_typer(benchmark_commands.app, name="benchmark")
+app.add_typer(datasets_commands.app, name="datasets")
+app.command()(evaluate_commands.evaluate)
+
+ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
+BackboneOption = Annotated[str | None, typer.Option(help="Network to use instead of the configured one.")]
+GridOption = Annotated[int | None, typer.Option(min=2, help="Cells along each side of the attention grid.")]
+PointsOption = Annotated[
+    list[Point],
+    typer.Option("--point", metavar="X,Y", parser=parse_point, help="A pixel of the object; may be repeated."),
+]
+NegativesOption = Annotated[
+    list[Point],
+    typer.Option("--negative", metavar="X,Y", parser=parse_point, help="A pixel outside it; may be repeated."),
+]
+
+
+@app.command()
+def segment(
+    context: typer.Context,
+    image: ImageArgument,
+    point: PointsOption,
+    target: Annotated[Path, typer.Option("--output", "-o", help="Mask to write: 255 object, 0 background.")],
+    negative: NegativesOption = [],  # noqa: B006 (Typer reads the default; nothing changes it)
+    overlay: Annotated[Path | None, typer.Option(help="Picture of the mask on the image to write.")] = None,
+    backbone: BackboneOption = None,
+    grid: GridOption = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
+) -> None:
+    """Segment the object under the clicks."""
+    from m2n2_engine.engine import load_engine
+    from m2n2_engine.tools.drawing import draw_overlay, write_picture
+
+    pixels = read_image(image)
+    clicks = to_clicks(point, negative)
+    with working_on("loading the network and segmenting"):
+        engine = load_engine(engine_config(context, backbone, grid, preset, constants))
+        result = engine.segment(pixels, clicks)
+    write_picture(target, result.mask.astype(np.uint8) * 255)
+    if overlay is not None:
+        write_picture(overlay, draw_overlay(pixels, result.mask, clicks))
+    share = result.mask.mean()
+    facts = engine.describe()
+    output.print(
+        f"{target}: {int(result.mask.sum())} of {result.mask.size} pixels ({share:.1%}), score {result.score:.2f}, "
+        f"prepared in {result.timings.prepare_seconds:.2f} s, clicks in {result.timings.clicks_seconds:.2f} s, "
+        f"{facts['backbone']} ({facts['backbone_reason']}) on {facts['device']}, grid {facts['grid']}, "
+        f"preset {facts['preset']}"
+    )
+
+
+@app.command()
+def markov_map(
+    context: typer.Context,
+    image: ImageArgument,
+    point: Annotated[Point, typer.Option("--point", metavar="X,Y", parser=parse_point, help="Where the walk starts.")],
+    target: Annotated[Path, typer.Option("--output", "-o", help="Picture to write: the image, the map and its scale.")],
+    backbone: BackboneOption = None,
+    grid: GridOption = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
+) -> None:
+    """Draw how far every pixel is from a point, in steps of the Markov chain, beside the image."""
+    from m2n2_engine.backbones import load_backbone
+    from m2n2_engine.engine import check_clicks
+    from m2n2_engine.kernels.cpu.working_size import reduce_image
+    from m2n2_engine.paper_api import BackboneAggregator, adjust_temperature_and_ipf, create_markov_map_from_point
+    from m2n2_engine.tools.drawing import write_picture
+    from m2n2_engine.tools.map_figure import draw_map_figure
+
+    pixels, config = read_image(image), engine_config(context, backbone, grid, preset, constants)
+    check_clicks([Click(*point)], pixels.shape[1], pixels.shape[0])
+    with working_on("loading the network and walking"):
+        loaded = load_backbone(config)
+        method = dataclasses.asdict(loaded.method)
+        reduced = reduce_image(pixels, loaded.method.working_size_pixels)
+        start = point.x * reduced.shape[1] / pixels.shape[1], point.y * reduced.shape[0] / pixels.shape[0]
+        attention = BackboneAggregator(loaded.backbone).extract_attention(pixels)
+        transition = adjust_temperature_and_ipf(attention, **method)
+        values = create_markov_map_from_point(reduced, transition, start, **method).cpu().numpy()
+    write_picture(target, draw_map_figure(reduced, values, start))
+    output.print(f"{target}: 0 to {values.max():.1f} steps")
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    image: ImageArgument,
+    target: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", exists=True, file_okay=False, help="Folder to save to; default: the image's."),
+    ] = None,
+    backbone: BackboneOption = None,
+    grid: GridOption = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
+) -> None:
+    """Click on an object in a window and watch its mask; the window names the keys."""
+    from m2n2_engine.tools.demo import require_display, run_demo
+
+    pixels = read_image(image)
+    require_display()
+    with working_on("loading the network"):
+        from m2n2_engine.engine import load_engine
+
+        engine = load_engine(engine_config(context, backbone, grid, preset, constants))
+    run_demo(pixels, engine, (target or image.parent) / image.stem, lambda line: output.print(line, markup=False))
+
+
+@app.command()
+def doctor(context: typer.Context) -> None:
+    """Check everything the server needs; each line is ok or says what to do."""
+    from backend.cli.doctor import run_doctor
+
+    settings: ToolSettings = context.obj
+    if not run_doctor(settings):
+        raise typer.Exit(1)

@@ -1,0 +1,53 @@
+"""The command ``m2n2``: the engine's tools and those for Label Studio, given the settings of the environment."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+
+import typer
+
+from backend.cli import label_studio, plan, warm
+from backend.cli.commands import app
+from backend.process import calm_idle_threads
+from backend.settings import load_settings
+from backend.tools import benchmark_cvat, benchmark_serve
+from backend.tools.context import ServerToolSettings
+from backend.tools.remote_segmenter import connect
+from m2n2_engine.errors import M2N2Error
+from m2n2_engine.tools.benchmark import commands as benchmark_commands
+from m2n2_engine.tools.context import messages
+
+app.add_typer(label_studio.app, name="label-studio")
+app.command()(warm.warm)
+app.command()(plan.plan)
+benchmark_commands.app.command()(benchmark_serve.serve)
+benchmark_commands.app.command()(benchmark_cvat.cvat)
+
+
+@app.callback()
+def read_settings(context: typer.Context) -> None:
+    """Training-free interactive segmentation for annotation platforms."""
+    calm_idle_threads()
+    settings = load_settings()
+    # Progress is shown by the commands themselves; the log speaks when it was asked to, or of problems.
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    if "log_level" in settings.model_fields_set:
+        for name in ("backend", "m2n2_engine"):  # not of libraries: some of them log addresses with their secrets
+            logging.getLogger(name).setLevel(settings.log_level)
+    context.obj = ServerToolSettings(
+        engine=settings.engine_config(),
+        port=settings.port,
+        connect=functools.partial(connect, settings),
+        server=settings,
+    )
+
+
+def main() -> None:
+    """Entry point; what goes wrong on purpose ends in one line and exit status 1."""
+    try:
+        app()
+    except M2N2Error as error:
+        messages.print(f"m2n2: {error}", markup=False, highlight=False)
+        sys.exit(1)

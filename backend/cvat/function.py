@@ -1,0 +1,37 @@
+"""How this server shows itself to CVAT: as a function of a nuclio dashboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backend.engines.readiness import Readiness
+
+NAME = "m2n2"
+
+_DESCRIPTION = "Training-free interactive segmentation (M2N2)"
+_STATES = {"loading": "building", "ready": "ready", "failed": "error"}
+"""Our states -> nuclio's."""
+
+# All are strings, as nuclio has them. CVAT takes any string for true, "false" too, so that startswith_box is left out.
+_ANNOTATIONS = {
+    "name": "M2N2",
+    "type": "interactor",
+    # Below 2 the user interface refuses.
+    "version": "2",
+    "spec": "",
+    "min_pos_points": "1",
+    # Left out, negative points would be forbidden.
+    "min_neg_points": "0",
+    "startswith_box_optional": "true",
+    "help_message": "Click the object, right-click what does not belong to it; a box around it may come first",
+    "animated_gif": "",
+}
+
+
+def describe_function(readiness: Readiness, port: int) -> dict[str, Any]:
+    """What nuclio's dashboard says of a function. port: where CVAT's invoke method "direct" sends its requests to."""
+    return {
+        "metadata": {"name": NAME, "namespace": "nuclio", "annotations": _ANNOTATIONS},
+        "spec": {"description": _DESCRIPTION},
+        "status": {"state": _STATES[readiness.state], "httpPort": port},
+    }

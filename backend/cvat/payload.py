@@ -1,0 +1,46 @@
+"""Body of CVAT's requests for a mask, as far as it is used."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, FiniteFloat
+
+from backend.http.body import MOST_CLICKS, Payload
+from backend.settings import CvatAnswer
+from m2n2_engine.types import Box, Click
+
+Point = tuple[FiniteFloat, FiniteFloat]
+"""(x, y) in pixels of the frame."""
+
+
+def _check_corners(corners: tuple[Point, ...]) -> tuple[Point, ...]:
+    if len(corners) not in (0, 2):
+        raise ValueError("should be [] or two corners [[x1, y1], [x2, y2]]")
+    return corners
+
+
+class InvocationRequest(Payload):
+    """The frame and all that was set for one object in it; CVAT names no task and no user. image: the file in base64.
+    obj_bbox: two opposite corners of a box around the object, in any order. answer: not CVAT's; what our own agent
+    wants whatever M2N2_CVAT_ANSWER says."""
+
+    image: str
+    pos_points: tuple[Point, ...] = Field((), max_length=MOST_CLICKS)
+    neg_points: tuple[Point, ...] = Field((), max_length=MOST_CLICKS)
+    obj_bbox: Annotated[tuple[Point, ...], AfterValidator(_check_corners)] | None = None
+    answer: CvatAnswer | None = None
+
+    @property
+    def clicks(self) -> list[Click]:
+        """The positive points, then the negative ones."""
+        return [Click(x, y, True) for x, y in self.pos_points] + [Click(x, y, False) for x, y in self.neg_points]
+
+    def box(self, width: int, height: int) -> Box | None:
+        """The box in a frame of this size, what sticks out cut off; None where there is none."""
+        if not self.obj_bbox:
+            return None
+        xs, ys = zip(*self.obj_bbox, strict=True)
+        left, right = (min(max(x, 0.0), float(width)) for x in sorted(xs))
+        top, bottom = (min(max(y, 0.0), float(height)) for y in sorted(ys))
+        return Box(left, top, right, bottom)

@@ -1,0 +1,55 @@
+"""gunicorn's configuration, by the settings of the environment: ``gunicorn -c python:backend.http.gunicorn_conf``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from backend.settings import load_settings
+from m2n2_engine.errors import ConfigurationError
+
+try:
+    _settings = load_settings()
+except ConfigurationError as error:
+    sys.exit(str(error))
+
+wsgi_app = "backend.wsgi:create()"
+bind = [f"{_settings.host}:{port}" for port in (_settings.port, _settings.cvat_port) if port is not None]
+
+# One process holds the model and the images; threads share them. Nothing is loaded before the worker is forked: no
+# thread of a compiled kernel and no CUDA context survives a fork.
+workers = 1
+worker_class = "backend.http.worker.DrainingWorker"
+threads = _settings.server_threads
+preload_app = False
+
+# Label Studio waits 100 s for an answer. The heartbeat comes from the worker's main thread, not from a request, so the
+# timeout only ends a process that hangs as a whole.
+timeout = 120
+graceful_timeout = 100
+
+# The application logs each request itself, with its id.
+accesslog = None
+errorlog = "-"
+loglevel = _settings.log_level.lower()
+if _settings.log_format == "json":
+    # gunicorn's own lines in the format of all others.
+    logconfig_dict: dict[str, Any] = {
+        "formatters": {"generic": {"()": "backend.http.log_format.JsonFormatter"}},
+        "root": {"level": "WARNING", "handlers": ["error_console"]},
+        "loggers": {
+            "gunicorn.error": {"level": _settings.log_level, "handlers": ["error_console"], "propagate": False},
+            # This configuration would turn the access log on, and with it queries and their tokens.
+            "gunicorn.access": {"level": "CRITICAL"},
+        },
+    }
+
+# Nothing manages the process through gunicorn's socket, and the home folder may be read-only.
+control_socket_disable = True
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Let the image in preparation be finished before the process ends."""
+    app = getattr(worker, "wsgi", None)  # none where it could not be made, and in gunicorn's own process
+    if app is not None:
+        app.extensions["preparation"].close()

@@ -1,0 +1,137 @@
+"""Masks -> Label Studio's regions: brush RLE and polygons."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any
+
+import numpy as np
+
+from backend.label_studio import brush_rle
+from backend.label_studio.label_config import BRUSH, POLYGON, Control
+from backend.label_studio.payload import DraftRegion, Region
+from backend.label_studio.polygons import trace_polygons
+from backend.label_studio.prompt import Prompt
+from backend.settings import Settings
+from m2n2_engine.errors import InvalidRequest
+from m2n2_engine.types import Click, Mask
+
+_BRUSH_TYPE = "brushlabels"
+_POLYGON_TYPE = "polygonlabels"
+
+# 1e-4 percent of 10,000 pixels is a hundredth of a pixel.
+_PERCENT_DIGITS = 4
+
+logger = logging.getLogger(__name__)
+
+
+def find_answer_shape(region: Region, image_shape: tuple[int, int], max_pixels: int) -> tuple[int, int]:
+    """(H, W) that Label Studio draws the mask at: the size it gives, or the image's. Raises InvalidRequest."""
+    shape = (region.original_height or image_shape[0], region.original_width or image_shape[1])
+    if shape[0] * shape[1] > max_pixels:
+        raise InvalidRequest(
+            f"the key point gives an image of {shape[1]} x {shape[0]} pixels: raise M2N2_MAX_IMAGE_MEGAPIXELS"
+        )
+    if shape != image_shape:
+        logger.warning(
+            "Label Studio gives the image as %d x %d pixels, but it has %d x %d: the mask is scaled",
+            *(shape[1], shape[0], image_shape[1], image_shape[0]),
+        )
+    return shape
+
+
+def resize_mask(mask: Mask, shape: tuple[int, int]) -> Mask:
+    """The mask at another (H, W), each pixel from the one below its centre."""
+    if mask.shape == shape:
+        return mask
+    rows, columns = ((np.arange(new) * 2 + 1) * old // (2 * new) for new, old in zip(shape, mask.shape, strict=True))
+    return mask[np.ix_(rows, columns)]
+
+
+def render_regions(prompt: Prompt, mask: Mask, score: float, settings: Settings) -> list[dict[str, Any]]:
+    """A mask (H, W) as regions of the kinds that are wanted and that the configuration has a place for; none where the
+    mask is empty. Each has a new id, so that accepting it replaces no other region, unless that is wanted."""
+    if not mask.any():
+        return []
+    regions = []
+    for control in _choose_controls(prompt.controls, settings.output):
+        labels = [label for label in prompt.region.labels if control.takes(prompt.region.to_name, label)]
+        if control.tag == BRUSH:
+            value: dict[str, Any] = {"format": "rle", "rle": brush_rle.encode(mask), _BRUSH_TYPE: labels}
+            replaced = _find_replaced_id(prompt, control, mask.shape) if settings.replace_draft_region else None
+            regions.append(_render_region(prompt, control, _BRUSH_TYPE, value, mask.shape, score, replaced))
+            continue
+        for polygon in trace_polygons(mask, settings.polygon_tolerance_pixels):
+            percent = np.round(polygon * (100 / mask.shape[1], 100 / mask.shape[0]), _PERCENT_DIGITS)
+            value = {"points": percent.tolist(), "closed": True, _POLYGON_TYPE: labels}
+            regions.append(_render_region(prompt, control, _POLYGON_TYPE, value, mask.shape, score))
+    return regions
+
+
+def render_answer(result: list[dict[str, Any]], score: float, model_version: str) -> dict[str, Any]:
+    """One prediction of an interactive answer; no region in ``result`` clears the pending suggestion."""
+    return {"result": result, "score": score, "model_version": model_version}
+
+
+def _choose_controls(controls: tuple[Control, ...], output: str) -> list[Control]:
+    """The controls of the kind that is wanted, or of the other one where the configuration has no such."""
+    wanted = {"brush": (BRUSH,), "polygon": (POLYGON,), "both": (BRUSH, POLYGON)}[output]
+    return [control for control in controls if control.tag in wanted] or list(controls)
+
+
+def _render_region(
+    prompt: Prompt,
+    control: Control,
+    result_type: str,
+    value: dict[str, Any],
+    shape: tuple[int, ...],
+    score: float,
+    region_id: str | None = None,
+) -> dict[str, Any]:
+    page = {} if prompt.region.item_index is None else {"item_index": prompt.region.item_index}
+    return {
+        "id": region_id or uuid.uuid4().hex,
+        "from_name": control.name,
+        "to_name": prompt.region.to_name,
+        "type": result_type,
+        "original_width": shape[1],
+        "original_height": shape[0],
+        "image_rotation": 0,
+        **page,
+        "score": score,
+        "readonly": False,
+        "value": value,
+    }
+
+
+def _find_replaced_id(prompt: Prompt, control: Control, shape: tuple[int, ...]) -> str | None:
+    """Id of the uppermost drafted brush region of the same label under the first positive click; None where there is
+    none."""
+    click = next((click for click in prompt.clicks(shape[1], shape[0]) if click.positive), None)
+    if click is None:
+        return None
+    candidates = (region for region in reversed(prompt.drafted) if _is_same_object(region, prompt.region, control))
+    return next((region.id for region in candidates if _is_under(click, region, (shape[0], shape[1]))), None)
+
+
+def _is_same_object(drafted: DraftRegion, region: Region, control: Control) -> bool:
+    return (
+        drafted.type == _BRUSH_TYPE
+        and bool(drafted.id)
+        and (drafted.from_name, drafted.to_name) == (control.name, region.to_name)
+        and drafted.item_index == region.item_index
+        and drafted.value.get(_BRUSH_TYPE) == region.labels
+    )
+
+
+def _is_under(click: Click, drafted: DraftRegion, shape: tuple[int, int]) -> bool:
+    rle = drafted.value.get("rle")
+    if not isinstance(rle, list):
+        return False
+    try:
+        mask = brush_rle.decode(rle, shape)
+    except InvalidRequest as error:
+        logger.warning("a drafted region cannot be replaced: %s", error)
+        return False
+    return bool(mask[min(int(click.y), shape[0] - 1), min(int(click.x), shape[1] - 1)])

@@ -1,0 +1,134 @@
+"""``M2N2Model``: the engine as a model of a label-studio-ml server, for teams that run one already.
+
+    from backend.label_studio.ml_model import M2N2Model
+    from label_studio_ml.api import init_app
+
+    app = init_app(model_class=M2N2Model)
+
+Both generations of that package are served: 1.0.9 of the registry, whose model lives as long as its server, and 2.0 of
+its repository, which makes a new one for every request. So the engine belongs to the process and not to a model, and
+is loaded by the first prediction, which Label Studio asks for when a task is opened. The package is imported when
+``M2N2Model`` is first named, never before.
+
+Such a server has no line that clicks wait in, no limit on bodies and no metrics, sends tracebacks to its clients, and
+that of 1.0.9 keeps one labelling configuration for all projects, the one it was told last: take this product's own
+server where you can.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import statistics
+import threading
+from typing import Any
+
+from pydantic import ValidationError
+
+from backend.engines.background import BackgroundSegmenter
+from backend.engines.load import load_warm
+from backend.http.body import render_problem
+from backend.images.fetcher import ImageFetcher
+from backend.label_studio.answer import find_answer_shape, render_answer, render_regions, resize_mask
+from backend.label_studio.payload import PredictRequest
+from backend.label_studio.prompt import parse_prompts
+from backend.process import calm_idle_threads
+from backend.settings import Settings, load_settings
+from m2n2_engine import __version__
+from m2n2_engine.errors import ConfigurationError, InvalidRequest, M2N2Error
+from m2n2_engine.types import Segmenter
+
+_MODEL_NAME = "M2N2Model"
+
+logger = logging.getLogger(__name__)
+_load_lock = threading.Lock()
+
+
+class Predictor:
+    """Tasks and a context -> predictions, as label-studio-ml wants them; safe under threads."""
+
+    def __init__(self, settings: Settings, segmenter: Segmenter) -> None:
+        self._settings = settings
+        self._segmenter = segmenter
+        self._images = ImageFetcher(settings)
+
+    def predict(self, tasks: list[Any], label_config: str | None, context: Any) -> list[Any]:
+        """One prediction for an interactive request, one empty list a task for a batch. What goes wrong on purpose is
+        named in the log and answered with an empty result, for those servers show their clients a traceback."""
+        if context is None:
+            return [[] for _ in tasks]
+        try:
+            return [self._answer(_parse_request(tasks, label_config, context))]
+        except M2N2Error as error:
+            logger.warning("empty result: %s: %s", type(error).__name__, error)
+            return [self._render([], 0.0)]
+
+    def _answer(self, request: PredictRequest) -> dict[str, Any]:
+        prompts = parse_prompts(request)
+        if not prompts:
+            return self._render([], 0.0)
+        image = self._images.fetch_image(prompts[0].image_reference, prompts[0].task_id)
+        height, width = image.shape[:2]
+        regions, scores = [], []
+        for prompt in prompts:
+            shape = find_answer_shape(prompt.region, (height, width), self._images.max_pixels)
+            found = self._segmenter.segment(image, prompt.clicks(width, height), prompt.box(width, height))
+            regions += render_regions(prompt, resize_mask(found.mask, shape), found.score, self._settings)
+            scores.append(found.score)
+        return self._render(regions, statistics.mean(scores))
+
+    def _render(self, regions: list[dict[str, Any]], score: float) -> dict[str, Any]:
+        return render_answer(regions, score, str(self._segmenter.describe()["model_version"]))
+
+
+def __getattr__(name: str) -> Any:
+    if name != _MODEL_NAME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _create_model_class()
+
+
+@functools.cache
+def _create_model_class() -> type:
+    try:
+        from label_studio_ml.model import LabelStudioMLBase
+    except ImportError as error:
+        raise ConfigurationError(
+            f"label-studio-ml cannot be imported ({error}): install it and what it needs"
+        ) from None
+
+    class M2N2Model(LabelStudioMLBase):  # type: ignore[misc]
+        """Training-free interactive segmentation; its settings are this product's own, from the environment."""
+
+        def setup(self) -> None:
+            """Called by 2.0 for every model that it makes."""
+            self.set("model_version", f"m2n2-{__version__}")
+
+        def predict(self, tasks: list[Any], context: Any = None, **_: Any) -> list[Any]:
+            """A prediction for each task; see `Predictor.predict`."""
+            return _load_predictor().predict(tasks, self.label_config, context)
+
+    # 1.0.9 hands the class to a process of its own for every event, by this name.
+    M2N2Model.__qualname__ = _MODEL_NAME
+    return M2N2Model
+
+
+def _load_predictor() -> Predictor:
+    """The process's one predictor, its engine loading in the background."""
+    with _load_lock:
+        return _build_predictor()
+
+
+@functools.cache
+def _build_predictor() -> Predictor:
+    calm_idle_threads()
+    settings = load_settings()
+    config = settings.engine_config()
+    return Predictor(settings, BackgroundSegmenter(lambda: load_warm(config)))
+
+
+def _parse_request(tasks: list[Any], label_config: str | None, context: Any) -> PredictRequest:
+    body = {"tasks": tasks, "label_config": label_config or "", "params": {"context": context}}
+    try:
+        return PredictRequest.model_validate(body)
+    except ValidationError as error:
+        raise InvalidRequest(f"the request does not follow Label Studio's protocol: {render_problem(error)}") from None

@@ -1,0 +1,141 @@
+"""Bodies of Label Studio's requests (1.23), as far as they are used."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
+
+from backend.http.body import Payload
+
+
+class SetupRequest(Payload):
+    """Body of /setup. It is sent on every page load and carries a token: only the configuration is looked at."""
+
+    label_config: str | None = Field(None, alias="schema")
+
+
+class DraftRegion(Payload):
+    """A region as it was autosaved; the only place where the sign of a restored key point survives, and the only one
+    that shows the masks of the annotator who clicks."""
+
+    id: str = ""
+    type: str = ""
+    from_name: str = ""
+    to_name: str = ""
+    item_index: int | None = None
+    is_positive: bool | None = None
+    value: dict[str, Any] = Field(default_factory=dict)
+
+
+class Draft(Payload):
+    """Regions of an annotation that is not submitted yet, of any kind; those we can use are `DraftRegion`."""
+
+    result: list[Any] = Field(default_factory=list)
+
+
+class Task(Payload):
+    """A task, of which only the image and the drafts matter. Interactive requests carry one."""
+
+    id: int | None = None
+    data: dict[str, Any]
+    drafts: tuple[Draft, ...] = ()
+
+
+class Region(Payload, abc.ABC):
+    """A region of the context. Sizes are those of the upright image, in pixels, rotation is in degrees; item_index
+    counts the pages of an image that has several, from 0."""
+
+    result_type: ClassVar[str]
+
+    to_name: str
+    id: str = ""
+    item_index: NonNegativeInt | None = None
+    original_width: PositiveInt | None = None
+    original_height: PositiveInt | None = None
+    image_rotation: float = 0
+
+    @property
+    @abc.abstractmethod
+    def labels(self) -> list[str]:
+        """The labels that were selected when the region was made, at least one."""
+
+
+class KeyPointValue(Payload):
+    """Place of a key point in percent of the image's width and height, and its labels."""
+
+    x: FiniteFloat
+    y: FiniteFloat
+    keypointlabels: list[str] = Field(min_length=1)
+
+
+class KeyPoint(Region):
+    """A click."""
+
+    result_type = "keypointlabels"
+
+    value: KeyPointValue
+    is_positive: bool | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the click."""
+        return self.value.keypointlabels
+
+    @property
+    def positive(self) -> bool:
+        """Whether the point belongs to the object; it does where nothing says otherwise."""
+        return self.is_positive is not False
+
+
+class RectangleValue(Payload):
+    """A rectangle in percent of the image's width and height, turned by degrees, and its labels."""
+
+    x: FiniteFloat
+    y: FiniteFloat
+    width: FiniteFloat
+    height: FiniteFloat
+    rotation: FiniteFloat = 0
+    rectanglelabels: list[str] = Field(min_length=1)
+
+
+class Rectangle(Region):
+    """A box around an object."""
+
+    result_type = "rectanglelabels"
+
+    value: RectangleValue
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the box."""
+        return self.value.rectanglelabels
+
+
+class Context(Payload):
+    """Every region of the type, label and image that was clicked last."""
+
+    result: list[dict[str, Any]]
+
+
+class Params(Payload):
+    """What came with the request: a context if a person clicked, none for batch predictions."""
+
+    context: Context | None = None
+
+
+class PredictRequest(Payload):
+    """Body of /predict."""
+
+    tasks: list[Task]
+    project: int | str | None = None
+    label_config: str = ""
+    params: Params = Params()
+
+
+class TaskPage(Payload):
+    """Answer to the question for a project's tasks. total: of all that fit, not only those of this page."""
+
+    tasks: list[Task]
+    total: NonNegativeInt

@@ -1,0 +1,166 @@
+"""Sets a Label Studio project up: labelling configuration, this server as its model, instructions for annotators."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+from pydantic import SecretStr
+
+from backend.label_studio.client import LabelStudioClient, LabelStudioError
+from m2n2_engine.errors import InvalidInput
+
+BLOCKED_REMEDY = (
+    "start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false in its environment, which it "
+    "needs for every backend on localhost or in a private network, and run this again"
+)
+
+_MODEL_TITLE = "M2N2"
+_BLOCKED_WORDS = "reserved network address"
+# Hues far apart that show on photographs; taken again from the start where there are more labels.
+_COLOURS = (
+    "#00AA00",
+    "#E6194B",
+    "#4363D8",
+    "#F58231",
+    "#911EB4",
+    "#42D4F4",
+    "#F032E6",
+    "#FFE119",
+    "#9A6324",
+    "#000075",
+)
+
+HINTS = (
+    "Turn on Auto-Annotation at the bottom of the page and take the tool Auto-Detect (hot-key M).",
+    "Keep Auto-Accept Suggestions off: with it on, every click starts a new object instead of refining this one.",
+    "Select a label of the first row before each click, or turn on Keep label selected after creating a region.",
+    "Click on the object; Alt+click on what is not part of it. Both look the same on the page.",
+    "One click claims only a part of the image: click a large object several times.",
+    "Accept the mask with the tick at the bottom of the page, then submit.",
+)
+"""What the page of Label Studio does not tell an annotator."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attachment:
+    """This server as Label Studio is to reach it. user, password: of its basic authentication, None without one."""
+
+    url: str
+    user: str | None = None
+    password: SecretStr | None = None
+
+
+def parse_labels(text: str) -> list[str]:
+    """``Car,Person`` -> labels. Raises InvalidInput for an empty label or one named twice."""
+    labels = [label.strip() for label in text.split(",")]
+    if not all(labels):
+        raise InvalidInput(f"{text!r} has an empty label: write them as Car,Person")
+    if len(set(labels)) < len(labels):
+        raise InvalidInput(f"{text!r} names a label twice: name each once")
+    return labels
+
+
+def render_label_config(labels: Sequence[str]) -> str:
+    """A labelling configuration that works: one smart tool, the key points, and a brush with the same labels.
+
+    The brush is not smart and the key points are nothing else, so that exactly one tool asks the backend.
+    """
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
+    for tag, attributes in (
+        ("KeyPointLabels", {"name": "kp", "toName": "image", "smartOnly": "true"}),
+        ("BrushLabels", {"name": "brush", "toName": "image", "smart": "false"}),
+    ):
+        control = ElementTree.SubElement(view, tag, attributes)
+        for index, label in enumerate(labels):
+            ElementTree.SubElement(control, "Label", value=label, background=_COLOURS[index % len(_COLOURS)])
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode") + "\n"
+
+
+def create_project(client: LabelStudioClient, title: str, labels: Sequence[str], backend_url: str) -> int:
+    """The id of a new project with these labels, and instructions that link to this server's guide."""
+    project = client.post(
+        "/api/projects/",
+        {
+            "title": title,
+            "label_config": render_label_config(labels),
+            "expert_instruction": _render_instructions(backend_url),
+            "show_instruction": True,
+        },
+    )
+    return int(project["id"])
+
+
+def set_labels(client: LabelStudioClient, project: int, labels: Sequence[str]) -> None:
+    """Replace the project's labelling configuration. Label Studio refuses where annotations need the old one."""
+    client.patch(f"/api/projects/{project}/", {"label_config": render_label_config(labels)})
+
+
+def attach_backend(client: LabelStudioClient, project: int, backend: Attachment) -> None:
+    """Make this server the project's interactive model; one that is attached already is brought up to date.
+
+    Raises LabelStudioError where Label Studio refuses its address or cannot reach it, InvalidInput where the project
+    has another interactive model, which its page would go on asking.
+    """
+    attached = client.get("/api/ml", project=project)
+    own = _find(attached, backend.url)
+    other = next((model for model in attached if model["is_interactive"] and model is not own), None)
+    if other is not None:
+        raise InvalidInput(
+            f"project {project} asks the model {other['title']!r} at {other['url']}: remove it in the project's "
+            "Settings > Model, since a page asks only one"
+        )
+    fields = _render_model(project, backend)
+    try:
+        if own is None:
+            client.post("/api/ml", fields)
+        else:
+            client.patch(f"/api/ml/{own['id']}", fields)
+    except LabelStudioError as error:
+        if not is_blocked(str(error)):
+            raise
+        # Where only webhooks are blocked, Label Studio refuses, but has attached the model all the same.
+        if own is not None or _find(client.get("/api/ml", project=project), backend.url) is None:
+            raise LabelStudioError(f"{error}; {BLOCKED_REMEDY}", error.status) from None
+
+
+def _render_instructions(backend_url: str) -> str:
+    """HTML; the page takes the bullets of lists and the targets of links away."""
+    lines = [f"{number}. {html.escape(hint)}" for number, hint in enumerate(HINTS, 1)]
+    link = f'<a href="{html.escape(backend_url)}/guide">Guide with pictures</a>'
+    return "<br>".join([*lines, link])
+
+
+def is_blocked(reason: str) -> bool:
+    """Whether that is how Label Studio refuses an address on localhost or in a private network."""
+    return _BLOCKED_WORDS in reason
+
+
+def _find(models: Sequence[dict[str, Any]], url: str) -> dict[str, Any] | None:
+    return next((model for model in models if model["url"].rstrip("/") == url.rstrip("/")), None)
+
+
+def render_address(project: int, backend: Attachment) -> dict[str, Any]:
+    """Where and as whom Label Studio reaches a project's model, in the fields of its API."""
+    fields: dict[str, Any] = {"project": project, "url": backend.url}
+    if backend.password is not None:
+        fields |= {
+            "auth_method": "BASIC_AUTH",
+            "basic_auth_user": backend.user,
+            "basic_auth_pass": backend.password.get_secret_value(),
+        }
+    return fields
+
+
+def _render_model(project: int, backend: Attachment) -> dict[str, Any]:
+    return {
+        **render_address(project, backend),
+        "title": _MODEL_TITLE,
+        "description": f"Click on an object, Alt+click on what is not part of it. Guide: {backend.url}/guide",
+        "is_interactive": True,
+    }

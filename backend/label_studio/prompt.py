@@ -1,0 +1,184 @@
+"""A request of Label Studio's -> prompts: the clicks or the box of each object that is asked for, in percent.
+
+Label Studio sends every key point of an object with each click, so that each answer follows from its request alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from backend.http.body import MOST_CLICKS, render_problem
+from backend.label_studio.label_config import ANSWER_TAGS, Control, ImageTag, parse_label_config
+from backend.label_studio.payload import DraftRegion, KeyPoint, PredictRequest, Rectangle, Region, Task
+from backend.scheduling.queue import Chain
+from m2n2_engine.errors import InvalidClicks, InvalidRequest
+from m2n2_engine.types import Box, Click
+
+_REGION_KINDS: dict[str, type[Region]] = {kind.result_type: kind for kind in (KeyPoint, Rectangle)}
+_TOLERANCE_PERCENT = 1e-6
+
+# More than anybody leaves pending would hold up everyone else.
+_MOST_BOXES = 20
+_MOST_REGIONS: dict[type[Region], int] = {KeyPoint: MOST_CLICKS, Rectangle: _MOST_BOXES}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prompt:
+    """One object that is asked for, and what its mask needs to be rendered.
+
+    chain: what these clicks have in common with the next of the same object; None where nothing says so.
+    region: the click or box that was set last: label, image, page and size. key_points: all clicks in the order of the
+    request, with their signs; none for a box. controls: the tags that the mask can go to, one of a kind.
+    image_reference: as it stands in the task's data. task_id: in Label Studio. drafted: the regions of the annotator's
+    drafts.
+    """
+
+    chain: Chain | None
+    region: Region
+    key_points: tuple[KeyPoint, ...]
+    controls: tuple[Control, ...]
+    image_reference: str
+    task_id: int | None
+    drafted: tuple[DraftRegion, ...]
+
+    def clicks(self, width: int, height: int) -> list[Click]:
+        """The clicks in pixels of the image. Raises InvalidClicks for a point outside of it."""
+        return [
+            Click(
+                x=_clamp_percent("x", point.value.x) / 100 * width,
+                y=_clamp_percent("y", point.value.y) / 100 * height,
+                positive=point.positive,
+            )
+            for point in self.key_points
+        ]
+
+    def box(self, width: int, height: int) -> Box | None:
+        """The box in pixels of the image, what sticks out cut off; None where the prompt is clicks."""
+        if not isinstance(self.region, Rectangle):
+            return None
+        value = self.region.value
+        left, right = (min(max(x, 0.0), 100.0) / 100 * width for x in (value.x, value.x + value.width))
+        top, bottom = (min(max(y, 0.0), 100.0) / 100 * height for y in (value.y, value.y + value.height))
+        return Box(left, top, right, bottom)
+
+
+def parse_prompts(request: PredictRequest) -> list[Prompt]:
+    """The prompts of an interactive request: one for all clicks, or one for each box, all of one image. None where it
+    asks for nothing that we give, with a line in the log.
+
+    Raises InvalidRequest where the task, the regions or the labelling configuration do not follow the protocol.
+    """
+    if request.params.context is None or not request.tasks:
+        raise InvalidRequest("an interactive request needs a context and one task")
+    task = request.tasks[0]
+    regions = _parse_regions(request.params.context.result)
+    drafted = _parse_drafted(task)
+    key_points = tuple(_restore_sign(region, drafted) for region in regions if isinstance(region, KeyPoint))
+    if not regions or (key_points and not any(point.positive for point in key_points)):
+        logger.info("empty result: no positive key point and no rectangle in the context")
+        return []
+    reason = _find_refusal(regions)
+    if reason is not None:
+        logger.warning("empty result: %s", reason)
+        return []
+    last = regions[-1]
+    config = parse_label_config(request.label_config)
+    found = (config.find_answer_control(tag, last.to_name, last.labels[0]) for tag in ANSWER_TAGS)
+    controls = tuple(control for control in found if control is not None)
+    if not controls:
+        logger.warning(
+            "empty result: the labelling configuration has no BrushLabels or PolygonLabels with toName=%r and a "
+            "Label %r; add it",
+            last.to_name,
+            last.labels[0],
+        )
+        return []
+    reference = _find_reference(task, config.find_image(last.to_name), last)
+    chain = _find_chain(request, regions[0])
+    asked = [last] if key_points else regions
+    return [Prompt(chain, region, key_points, controls, reference, task.id, drafted) for region in asked]
+
+
+def _parse_regions(context: Sequence[dict[str, object]]) -> list[Region]:
+    """The regions of the context with the type, labels, image and page of the last one; none where it holds none that
+    we know. Raises InvalidRequest."""
+    kinds = [_REGION_KINDS.get(str(region.get("type"))) for region in context]
+    for kind, most in _MOST_REGIONS.items():
+        if kinds.count(kind) > most:
+            raise InvalidRequest(
+                f"the context has {kinds.count(kind)} regions of type {kind.result_type}, but at most {most} are "
+                "answered at once: accept or reject some"
+            )
+    try:
+        known = [kind.model_validate(region) for kind, region in zip(kinds, context, strict=True) if kind is not None]
+    except ValidationError as error:
+        raise InvalidRequest(f"a region of the context is not complete: {render_problem(error)}") from None
+    if context and not known:
+        types = sorted({str(region.get("type")) for region in context})
+        logger.warning("no answer for regions of type %s: click with KeyPointLabels or RectangleLabels", types)
+    return [region for region in known if _find_subject(region) == _find_subject(known[-1])]
+
+
+def _parse_drafted(task: Task) -> tuple[DraftRegion, ...]:
+    """The regions of the drafts; what is none that we know, such as a relation, is passed over."""
+    regions = []
+    for region in (region for draft in task.drafts for region in draft.result):
+        with contextlib.suppress(ValidationError):
+            regions.append(DraftRegion.model_validate(region))
+    return tuple(regions)
+
+
+def _find_subject(region: Region) -> tuple[object, ...]:
+    return type(region), region.labels, region.to_name, region.item_index
+
+
+def _find_refusal(regions: Sequence[Region]) -> str | None:
+    """Why nothing can be answered; None where something can."""
+    if regions[-1].image_rotation != 0:
+        return f"the image is rotated by {regions[-1].image_rotation:g} degrees; turn it back"
+    if any(isinstance(region, Rectangle) and region.value.rotation % 360 for region in regions):
+        return "a rectangle is rotated; draw it upright"
+    return None
+
+
+def _find_reference(task: Task, image: ImageTag, region: Region) -> str:
+    """The reference of the image, or of the page, that a region lies on. Raises InvalidRequest."""
+    shown = task.data.get(image.key)
+    if image.is_list:
+        page = region.item_index or 0
+        if not isinstance(shown, list) or page >= len(shown):
+            raise InvalidRequest(f"the task's data has no list with a page {page} under {image.key!r} (counted from 0)")
+        shown = shown[page]
+    if not isinstance(shown, str) or not shown:
+        raise InvalidRequest(
+            f"the task's data has no image under {image.key!r}: the configuration and the data must agree"
+        )
+    return shown
+
+
+def _find_chain(request: PredictRequest, first: Region) -> Chain | None:
+    """Project, task, label and first region: they stay while an object is refined. None where the region has no id."""
+    if not first.id:
+        return None
+    return Chain(str(request.project), str(request.tasks[0].id), first.labels[0], first.id)
+
+
+def _restore_sign(point: KeyPoint, drafted: Sequence[DraftRegion]) -> KeyPoint:
+    """After a reload of the page key points come without their sign; the draft they come from still has it."""
+    if point.is_positive is not None:
+        return point
+    signs = {region.id: region.is_positive for region in drafted}
+    return point.model_copy(update={"is_positive": signs.get(point.id)})
+
+
+def _clamp_percent(axis: str, percent: float) -> float:
+    if not -_TOLERANCE_PERCENT <= percent <= 100 + _TOLERANCE_PERCENT:
+        raise InvalidClicks(f"a key point lies at {axis} = {percent} percent: it must be within 0 and 100")
+    return min(max(percent, 0.0), 100.0)

@@ -1,0 +1,84 @@
+"""Tasks of a Label Studio project: the images that they show, and which come next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from backend.http.body import render_problem
+from backend.images.fetcher import TaskImage
+from backend.label_studio.client import LabelStudioClient, LabelStudioError
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.label_studio.payload import PredictRequest, Task, TaskPage
+from backend.settings import Settings
+
+_PAGE_TASKS = 100
+
+
+def find_images(task: Task, config: LabelConfig, *, every_page: bool = False) -> list[TaskImage]:
+    """The images that a task shows: one for each Image tag, of several pages the first or every one. What the task's
+    data does not have is left out."""
+    references: list[object] = []
+    for image in config.images:
+        shown = task.data.get(image.key)
+        pages = shown if image.is_list and isinstance(shown, list) else [shown]
+        references += pages if every_page else pages[:1]
+    return [TaskImage(reference, task.id) for reference in references if isinstance(reference, str) and reference]
+
+
+def fetch_tasks(client: LabelStudioClient, project: int, after: int, count: int, *, unfinished: bool) -> TaskPage:
+    """At most ``count`` tasks of a project whose numbers are above ``after``, in their order, and how many there are.
+
+    unfinished: only tasks that are to be labelled still. Raises as `LabelStudioClient` does.
+    """
+    filters = [{"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}]
+    if unfinished:
+        filters.append({"filter": "filter:tasks:completed_at", "operator": "empty", "type": "Datetime", "value": True})
+    query = {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
+    answer = client.get(
+        "/api/tasks",
+        project=project,
+        page_size=count,
+        query=json.dumps(query),
+        # References as they stand in the data, as a prediction's request has them.
+        resolve_uri="false",
+        # Without it Label Studio would ask its model, which is this server, for predictions of these tasks, where
+        # the project says so; and to be asked for a task is to learn that it was opened.
+        review="true",
+    )
+    try:
+        return TaskPage.model_validate(answer)
+    except ValidationError as error:
+        raise LabelStudioError(f"{client.url} lists no tasks of the kind known: {render_problem(error)}") from None
+
+
+def fetch_all_tasks(client: LabelStudioClient, project: int) -> Iterator[Task]:
+    """Every task of a project in the order of their numbers, page by page. Raises as `fetch_tasks` does."""
+    after = 0
+    while page := fetch_tasks(client, project, after, _PAGE_TASKS, unfinished=False).tasks:
+        yield from page
+        after = max(task.id or 0 for task in page)
+
+
+class NextTasks:
+    """Which images come after an opened task, asked of the Label Studio of the settings; safe under threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._count = settings.prepare_next
+        url, key = settings.label_studio_url, settings.label_studio_api_key
+        self._client = LabelStudioClient(url, key, settings.read_timeout_seconds) if url and key else None
+
+    def find_images(self, request: PredictRequest) -> list[TaskImage]:
+        """Images of the next unfinished tasks of the project by their numbers, the order in which a page labels one
+        task after the other, unless the project wants another. None where no Label Studio is set.
+
+        Raises as `fetch_tasks` does, and InvalidRequest where the labelling configuration is none.
+        """
+        project, task = str(request.project).partition(".")[0], request.tasks[0]
+        if self._client is None or not self._count or task.id is None or not project.isdecimal():
+            return []
+        page = fetch_tasks(self._client, int(project), task.id, self._count, unfinished=True)
+        config = parse_label_config(request.label_config)
+        return [image for following in page.tasks for image in find_images(following, config)]

@@ -1,0 +1,104 @@
+"""How this server shows Label Studio who it is.
+
+A legacy token is sent as it is. A personal access token (a JWT) is only good for asking for access tokens, which live
+for minutes; one is kept until shortly before it expires.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+
+import requests
+import urllib3
+from pydantic import SecretStr
+from requests.auth import AuthBase
+
+from backend.net.download import Deadline, Timeouts, open_response
+from m2n2_engine.config import MEBIBYTE
+from m2n2_engine.errors import ImageUnavailable
+
+_JWT_PARTS = 3
+_MARGIN_SECONDS = 30.0
+_DEFAULT_LIFETIME_SECONDS = 60.0
+_LONGEST_ANSWER_BYTES = MEBIBYTE
+_CHECK_URL = "check LABEL_STUDIO_URL and that Label Studio runs"
+
+
+class NoAuth(AuthBase):
+    """Leaves a request as it is; requests would put the password of a .netrc file in place of nothing."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class LabelStudioAuth(AuthBase):
+    """Puts the token on requests to one Label Studio, to be used for no other host; safe under threads.
+
+    timeout_seconds: for a whole exchange. Using it raises ImageUnavailable where Label Studio grants no access token.
+    """
+
+    def __init__(self, url: str, key: SecretStr, timeout_seconds: float) -> None:
+        self._url = url
+        self._key = key.get_secret_value()
+        self._timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
+        self._access = ""
+        self._good_until = 0.0
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header()
+        return request
+
+    def _header(self) -> str:
+        if len(self._key.split(".")) != _JWT_PARTS:
+            return f"Token {self._key}"
+        with self._lock:
+            if time.monotonic() >= self._good_until:
+                asked = time.monotonic()
+                self._access = self._fetch_access_token()
+                self._good_until = asked + _read_lifetime_seconds(self._access) - _MARGIN_SECONDS
+            return f"Bearer {self._access}"
+
+    def _fetch_access_token(self) -> str:
+        try:
+            status, body = self._ask_for_access_token()
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise ImageUnavailable(f"{self._url} gives no answer ({type(error).__name__}): {_CHECK_URL}") from None
+        if status in (401, 403):
+            raise ImageUnavailable(
+                f"{self._url} does not accept LABEL_STUDIO_API_KEY (status {status}): "
+                "make a new personal access token there"
+            )
+        try:
+            return str(json.loads(body)["access"])
+        except (ValueError, KeyError, TypeError):
+            raise ImageUnavailable(f"{self._url} grants no access token (status {status}): {_CHECK_URL}") from None
+
+    def _ask_for_access_token(self) -> tuple[int, bytes]:
+        """Status and body of the answer."""
+        seconds = self._timeout_seconds
+        with (
+            Deadline(seconds) as deadline,
+            open_response(
+                f"{self._url}/api/token/refresh/",
+                auth=NoAuth(),
+                check=lambda _: None,
+                timeouts=Timeouts(seconds, seconds, seconds),
+                deadline=deadline,
+                payload={"refresh": self._key},
+            ) as response,
+        ):
+            return response.status_code, response.raw.read(_LONGEST_ANSWER_BYTES, decode_content=True)
+
+
+def _read_lifetime_seconds(token: str) -> float:
+    """How long a JWT says that it lives, from its own two times: the clocks of the two machines may differ."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"] - claims["iat"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return _DEFAULT_LIFETIME_SECONDS

@@ -1,0 +1,156 @@
+"""Prepares images before their first click, in the background: those of tasks that were opened, and of what comes next.
+
+Nobody waits for it. So clicks go first, what goes wrong is only told to the log, and of more images than the line holds
+the newest are taken.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from backend.images.fetcher import ImageFetcher, TaskImage
+from backend.scheduling.queue import ClickQueue
+from m2n2_engine.errors import M2N2Error
+from m2n2_engine.types import Level, Segmenter
+
+_LONGEST_STOP_SECONDS = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PreparationStatistics:
+    """Images in line now, and counts since the start: prepared ones by where they were found, failures (of an image, or
+    of finding out what comes next), and images that newer ones drove out of the line."""
+
+    waiting: int
+    found: Mapping[Level, int]
+    failures: int
+    dropped: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Place:
+    """A place in the line: images of opened tasks go before others, newer ones before older ones. look_ahead: gives
+    the images that come after this one."""
+
+    is_opened: bool
+    number: int
+    look_ahead: Callable[[], Sequence[TaskImage]] | None
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        return self.is_opened, self.number
+
+
+class BackgroundPreparation:
+    """A bounded line of images and one thread that prepares them while no click is under way; safe under threads.
+
+    places: images that may wait; 0 prepares nothing.
+    """
+
+    def __init__(self, places: int, segmenter: Segmenter, images: ImageFetcher, queue: ClickQueue) -> None:
+        self._places = places
+        self._segmenter = segmenter
+        self._images = images
+        self._queue = queue
+        self._changed = threading.Condition()
+        self._line: dict[TaskImage, _Place] = {}
+        self._numbers = itertools.count()
+        self._worker: threading.Thread | None = None
+        self._is_closed = False
+        self._found: collections.Counter[Level] = collections.Counter()
+        self._failures = self._dropped = 0
+
+    def add(
+        self,
+        images: Sequence[TaskImage],
+        *,
+        is_opened: bool,
+        look_ahead: Callable[[], Sequence[TaskImage]] | None = None,
+    ) -> None:
+        """Put the images of a task in line; does not wait.
+
+        is_opened: somebody has opened the task, so that its images go before those of tasks nobody looks at yet.
+        look_ahead: called in the background after the last of them; gives the images of the tasks that come next.
+        """
+        taken = images[: self._places]
+        if not taken:
+            return
+        with self._changed:
+            # The first image of a task is the first one that is looked at, so it becomes the newest.
+            for image in reversed(taken):
+                place = _Place(is_opened, next(self._numbers), look_ahead if image is taken[-1] else None)
+                self._line[image] = max(place, self._line.get(image, place), key=lambda place: place.rank)
+            while len(self._line) > self._places:
+                del self._line[min(self._line, key=self._rank)]
+                self._dropped += 1
+            self._changed.notify()
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._work, name="prepare-images", daemon=True)
+                self._worker.start()
+
+    def close(self) -> None:
+        """Begin nothing any more, and wait for the image under way: a process that ends in the middle of torch's work
+        is aborted."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+            worker = self._worker
+        if worker is not None:
+            worker.join(_LONGEST_STOP_SECONDS)
+
+    @property
+    def statistics(self) -> PreparationStatistics:
+        """A consistent snapshot."""
+        with self._changed:
+            return PreparationStatistics(len(self._line), dict(self._found), self._failures, self._dropped)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._line or self._is_closed)
+                if self._is_closed:
+                    return
+                image = max(self._line, key=self._rank)
+            try:
+                self._prepare(image)
+            except Exception as error:
+                self._give_up(image, error)
+
+    def _prepare(self, image: TaskImage) -> None:
+        """Prepare an image of the line and take it out, or leave it where a newer one came while it was fetched."""
+        pixels = self._images.fetch_image(image.reference, image.task_id)
+        with self._queue.idle_preparation() as ticket:
+            place = self._take_newest(image)
+            if place is None:
+                return
+            ticket.image = image
+            level = self._segmenter.prepare(pixels)
+        with self._changed:
+            self._found[level] += 1
+        if place.look_ahead is not None:
+            self.add(place.look_ahead(), is_opened=False)
+
+    def _take_newest(self, image: TaskImage) -> _Place | None:
+        with self._changed:
+            if not self._is_closed and image in self._line and image == max(self._line, key=self._rank):
+                return self._line.pop(image)
+            return None
+
+    def _give_up(self, image: TaskImage, error: Exception) -> None:
+        with self._changed:
+            self._line.pop(image, None)
+            self._failures += 1
+        if isinstance(error, M2N2Error):
+            logger.warning("preparing in the background failed: %s: %s", type(error).__name__, error)
+        else:
+            logger.error("preparing in the background failed", exc_info=error)
+
+    def _rank(self, image: TaskImage) -> tuple[bool, int]:
+        return self._line[image].rank

@@ -1,0 +1,125 @@
+"""The stepwise alternative to steps 6 and 7: a click corrects the mask of the clicks before it, around itself alone.
+
+An annotator who clicks where the mask is wrong wants that place changed and the rest left as it is. So the click's
+segment grows only over what is connected to it and has the wrong sign. It ends where the click's Markov-map has its
+strongest edge, as in step 6, but a segment counts less the farther from its middle the click lies, for annotators click
+into the middle of what is wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from m2n2_engine.config import MethodConfig
+from m2n2_engine.method.thresholds import sobel_levels
+from m2n2_engine.types import Map, Mask
+
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+
+Thresholds = npt.NDArray[np.float32]
+Ranks = npt.NDArray[np.int16]
+
+
+@dataclasses.dataclass(frozen=True)
+class EdgeMap:
+    """A click's Markov-map and its edges.
+
+    values: (H, W) float32, 0 at the click to 1. pixel: (x, y) of the click. levels: (H, W) int32, Sobel magnitude of
+    the map, 0 to ``edge_levels``.
+    """
+
+    values: Map
+    pixel: tuple[int, int]
+    levels: npt.NDArray[np.int32]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+        return self.values.nbytes + self.levels.nbytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Correction:
+    """What a click changes. region: bool (H, W), to be given the click's sign. depth: of the click in it, in pixels.
+    score: 0 to 1, mean edge of the map along the region's border as a share of ``edge_levels``."""
+
+    region: Mask
+    depth: float
+    score: float
+
+
+def find_edges(values: Map, pixel: tuple[int, int], method: MethodConfig) -> EdgeMap:
+    """The part of a correction that depends on no other click. values: Markov-map ``(H, W)``, 0..1."""
+    return EdgeMap(values, pixel, sobel_levels(values, method.edge_levels))
+
+
+def find_correction(click: EdgeMap, mask: Mask, positive: bool, limit: float, method: MethodConfig) -> Correction:
+    """What a click of this sign changes in a ``mask`` (H, W) that has the other sign under it.
+
+    limit: the region keeps below this value of the click's map, that of the nearest click of the other sign.
+    """
+    wrong = _component(mask != positive, click.pixel)
+    thresholds = _choose_candidates(click.values[wrong], limit, click.values.size, method)
+    # The first candidate whose region holds a pixel; pixels that cannot be changed are in none.
+    ranks = np.searchsorted(thresholds, click.values, side="left").astype(np.int16)
+    ranks[~wrong] = len(thresholds)
+    edges = _border_means(ranks, wrong, click.levels, len(thresholds))
+    best = _choose_best(ranks, edges, click.pixel, method.centring)
+    region = ranks <= best
+    depth, _ = _measure_depths(region, click.pixel)
+    return Correction(region, depth, min(float(edges[best]) / method.edge_levels, 1.0))
+
+
+def _component(mask: Mask, pixel: tuple[int, int]) -> Mask:
+    """The 4-connected part of a mask that holds a pixel of it."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    component: Mask = labels == labels[pixel[1], pixel[0]]
+    return component
+
+
+def _choose_candidates(values: Thresholds, limit: float, pixels: int, method: MethodConfig) -> Thresholds:
+    """Ascending thresholds whose regions grow by equal factors, from the smallest correction to the area limit; 0, the
+    click's own value, is always among them."""
+    ordered = np.sort(values)
+    most = min(max(int(method.click_area_limit * pixels), 1), len(ordered))
+    least = min(max(int(method.smallest_correction * pixels), 1), most)
+    sizes = np.geomspace(least, most, method.correction_candidates).astype(int)
+    candidates = ordered[np.clip(sizes, 1, most) - 1]
+    return np.unique(np.append(candidates[candidates < limit], np.float32(0)))
+
+
+def _border_means(ranks: Ranks, wrong: Mask, levels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.float64]:
+    """(count,): mean level over the pixels outside each candidate's region that touch it and could be changed too; 0
+    where there are none. Where the region ends at the mask's own border, that border says nothing."""
+    # A pixel lies on the border from the candidate at which its first neighbour joins until it joins itself.
+    first = cv2.erode(ranks, _CROSS)
+    on_border = (first < ranks) & wrong
+    sums, counts = np.zeros(count + 1), np.zeros(count + 1)
+    for places, sign in ((first[on_border], 1), (ranks[on_border], -1)):
+        sums += sign * np.bincount(places, levels[on_border], count + 1)
+        counts += sign * np.bincount(places, minlength=count + 1)
+    means: npt.NDArray[np.float64] = sums.cumsum() / np.maximum(counts.cumsum(), 1)
+    return means[:count]
+
+
+def _choose_best(ranks: Ranks, edges: npt.NDArray[np.float64], pixel: tuple[int, int], centring: float) -> int:
+    """The candidate with the largest product of edge and centring; the smallest region of equal ones."""
+    best, highest = 0, 0.0
+    for candidate in np.argsort(-edges, kind="stable"):
+        if edges[candidate] <= highest:
+            break  # its click cannot lie deeper than in the very middle
+        depth, deepest = _measure_depths(ranks <= candidate, pixel)
+        score = edges[candidate] * (depth / deepest) ** centring
+        if score > highest:
+            best, highest = int(candidate), score
+    return best
+
+
+def _measure_depths(region: Mask, pixel: tuple[int, int]) -> tuple[float, float]:
+    """How deep a pixel lies in its region, and the deepest place there, in pixels; the image's border is an edge."""
+    depths = cv2.distanceTransform(np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, 3)
+    return float(depths[pixel[1] + 1, pixel[0] + 1]), float(depths.max())

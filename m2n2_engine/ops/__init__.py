@@ -1,1 +1,0 @@
-"""The seven steps of the method as pure functions: no state, no input checks."""

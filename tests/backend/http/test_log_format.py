@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+
+import pytest
+
+from backend.http.log_format import create_formatter
+
+
+@pytest.fixture
+def json_log():
+    """What the backend logs, one parsed line after another."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(create_formatter("json"))
+    logger = logging.getLogger("backend")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def click(recorded, make_png):
+    body = recorded("predict_interactive_1_points")
+    body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png()).decode()
+    return body
+
+
+def test_a_request_is_one_object_with_its_timings(client, click, json_log):
+    client.post("/predict?token=secret", json=click, headers={"X-Request-ID": "one", "Authorization": "Basic abc123"})
+    (line,) = json_log()
+    assert line.pop("time").endswith("+00:00")
+    assert line.pop("message").startswith("POST '/predict' 200 ")
+    assert line.pop("duration_ms") >= 0
+    stages = line.pop("stages_ms")
+    assert list(stages) == ["fetch", "wait", "attention", "clicks", "encode"]
+    assert stages["attention"] >= 250.0
+    assert stages["clicks"] == 125.0
+    assert line == {
+        "level": "INFO",
+        "logger": "backend.http.request_log",
+        "request_id": "one",
+        "method": "POST",
+        "path": "/predict",
+        "status": 200,
+        "client": "127.0.0.1",
+    }
+
+
+def test_an_unexpected_error_is_one_line_with_its_traceback_and_request(client, click, segmenter, json_log):
+    segmenter.error = RuntimeError("what\nhappened")
+    client.post("/predict", json=click, headers={"X-Request-ID": "two"})
+    error, request = json_log()
+    assert error["level"] == "ERROR"
+    assert error["exception"].startswith("Traceback")
+    assert error["request_id"] == request["request_id"] == "two"
+
+
+def test_outside_of_a_request_there_is_no_id(json_log):
+    logging.getLogger("backend.test").warning("free %s", "disk")
+    (line,) = json_log()
+    assert (line["message"], line["level"]) == ("free disk", "WARNING")
+    assert "request_id" not in line
+
+
+def test_text_is_the_other_format():
+    record = logging.makeLogRecord({"name": "backend.app", "levelname": "INFO", "msg": "hello"})
+    assert create_formatter("text").format(record).endswith("INFO backend.app: hello")

@@ -1,0 +1,370 @@
+"""Label Studio's protocol, driven with the requests that a real Label Studio 1.23.2 sent."""
+
+from __future__ import annotations
+
+import base64
+import logging
+
+import numpy as np
+import pytest
+
+from backend.engines.background import BackgroundSegmenter
+from backend.label_studio.brush_rle import decode
+from m2n2_engine.types import Box, Click
+
+EMPTY = {"results": [{"result": [], "score": 0.0, "model_version": "disc-1"}]}
+
+
+@pytest.fixture
+def interactive(recorded, make_png):
+    """Body of a recorded interactive request, its image of 640 x 480 pixels in a data: URI."""
+
+    def make(points=1, size=(640, 480)):
+        body = recorded(f"predict_interactive_{points}_points")
+        body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png(*size)).decode()
+        return body
+
+    return make
+
+
+def points_of(body):
+    return body["params"]["context"]["result"]
+
+
+def ask(client, body):
+    response = client.post("/predict", json=body)
+    assert response.status_code == 200, response.json
+    return response.json
+
+
+def test_setup_answers_the_version_and_logs_nothing_of_the_body(client, recorded, segmenter, caplog):
+    body = recorded("setup_request")
+    with caplog.at_level(logging.DEBUG):
+        response = client.post("/setup", json=body)
+    assert (response.status_code, response.json) == (200, {"model_version": "disc-1"})
+    assert body["access_token"] not in caplog.text
+    assert segmenter.asked == []
+
+
+@pytest.mark.parametrize("extra", [{"alpha": 1}, '{"alpha": 1}', "", None])
+def test_setup_takes_every_form_of_extra_params(client, recorded, extra):
+    body = {**recorded("setup_request"), "extra_params": extra}
+    assert client.post("/setup", json=body).status_code == 200
+
+
+def test_versions(client):
+    assert client.get("/versions").json == {"versions": ["disc-1"]}
+
+
+@pytest.mark.parametrize("name", ["webhook_ANNOTATION_CREATED", "webhook_ANNOTATIONS_DELETED"])
+def test_webhook_takes_every_event(client, recorded, name):
+    assert client.post("/webhook", json=recorded(name)).status_code == 204
+    assert client.post("/webhook", json={"action": "START_TRAINING", "project": {}}).status_code == 204
+
+
+def test_batch_has_one_empty_list_a_task(client, recorded, segmenter):
+    assert ask(client, recorded("predict_batch_2_tasks")) == {"results": [[], []]}
+    assert segmenter.asked == []
+
+
+def test_one_click_answers_a_brush_region(client, interactive, segmenter):
+    body = interactive(1)
+    (prediction,) = ask(client, body)["results"]
+    (region,) = prediction["result"]
+    rle = region["value"].pop("rle")
+    identifier = region.pop("id")
+    assert prediction == {"result": [region], "score": 0.75, "model_version": "disc-1"}
+    assert region == {
+        "from_name": "brush",
+        "to_name": "image",
+        "type": "brushlabels",
+        "original_width": 640,
+        "original_height": 480,
+        "image_rotation": 0,
+        "score": 0.75,
+        "readonly": False,
+        "value": {"format": "rle", "brushlabels": ["Cat"]},
+    }
+    assert len(identifier) == 32
+    assert identifier != points_of(body)[0]["id"]
+    mask = decode(rle, (480, 640))
+    rows, columns = np.nonzero(mask)
+    assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((198.9, 217.5), abs=0.5)
+    assert segmenter.asked[0][0] == (480, 640, 3)
+
+
+def test_clicks_are_fractional_pixels_in_order_with_their_signs(client, interactive, segmenter):
+    ask(client, interactive(3))
+    (clicks,) = (clicks for _, clicks in segmenter.asked)
+    assert [click.positive for click in clicks] == [True, True, False]
+    assert clicks[0] == Click(31.0727496917386 / 100 * 640, 45.31442663378546 / 100 * 480)
+
+
+def test_every_answer_has_a_new_region_id(client, interactive):
+    ids = {ask(client, interactive(1))["results"][0]["result"][0]["id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_server_timing(client, interactive):
+    first, second = (client.post("/predict", json=interactive(1)).headers["Server-Timing"] for _ in range(2))
+    for timing in (first, second):
+        assert [part.split(";")[0] for part in timing.split(", ")] == ["fetch", "wait", "attention", "clicks", "encode"]
+    # The first click's attention has the time in which the image was prepared, too.
+    assert "attention;dur=250.0, clicks;dur=125.0" in second
+
+
+def test_points_of_other_labels_and_images_do_not_count(client, interactive, segmenter):
+    body = interactive(3)
+    points_of(body)[0]["value"]["keypointlabels"] = ["Dog"]
+    points_of(body)[1]["to_name"] = "other"
+    points_of(body)[2]["is_positive"] = True
+    region = ask(client, body)["results"][0]["result"][0]
+    assert region["value"]["brushlabels"] == ["Cat"]
+    assert len(segmenter.asked[0][1]) == 1
+
+
+def test_a_missing_sign_is_positive(client, interactive, segmenter):
+    body = interactive(1)
+    del points_of(body)[0]["is_positive"]
+    ask(client, body)
+    assert segmenter.asked[0][1][0].positive
+
+
+def test_a_missing_sign_is_found_in_the_draft(client, interactive, segmenter):
+    body = interactive(3)
+    drafted = [dict(point) for point in points_of(body)]
+    body["tasks"][0]["drafts"] = [{"id": 1, "result": [{"type": "relation", "from_id": "a"}]}, {"result": drafted}]
+    for point in points_of(body):
+        del point["is_positive"]
+    ask(client, body)
+    assert [click.positive for click in segmenter.asked[0][1]] == [True, True, False]
+
+
+@pytest.mark.parametrize("keep", [slice(0, 0), slice(2, 3)])
+def test_no_points_and_only_negatives_have_an_empty_result(client, interactive, segmenter, keep):
+    body = interactive(3)
+    body["params"]["context"]["result"] = points_of(body)[keep]
+    assert ask(client, body) == EMPTY
+    assert segmenter.asked == []
+
+
+def rectangle(x, y, width, height, **more):
+    """A region as the rectangle tool sends it; the real one has no is_positive either."""
+    value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0, "rectanglelabels": ["Cat"]}
+    sizes = {"original_width": 640, "original_height": 480, "image_rotation": 0}
+    place = {"id": f"r{x}", "from_name": "rect", "to_name": "image", "type": "rectanglelabels"}
+    return {**sizes, "value": value, **place, **more}
+
+
+def test_a_rectangle_is_a_box_prompt_in_pixels(client, interactive, segmenter):
+    body = interactive(1)
+    body["params"]["context"]["result"] = [rectangle(10, 20, 25, 50)]
+    (region,) = ask(client, body)["results"][0]["result"]
+    assert segmenter.boxes == [Box(64, 96, 224, 336)]
+    assert segmenter.asked[0][1] == ()
+    assert (region["type"], region["value"]["brushlabels"]) == ("brushlabels", ["Cat"])
+    assert decode(region["value"]["rle"], (480, 640)).sum() == 160 * 240
+
+
+def test_what_sticks_out_of_a_rectangle_is_cut_off(client, interactive, segmenter):
+    body = interactive(1)
+    body["params"]["context"]["result"] = [rectangle(-5, 90, 25, 50)]
+    ask(client, body)
+    assert segmenter.boxes == [Box(0, 432, 128, 480)]
+
+
+def test_each_pending_rectangle_keeps_its_mask(client, interactive, segmenter):
+    body = interactive(1)
+    body["params"]["context"]["result"] = [rectangle(10, 20, 25, 50), rectangle(50, 20, 10, 10)]
+    first, second = ask(client, body)["results"][0]["result"]
+    assert decode(first["value"]["rle"], (480, 640))[200, 100]
+    assert decode(second["value"]["rle"], (480, 640))[120, 350]
+    assert first["id"] != second["id"]
+
+
+def test_a_turned_rectangle_has_an_empty_result_and_a_line_in_the_log(client, interactive, caplog):
+    body = interactive(1)
+    turned = rectangle(10, 20, 25, 50)
+    turned["value"]["rotation"] = 30
+    body["params"]["context"]["result"] = [turned]
+    assert ask(client, body) == EMPTY
+    assert "a rectangle is rotated" in caplog.text
+
+
+def test_other_tools_have_an_empty_result_and_are_named_in_the_log(client, interactive, caplog):
+    body = interactive(1)
+    body["params"]["context"]["result"] = [{"type": "ellipselabels", "value": {}}]
+    assert ask(client, body) == EMPTY
+    assert "no answer for regions of type ['ellipselabels']" in caplog.text
+
+
+def test_a_dragged_point_is_asked_for_where_it_is_now(client, interactive, segmenter):
+    body = interactive(2)
+    ask(client, body)
+    points_of(body)[0]["value"]["x"] = 50
+    ask(client, body)
+    assert [clicks[0].x for _, clicks in segmenter.asked] == [pytest.approx(198.87, abs=0.01), 320]
+    assert segmenter.asked[0][1][1] == segmenter.asked[1][1][1]
+
+
+def test_a_point_with_several_labels_has_all_that_the_brush_has(client, interactive):
+    body = interactive(1)
+    points_of(body)[0]["value"]["keypointlabels"] = ["Cat", "Dog", "Unknown"]
+    assert ask(client, body)["results"][0]["result"][0]["value"]["brushlabels"] == ["Cat", "Dog"]
+
+
+def as_pages(body, png, pages=3):
+    body["label_config"] = body["label_config"].replace('value="$image"', 'valueList="$pages"')
+    one_pixel_more = ["data:image/png;base64," + base64.b64encode(png(64 + page, 48)).decode() for page in range(pages)]
+    body["tasks"][0]["data"] = {"pages": one_pixel_more}
+
+
+def test_of_a_task_with_pages_the_clicked_one_is_segmented(client, interactive, segmenter, make_png):
+    body = interactive(3)
+    as_pages(body, make_png)
+    for point, page in zip(points_of(body), (0, 1, 1), strict=True):
+        point.update(item_index=page, original_width=65, original_height=48, is_positive=True)
+    region = ask(client, body)["results"][0]["result"][0]
+    assert region["item_index"] == 1
+    assert segmenter.asked[0][0] == (48, 65, 3)
+    assert len(segmenter.asked[0][1]) == 2, "the first point lies on another page"
+
+
+def test_without_a_page_the_first_one_is_meant(client, interactive, segmenter, make_png):
+    body = interactive(1)
+    as_pages(body, make_png)
+    assert "item_index" not in ask(client, body)["results"][0]["result"][0]
+    assert segmenter.asked[0][0] == (48, 64, 3)
+
+
+@pytest.mark.parametrize(("page", "pages"), [(3, 3), (0, 0)])
+def test_a_page_that_is_not_there_is_named(client, interactive, make_png, page, pages):
+    body = interactive(1)
+    as_pages(body, make_png, pages)
+    points_of(body)[0]["item_index"] = page
+    response = client.post("/predict", json=body)
+    assert (response.status_code, response.json["error"]["type"]) == (400, "InvalidRequest")
+    assert f"no list with a page {page} under 'pages'" in response.json["error"]["message"]
+
+
+def test_a_configuration_that_cannot_work_is_named_once(client, interactive, recorded, caplog):
+    body = interactive(1)
+    body["label_config"] = body["label_config"].replace('value="Dog"', 'value="Hund"', 1)
+    client.post("/setup", json={**recorded("setup_request"), "schema": body["label_config"]})
+    assert "no BrushLabels (or PolygonLabels) has 'Dog'" in caplog.text
+    caplog.clear()
+    ask(client, body)
+    assert "cannot work" not in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "count"), [("keypointlabels", 201), ("rectanglelabels", 21)])
+def test_too_many_regions_are_no_prompt(client, interactive, kind, count):
+    body = interactive(1)
+    region = points_of(body)[0] if kind == "keypointlabels" else rectangle(1, 1, 2, 2)
+    body["params"]["context"]["result"] = [region] * count
+    response = client.post("/predict", json=body)
+    assert response.status_code == 400
+    assert f"the context has {count} regions of type {kind}" in response.json["error"]["message"]
+
+
+def test_drafts_of_any_form_do_not_disturb_a_click(client, interactive):
+    body = interactive(1)
+    odd = [1, None, {"id": 7}, {"id": ["a"]}, {"type": "relation"}, {"id": "a", "value": None}, {"item_index": "x"}]
+    body["tasks"][0]["drafts"] = [{"result": odd}]
+    assert ask(client, body)["results"][0]["result"]
+
+
+def test_a_type_of_any_form_does_not_disturb_either(client, interactive):
+    body = interactive(1)
+    points_of(body).insert(0, {"type": ["keypointlabels"]})
+    points_of(body).insert(0, {"type": None})
+    assert ask(client, body)["results"][0]["result"]
+
+
+def test_a_box_gets_through_to_an_engine_that_was_loaded_in_the_background(make_client, interactive, segmenter):
+    body = interactive(1)
+    body["params"]["context"]["result"] = [rectangle(10, 20, 25, 50)]
+    ask(make_client(instead=BackgroundSegmenter(lambda: segmenter)), body)
+    assert segmenter.boxes == [Box(64, 96, 224, 336)]
+
+
+def test_a_rotated_image_has_an_empty_result_and_a_line_in_the_log(client, interactive, caplog):
+    body = interactive(1)
+    points_of(body)[0]["image_rotation"] = 90
+    assert ask(client, body) == EMPTY
+    assert "rotated by 90 degrees" in caplog.text
+
+
+def test_a_missing_brush_has_an_empty_result_and_is_named_in_the_log(client, interactive, caplog):
+    body = interactive(1)
+    body["label_config"] = body["label_config"].replace("BrushLabels", "EllipseLabels")
+    assert ask(client, body) == EMPTY
+    assert "no BrushLabels or PolygonLabels with toName='image' and a Label 'Cat'" in caplog.text
+
+
+def test_an_empty_mask_is_an_empty_result(client, interactive, segmenter):
+    segmenter.radius_pixels = 0
+    assert ask(client, interactive(1))["results"][0]["result"] == []
+
+
+def test_a_mask_of_another_size_is_scaled_and_the_log_says_so(client, interactive, segmenter, caplog):
+    region = ask(client, interactive(1, size=(320, 240)))["results"][0]["result"][0]
+    assert (region["original_width"], region["original_height"]) == (640, 480)
+    rows, columns = np.nonzero(decode(region["value"]["rle"], (480, 640)))
+    assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((198.9, 217.5), abs=1)
+    assert segmenter.asked[0][0] == (240, 320, 3)
+    assert "gives the image as 640 x 480 pixels, but it has 320 x 240" in caplog.text
+
+
+def test_a_point_without_sizes_takes_those_of_the_image(client, interactive):
+    body = interactive(1, size=(320, 240))
+    del points_of(body)[0]["original_width"], points_of(body)[0]["original_height"]
+    region = ask(client, body)["results"][0]["result"][0]
+    assert (region["original_width"], region["original_height"]) == (320, 240)
+
+
+@pytest.mark.parametrize(("given", "pixel"), [(-1e-9, 0.0), (0, 0.0), (100, 640.0), (100.0000005, 640.0)])
+def test_float_noise_at_the_border_is_clamped(client, interactive, segmenter, given, pixel):
+    body = interactive(1)
+    points_of(body)[0]["value"]["x"] = given
+    ask(client, body)
+    assert segmenter.asked[0][1][0].x == pixel
+
+
+def set_image(body, value):
+    body["tasks"][0]["data"]["image"] = value
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (lambda body: points_of(body)[0]["value"].update(x=100.1), "InvalidClicks", "x = 100.1 percent"),
+        (lambda body: points_of(body)[0]["value"].update(y=-0.1), "InvalidClicks", "y = -0.1 percent"),
+        (lambda body: points_of(body)[0]["value"].update(x="left"), "InvalidRequest", "value.x"),
+        (lambda body: points_of(body)[0]["value"].pop("keypointlabels"), "InvalidRequest", "keypointlabels"),
+        (lambda body: points_of(body)[0].pop("to_name"), "InvalidRequest", "to_name"),
+        (lambda body: points_of(body)[0].update(original_width=0), "InvalidRequest", "original_width"),
+        (lambda body: points_of(body)[0].update(original_width=10**6), "InvalidRequest", "M2N2_MAX_IMAGE_MEGAPIXELS"),
+        (lambda body: body["params"]["context"].update(result=[1]), "InvalidRequest", "params.context.result.0"),
+        (lambda body: body.update(tasks=[]), "InvalidRequest", "one task"),
+        (lambda body: body.pop("tasks"), "InvalidRequest", "tasks: Field required"),
+        (lambda body: body.update(label_config=""), "InvalidRequest", "is no XML"),
+        (lambda body: set_image(body, None), "InvalidRequest", "no image under 'image'"),
+        (lambda body: set_image(body, ["a"]), "InvalidRequest", "no image under 'image'"),
+        (lambda body: set_image(body, "data:image/png;base64,AAAA"), "InvalidImage", "data: URI"),
+    ],
+)
+def test_what_does_not_follow_the_protocol_is_named(client, interactive, segmenter, change, kind, message):
+    body = interactive(1)
+    change(body)
+    response = client.post("/predict", json=body)
+    assert response.status_code == 400
+    assert response.json["error"]["type"] == kind
+    assert message in response.json["error"]["message"]
+    assert segmenter.asked == []
+
+
+def test_not_a_number_is_refused(client, interactive):
+    body = interactive(1)
+    points_of(body)[0]["value"]["x"] = float("nan")
+    assert client.post("/predict", json=body).status_code == 400

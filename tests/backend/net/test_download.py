@@ -1,0 +1,165 @@
+"""Certificates, proxies, several addresses, time: what a download keeps to whatever it is asked for."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+
+import pytest
+import trustme
+
+from backend.images.fetcher import ImageFetcher
+from backend.net import download
+from backend.settings import load_settings
+from m2n2_engine.errors import ImageUnavailable
+
+HOST = "images.example.com"
+
+
+def read_head(connection):
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        part = connection.recv(1024)
+        if not part:
+            raise OSError("hung up")
+        head += part
+    return head
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority, tmp_path):
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+@pytest.fixture
+def heads():
+    """What the servers were sent before any body."""
+    return []
+
+
+@pytest.fixture
+def answer_with_tls(authority, make_png, heads):
+    """Take over a connection as HOST, with its certificate, and send an image."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST).configure_cert(context)
+    context.sni_callback = lambda connection, name, _: heads.append(name)
+    png = make_png(30, 20)
+
+    def answer(connection, closing):
+        with context.wrap_socket(connection, server_side=True) as secure:
+            heads.append(read_head(secure))
+            secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(png) + png)
+
+    return answer
+
+
+def test_the_checked_address_is_asked_by_the_name_of_its_host(
+    make_raw_server, names, answer_with_tls, heads, ca_file, monkeypatch
+):
+    server = make_raw_server(answer_with_tls)
+    names[HOST] = [["127.0.0.1"]]
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
+    fetcher = ImageFetcher(load_settings({"M2N2_PRIVATE_IMAGE_HOSTS": f"{HOST}:{server.port}"}))
+    assert fetcher.fetch_image(f"https://{HOST}:{server.port}/a.png").shape == (20, 30, 3)
+    assert heads[0] == HOST
+    assert f"Host: {HOST}:{server.port}\r\n".encode() in heads[1]
+
+
+@pytest.mark.parametrize(("host", "trusted"), [(HOST, False), ("other.example.com", True)])
+def test_a_certificate_that_does_not_fit_is_refused(
+    make_raw_server, names, answer_with_tls, heads, ca_file, monkeypatch, host, trusted
+):
+    server = make_raw_server(answer_with_tls)
+    names[host] = [["127.0.0.1"]]
+    if trusted:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
+    fetcher = ImageFetcher(load_settings({"M2N2_PRIVATE_IMAGE_HOSTS": f"*.example.com:{server.port}"}))
+    with pytest.raises(ImageUnavailable, match=r"no certificate that is trusted here: .* in REQUESTS_CA_BUNDLE"):
+        fetcher.fetch_image(f"https://{host}:{server.port}/a.png")
+    assert heads == [host]
+
+
+def test_label_studio_is_reached_with_a_private_ca(make_raw_server, names, answer_with_tls, ca_file, monkeypatch):
+    server = make_raw_server(answer_with_tls)
+    names[HOST] = [["127.0.0.1"]]
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
+    settings = load_settings({"LABEL_STUDIO_URL": f"https://{HOST}:{server.port}"})
+    assert ImageFetcher(settings).fetch_image("/data/a.png").shape == (20, 30, 3)
+
+
+def test_the_next_address_is_tried_where_one_does_not_answer(server, names, monkeypatch, make_png):
+    server.answer("/data/a.png", make_png())
+    names[HOST] = [["127.0.0.2", "127.0.0.1"]]
+    port = server.url.rpartition(":")[2]
+    ImageFetcher(load_settings({"LABEL_STUDIO_URL": f"http://{HOST}:{port}"})).fetch_image("/data/a.png")
+
+
+def test_an_http_proxy_resolves_and_connects(server, names, monkeypatch, make_png):
+    names[HOST] = [[]]
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    server.answer(f"http://{HOST}/a.png", make_png())
+    ImageFetcher(load_settings({"M2N2_ALLOWED_IMAGE_HOSTS": HOST})).fetch_image(f"http://{HOST}/a.png")
+    assert len(server.seen) == 1
+
+
+def test_a_tunnel_through_a_proxy_keeps_the_certificate_check(
+    make_raw_server, names, answer_with_tls, heads, ca_file, monkeypatch
+):
+    names[HOST] = [[]]
+
+    def tunnel(connection, closing):
+        heads.append(read_head(connection))
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        answer_with_tls(connection, closing)
+
+    proxy = make_raw_server(tunnel)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
+    fetcher = ImageFetcher(load_settings({"M2N2_ALLOWED_IMAGE_HOSTS": HOST}))
+    assert fetcher.fetch_image(f"https://{HOST}/a.png").shape == (20, 30, 3)
+    assert heads[0].startswith(f"CONNECT {HOST}:443 ".encode())
+    assert heads[1] == HOST
+
+
+def test_a_proxy_that_is_down_is_named_and_no_proxy_goes_round_it(server, make_server, monkeypatch, make_png):
+    proxy = make_server()
+    proxy.close()
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    server.answer("/data/a.png", make_png())
+    fetcher = ImageFetcher(load_settings({"LABEL_STUDIO_URL": server.url}))
+    with pytest.raises(ImageUnavailable, match=r"Label Studio is not reached through the proxy: .* NO_PROXY"):
+        fetcher.fetch_image("/data/a.png")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    fetcher.fetch_image("/data/a.png")
+
+
+def test_a_host_that_does_not_answer_is_told_from_one_that_is_silent(monkeypatch):
+    def time_out(*arguments):
+        raise TimeoutError
+
+    monkeypatch.setattr(download, "_connect", time_out)
+    with pytest.raises(ImageUnavailable, match=r"cannot be reached in time: .* M2N2_CONNECT_TIMEOUT_SECONDS"):
+        ImageFetcher(load_settings({"LABEL_STUDIO_URL": "http://127.0.0.1:9"})).fetch_image("/data/a.png")
+
+
+@pytest.mark.parametrize("host", [HOST, f"{'a' * 64}.example.com"])
+def test_a_name_without_an_address_is_unavailable(names, host):
+    names[HOST] = [[]]
+    with pytest.raises(ImageUnavailable, match="Label Studio does not deliver it"):
+        ImageFetcher(load_settings({"LABEL_STUDIO_URL": f"http://{host}"})).fetch_image("/data/a.png")
+
+
+def test_no_watch_outlives_its_download(server, make_png):
+    server.answer("/data/a.png", make_png())
+    settings = load_settings({"LABEL_STUDIO_URL": server.url, "M2N2_FETCH_TIMEOUT_SECONDS": "90"})
+    ImageFetcher(settings).fetch_image("/data/a.png")
+    for timer in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
+        timer.join(10)
+        assert not timer.is_alive()

@@ -1,0 +1,59 @@
+"""The rules for hosts, as far as the table of hostile addresses (test_images_hostile.py) does not hold them."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+import pytest
+
+from backend.net.host_rules import HostRules, find_origin
+from m2n2_engine.errors import ImageRefused
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url", "fits"),
+    [
+        ("images.example.com", "http://images.example.com/a.png", True),
+        ("images.example.com", "https://IMAGES.example.com./a.png", True),
+        ("images.example.com", "https://images.example.com:443/a.png", True),
+        ("images.example.com", "http://images.example.com:8080/a.png", False),
+        ("images.example.com", "http://evil-images.example.com/a.png", False),
+        ("images.example.com", "http://images.example.com.evil.com/a.png", False),
+        ("images.example.com", "http://images.example.com@evil.com/a.png", False),
+        ("images.example.com", "http://images.example.com\\@evil.com/a.png", False),
+        ("images.example.com:8080", "http://images.example.com:8080/a.png", True),
+        ("images.example.com:8080", "http://images.example.com/a.png", False),
+        ("*.example.com", "http://a.b.example.com/a.png", True),
+        ("*.example.com", "http://example.com/a.png", False),
+        ("*.example.com", "http://badexample.com/a.png", False),
+        ("*", "http://anything.example.com/a.png", True),
+        ("*", "http://anything.example.com:22/a.png", False),
+        ("93.184.216.34", "http://93.184.216.34/a.png", True),
+        ("[2606:2800:220:1::1]", "http://[2606:2800:220:1:0:0:0:1]/a.png", True),
+    ],
+)
+def test_a_pattern_fits_hosts_and_ports(pattern, url, fits):
+    rules = HostRules([pattern], [])
+    origin = find_origin(urlsplit(url))
+    if fits:
+        rules.check_host(origin)
+    else:
+        with pytest.raises(ImageRefused, match="is not among the hosts"):
+            rules.check_host(origin)
+
+
+def test_a_private_host_is_allowed_at_both_kinds_of_addresses():
+    rules = HostRules([], ["minio.example.com:9000", "10.0.0.5"])
+    minio = find_origin(urlsplit("http://minio.example.com:9000/a.png"))
+    rules.check_host(minio)
+    rules.check_host(find_origin(urlsplit("http://10.0.0.5/a.png")))
+    for address in ("127.0.0.1", "10.0.0.5", "fd00::1", "93.184.216.34", "2606:2800:220:1::1"):
+        rules.check_address(minio, ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1"])
+def test_no_setting_opens_what_is_no_server_of_images(address):
+    rules = HostRules(["*"], ["minio.example.com"])
+    with pytest.raises(ImageRefused, match="no setting"):
+        rules.check_address(find_origin(urlsplit("http://minio.example.com")), ipaddress.ip_address(address))
