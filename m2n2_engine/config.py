@@ -10,6 +10,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 MEBIBYTE = 1024 * 1024
 AUTO = "auto"
@@ -30,8 +31,9 @@ class Decision(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class MethodConfig:
-    """Constants of the method. The defaults are the paper's, but for ``working_size_pixels`` and those of boxes."""
+class ChainConfig:
+    """Constants that the transition matrix of an image depends on, and so what is kept of it on host and disk. The
+    defaults are the paper's."""
 
     key_sharpness: float | None = None
     """None: the queries of the backbone's layers attend to their keys. Paper. A number: keys attend to keys, by the
@@ -45,6 +47,14 @@ class MethodConfig:
 
     balancing_tolerance: float = 1e-7
     """Balancing stops earlier once no column sum is further than this from 1. Here: float32 resolves no more."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MethodConfig:
+    """Constants of the method. The defaults are the paper's, but for ``working_size_pixels`` and those of boxes."""
+
+    chain: ChainConfig = ChainConfig()
+    """What the Markov chain itself depends on."""
 
     arrival_level: float = 0.3
     """tau: a cell is reached when its state, as a share of the largest, first exceeds this. Paper."""
@@ -109,6 +119,29 @@ class MethodConfig:
 
     box_margin: float = 0.02
     """How far outside a box its negative clicks lie, as a share of its width and height. Here."""
+
+    def replace(self, **constants: Any) -> MethodConfig:
+        """These constants with others in place of some, each by its own name, be it of the chain or not. Raises
+        TypeError for a name that there is not."""
+        own = {name: value for name, value in constants.items() if name not in _CHAIN_NAMES}
+        of_chain = {name: value for name, value in constants.items() if name in _CHAIN_NAMES}
+        return dataclasses.replace(self, chain=dataclasses.replace(self.chain, **of_chain), **own)
+
+    def constants(self) -> dict[str, Any]:
+        """Every constant by its name, as ``replace`` takes them."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "chain"}
+        return {**dataclasses.asdict(self.chain), **own}
+
+
+_CHAIN_NAMES = frozenset(field.name for field in dataclasses.fields(ChainConfig))
+
+CONSTANT_KINDS: Mapping[str, str] = {
+    field.name: str(field.type)
+    for config in (ChainConfig, MethodConfig)
+    for field in dataclasses.fields(config)
+    if field.name != "chain"
+}
+"""Name of each constant -> its type, as it is written."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

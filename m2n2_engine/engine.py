@@ -119,8 +119,10 @@ class Engine:
         room is made before an image is prepared; 0 where it is not known before."""
         self._source = source
         self._digests = ImageDigests()
-        # The version, for a release may prepare images in another way, and the disk outlives it.
         self._fingerprint = f"{__version__} {fingerprint} {method}"
+        # Only what the transition matrix depends on: images that are kept serve under all other constants too. The
+        # version, for a release may prepare images in another way, and the disk outlives it.
+        self._chain_fingerprint = f"{__version__} {fingerprint} {method.chain}"
         self._cells = cells
         self._method = method
         self._click_maps_bytes = click_maps_bytes
@@ -221,7 +223,7 @@ class Engine:
             yield session, level
 
     def _find_key(self, image: Image) -> AttentionKey:
-        return AttentionKey(self._digests.digest(image), self._fingerprint)
+        return AttentionKey(self._digests.digest(image), self._chain_fingerprint)
 
     def _with_room(self, image: Image, work: Callable[[], ResultT]) -> ResultT:
         """What ``work`` gives; where there is no memory left for it, it is tried once more without the idle sessions.

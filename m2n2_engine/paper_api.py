@@ -99,8 +99,8 @@ class M2N2SegmentationModel:
     """Points to masks on the attention of any object with ``extract_attention(image)``."""
 
     def __init__(self, aggregator: AttentionAggregator, **constants: Any) -> None:
-        """constants: fields of ``config.MethodConfig`` to change, for example ``temperature=0.5``."""
-        method = MethodConfig(**constants)
+        """constants: those of ``config.MethodConfig`` and its chain to change, for example ``temperature=0.5``."""
+        method = MethodConfig().replace(**constants)
         source = AggregatorSource(_CopyingAggregator(aggregator), method)
         self._engine = Engine(source, fingerprint="the aggregator given", method=method)
 
@@ -126,7 +126,7 @@ class M2N2SegmentationModel:
 def adjust_temperature_and_ipf(attention: TensorT, **constants: Any) -> TensorT:
     """Attention ``(h, w, h, w)``, last two axes summing to 1 -> transition matrix of the same shape and kind."""
     matrix, shape = _flatten(attention)
-    transition = build_transition(matrix.clone(), MethodConfig(**constants)).reshape(shape)
+    transition = build_transition(matrix.clone(), MethodConfig().replace(**constants)).reshape(shape)
     return _like(attention, transition)
 
 
@@ -137,7 +137,7 @@ def create_markov_map_from_point(image: Image, A_tensor: TensorT, point: Point, 
     x, y = _parse_point(point)
     height, width = image.shape[:2]
     check_clicks([Click(x, y)], width, height)
-    method = MethodConfig(**constants)
+    method = MethodConfig().replace(**constants)
     matrix, shape = _flatten(A_tensor)
     start = build_start_state((x, y), (height, width), (shape[0], shape[1]))
     coarse = build_coarse_maps(matrix, start[None], method)[0]

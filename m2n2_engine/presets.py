@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from m2n2_engine.config import AUTO, Decision, EngineConfig, MethodConfig
+from m2n2_engine.config import AUTO, CONSTANT_KINDS, ChainConfig, Decision, EngineConfig, MethodConfig
 from m2n2_engine.errors import ConfigurationError
 
 PAPER = "paper"
@@ -15,7 +15,7 @@ KEYS_AND_COLOURS = "keys-and-colours"
 PRESETS: Mapping[str, MethodConfig] = {
     PAPER: MethodConfig(),
     KEYS_AND_COLOURS: MethodConfig(
-        key_sharpness=8.0,
+        chain=ChainConfig(key_sharpness=8.0),
         spatial_sigma_cells=0.7,
         click_area_limit=0.6,
         decision=Decision.STEPWISE,
@@ -51,7 +51,7 @@ def choose_method(config: EngineConfig, own_preset: str) -> ChosenMethod:
     preset = own_preset if check_preset(config.preset) == AUTO else config.preset
     changes = {name: _check(name, value) for name, value in config.changes.items()}
     name = ", ".join([preset, *(f"{name}={value}" for name, value in changes.items())])
-    return ChosenMethod(name, dataclasses.replace(PRESETS[preset], **changes))
+    return ChosenMethod(name, PRESETS[preset].replace(**changes))
 
 
 def parse_change(text: str) -> tuple[str, object]:
@@ -62,10 +62,9 @@ def parse_change(text: str) -> tuple[str, object]:
 
 def _check(name: str, value: object) -> Any:
     """The value in the type that the constant has, whatever it was written as."""
-    kinds: dict[str, object] = {field.name: field.type for field in dataclasses.fields(MethodConfig)}
-    if name not in kinds:
-        raise ConfigurationError(f"the method has no constant {name!r}: use one of {', '.join(kinds)}")
-    parse, allowed = _POSITIVE if name in _POSITIVE_NAMES else _KINDS[str(kinds[name])]
+    if name not in CONSTANT_KINDS:
+        raise ConfigurationError(f"the method has no constant {name!r}: use one of {', '.join(CONSTANT_KINDS)}")
+    parse, allowed = _POSITIVE if name in _POSITIVE_NAMES else _KINDS[CONSTANT_KINDS[name]]
     try:
         return parse(str(value))
     except ValueError:

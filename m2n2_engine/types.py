@@ -65,7 +65,7 @@ class Segmentation:
     mask: bool (H, W) at the size of the image that was given.
     score: 0 to 1, how sharply the mask ends: the mean over the positive clicks of the edge strength of their
         Markov-map along the border of their segment, as a share of the strongest edge in that map
-        (``method.thresholds.click_score``); 0 where the mask is empty. It ranks masks of one image; it is no probability.
+        (``method.thresholds``); 0 where the mask is empty. It ranks masks of one image; it is no probability.
     timings: where the time went.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -105,7 +104,7 @@ def markov_map(
     check_clicks([Click(*point)], pixels.shape[1], pixels.shape[0])
     with working_on("loading the network and walking"):
         loaded = load_backbone(config)
-        method = dataclasses.asdict(loaded.method)
+        method = loaded.method.constants()
         reduced = reduce_image(pixels, loaded.method.working_size_pixels)
         start = point.x * reduced.shape[1] / pixels.shape[1], point.y * reduced.shape[0] / pixels.shape[0]
         attention = BackboneAggregator(loaded.backbone).extract_attention(pixels)

@@ -91,7 +91,7 @@ def load_backbone(config: EngineConfig) -> LoadedBackbone:
     method = choose_method(config, spec.preset)
     load = cast(_Load, importlib.import_module(f"{__name__}.{spec.module}").load)
     _log.info("loading backbone %s on %s: %s; preset %s", name, device, reason, method.name)
-    backbone = load(name, (side, side), device, config.weights, method.constants.key_sharpness)
+    backbone = load(name, (side, side), device, config.weights, method.constants.chain.key_sharpness)
     return LoadedBackbone(backbone, reason, method.constants, method.name)
 
 

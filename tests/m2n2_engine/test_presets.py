@@ -24,7 +24,7 @@ def test_auto_is_the_backbone_s_own():
 
 def test_changes_are_made_to_the_preset():
     config = EngineConfig(preset=KEYS_AND_COLOURS, changes={"temperature": 0.5, "decision": "joint"})
-    expected = dataclasses.replace(PRESETS[KEYS_AND_COLOURS], temperature=0.5, decision=Decision.JOINT)
+    expected = PRESETS[KEYS_AND_COLOURS].replace(temperature=0.5, decision=Decision.JOINT)
     assert choose_method(config, PAPER) == ChosenMethod("keys-and-colours, temperature=0.5, decision=joint", expected)
 
 
@@ -75,4 +75,4 @@ def test_the_fingerprint_tells_attention_of_keys_apart():
     sharp = [dataclasses.replace(config, changes={"key_sharpness": value}) for value in (None, 8, 12)]
     loaded = [load_backbone(each) for each in sharp]
     assert len({each.backbone.fingerprint for each in loaded}) == 3
-    assert [each.method.key_sharpness for each in loaded] == [None, 8, 12]
+    assert [each.method.chain.key_sharpness for each in loaded] == [None, 8, 12]

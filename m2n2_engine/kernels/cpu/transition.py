@@ -27,21 +27,21 @@ def build_transition(attention: torch.Tensor, method: MethodConfig) -> torch.Ten
     attention: ``(n, n)`` float32, rows summing to 1; overwritten. Returns the same memory: doubly stochastic
     ``diag(rows) K diag(columns)`` with ``K`` the tempered attention.
     """
-    tempered = temper(attention, method.temperature)
-    return scale(tempered, *balance(tempered, method.balancing_rounds, method.balancing_tolerance))
+    tempered = temper(attention, method.chain.temperature)
+    return scale(tempered, *balance(tempered, method.chain.balancing_rounds, method.chain.balancing_tolerance))
 
 
 def balance_factors(factors: AttentionFactors, method: MethodConfig) -> tuple[BalancedFactors, torch.Tensor]:
     """The two vectors that balance an image's tempered attention, and the transition matrix ``(n, n)`` itself: float32,
     or where the kernels are fused float16 and ``fused.HALF_SCALE`` times as large."""
-    tempered = _build_tempered(factors, method.temperature)
-    rows, columns = balance(tempered, method.balancing_rounds, method.balancing_tolerance)
+    tempered = _build_tempered(factors, method.chain.temperature)
+    rows, columns = balance(tempered, method.chain.balancing_rounds, method.chain.balancing_tolerance)
     return BalancedFactors(factors, rows, columns), scale(tempered, rows, columns)
 
 
 def restore_transition(balanced: BalancedFactors, method: MethodConfig) -> torch.Tensor:
     """The transition matrix ``(n, n)`` that ``balance_factors`` gave, to the last bit, without balancing again."""
-    tempered = _build_tempered(balanced.factors, method.temperature)
+    tempered = _build_tempered(balanced.factors, method.chain.temperature)
     return scale(tempered, balanced.rows, balanced.columns)
 
 

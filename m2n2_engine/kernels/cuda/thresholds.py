@@ -1,8 +1,8 @@
 """Steps 6 and 7 where the maps are: the torch form of ``method.thresholds``, for devices to which the way is long.
 
 No map leaves the device; the host waits for it only to hand over the pixels and signs of a prompt. Only the Sobel
-magnitude's last bits, and with them one level of 1024 at some pixels, may differ from ``method.thresholds``, whose docstrings
-hold here too.
+magnitude's last bits, and with them one level of 1024 at some pixels, may differ from ``method.thresholds``, whose
+docstrings hold here too.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def _list_matrix_forms(factors: AttentionFactors, method: MethodConfig) -> list[
     """Steps 1 to 3 beside plain torch in float32 on the same device."""
     from m2n2_engine.kernels.cuda.attention import build_tempered
 
-    half = build_tempered(factors, method.temperature)
+    half = build_tempered(factors, method.chain.temperature)
     exact = half.float().div_(HALF_SCALE)
     walk = dataclasses.replace(method, arrival_level=2.0, max_steps=_STEPS)  # never arrives
     points = np.random.default_rng(0).uniform(0, 1, (_CLICKS, 2))
@@ -51,13 +51,13 @@ def _list_matrix_forms(factors: AttentionFactors, method: MethodConfig) -> list[
     return [
         Forms(
             "1 and 2 attention and temperature (plain torch)",
-            lambda: build_tempered(factors, method.temperature),
-            lambda: temper(build_attention(factors), method.temperature),
+            lambda: build_tempered(factors, method.chain.temperature),
+            lambda: temper(build_attention(factors), method.chain.temperature),
         ),
         Forms(
             "2 balancing (plain torch)",
-            lambda: balance(half, method.balancing_rounds, method.balancing_tolerance),
-            lambda: balance(exact, method.balancing_rounds, method.balancing_tolerance),
+            lambda: balance(half, method.chain.balancing_rounds, method.chain.balancing_tolerance),
+            lambda: balance(exact, method.chain.balancing_rounds, method.chain.balancing_tolerance),
         ),
         *(
             Forms(

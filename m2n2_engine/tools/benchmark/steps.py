@@ -85,7 +85,7 @@ def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[
     """Each works on what the one before it makes."""
     factors = backbone.extract(image)
     attention = _extract_attention(backbone, image)
-    tempered = temper(attention.clone(), method.temperature)
+    tempered = temper(attention.clone(), method.chain.temperature)
     transition = build_transition(attention.clone(), method)
     working = reduce_image(image, method.working_size_pixels)
     height, width = working.shape[:2]
@@ -101,20 +101,20 @@ def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[
 
     def prepare_directly() -> None:
         whole = direct_forms.attention(backbone.extract(image))
-        direct_forms.balance(direct_forms.temper(whole, method.temperature), method.balancing_rounds)
+        direct_forms.balance(direct_forms.temper(whole, method.chain.temperature), method.chain.balancing_rounds)
 
     return [
         Forms("1 network", lambda: backbone.extract(image)),
         Forms("1 attention", lambda: build_attention(factors), lambda: direct_forms.attention(factors)),
         Forms(
             "2 temperature",
-            lambda: temper(attention.clone(), method.temperature),
-            lambda: direct_forms.temper(attention, method.temperature),
+            lambda: temper(attention.clone(), method.chain.temperature),
+            lambda: direct_forms.temper(attention, method.chain.temperature),
         ),
         Forms(
             "2 balancing",
-            lambda: balance(tempered, method.balancing_rounds, method.balancing_tolerance),
-            lambda: direct_forms.balance(tempered, method.balancing_rounds),
+            lambda: balance(tempered, method.chain.balancing_rounds, method.chain.balancing_tolerance),
+            lambda: direct_forms.balance(tempered, method.chain.balancing_rounds),
         ),
         Forms("3 coarse map", lambda: build_coarse_maps(transition, start, method)),
         Forms(

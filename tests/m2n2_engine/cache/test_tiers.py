@@ -16,7 +16,7 @@ from m2n2_engine import engine as engine_module
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
 from m2n2_engine.cache import transitions
-from m2n2_engine.config import Decision, EngineConfig, MethodConfig
+from m2n2_engine.config import CONSTANT_KINDS, ChainConfig, Decision, EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, build_engine
 from m2n2_engine.errors import InvalidImage, OutOfMemory
 from m2n2_engine.kernels.cpu.transition import balance_factors
@@ -120,12 +120,8 @@ def test_another_image_is_not_found(
     assert engine.prepare(image.copy()) is Level.DISK
 
 
-@pytest.mark.parametrize("constant", [field.name for field in dataclasses.fields(MethodConfig)])
-def test_another_constant_of_the_method_is_another_image(
-    backbone: WatchedBackbone, config: EngineConfig, image: Image, constant: str
-) -> None:
-    start(backbone, config).prepare(image)
-    match getattr(QUICK, constant):
+def change_constant(constant: str) -> MethodConfig:
+    match QUICK.constants()[constant]:
         case None:
             changed: object = 8.0
         case Decision():
@@ -134,8 +130,18 @@ def test_another_constant_of_the_method_is_another_image(
             changed = value + 1
         case value:
             changed = value * 1.01
-    other = dataclasses.replace(QUICK, **{constant: changed})
-    assert start(backbone, dataclasses.replace(config, method=other)).prepare(image) is Level.NETWORK
+    return QUICK.replace(**{constant: changed})
+
+
+@pytest.mark.parametrize("constant", CONSTANT_KINDS)
+def test_only_a_constant_of_the_chain_makes_another_image(
+    backbone: WatchedBackbone, config: EngineConfig, image: Image, constant: str
+) -> None:
+    """An image that was warmed stays warm under another working size, area limit or margin of boxes."""
+    start(backbone, config).prepare(image)
+    other = dataclasses.replace(config, method=change_constant(constant))
+    is_of_the_chain = constant in [field.name for field in dataclasses.fields(ChainConfig)]
+    assert start(backbone, other).prepare(image) is (Level.NETWORK if is_of_the_chain else Level.DISK)
 
 
 def test_another_backbone_or_release_is_another_image(

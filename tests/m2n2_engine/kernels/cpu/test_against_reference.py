@@ -32,7 +32,7 @@ def rng():
 
 
 def random_matrix(rng, cells):
-    return temper(torch.from_numpy(rng.random((cells, cells), np.float32) ** 4 + 1e-4), METHOD.temperature)
+    return temper(torch.from_numpy(rng.random((cells, cells), np.float32) ** 4 + 1e-4), METHOD.chain.temperature)
 
 
 def random_image(rng, height, width):
@@ -97,8 +97,8 @@ def test_tempering_meets_its_direct_form_and_keeps_zeros(rng, temperature):
 @pytest.mark.parametrize("form", [balance, _balance_on_device], ids=["compiled", "device"])
 def test_balancing_meets_all_rounds_over_the_full_matrix(rng, cells, form):
     matrix = random_matrix(rng, cells)
-    rows, columns = form(matrix, METHOD.balancing_rounds, 1e-6)
-    expected = reference.balance(matrix, METHOD.balancing_rounds)
+    rows, columns = form(matrix, METHOD.chain.balancing_rounds, 1e-6)
+    expected = reference.balance(matrix, METHOD.chain.balancing_rounds)
     torch.testing.assert_close(matrix * rows[:, None] * columns, expected, rtol=1e-5, atol=1e-8)
 
 
@@ -106,7 +106,7 @@ def test_balancing_leaves_an_empty_column_empty(rng):
     matrix = random_matrix(rng, 20)
     matrix[:, 3] = 0
     matrix /= matrix.sum(dim=1, keepdim=True)
-    rows, columns = balance(matrix, METHOD.balancing_rounds, METHOD.balancing_tolerance)
+    rows, columns = balance(matrix, METHOD.chain.balancing_rounds, METHOD.chain.balancing_tolerance)
     balanced = matrix * rows[:, None] * columns
     assert torch.isfinite(balanced).all()
     assert (balanced[:, 3] == 0).all()

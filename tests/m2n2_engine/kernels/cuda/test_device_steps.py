@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from m2n2_engine.backbones import load_backbone
-from m2n2_engine.config import EngineConfig, MethodConfig
+from m2n2_engine.config import ChainConfig, EngineConfig, MethodConfig
 from m2n2_engine.tools.benchmark import device_steps
 
-METHOD = MethodConfig(balancing_rounds=3, max_steps=8)
+METHOD = MethodConfig(ChainConfig(balancing_rounds=3), max_steps=8)
 
 
 @pytest.mark.usefixtures("one_thread", "fused_everywhere")

@@ -8,13 +8,13 @@ import torch
 from m2n2_engine.backbones import load_backbone
 from m2n2_engine.cache.factors import FactorCache
 from m2n2_engine.cache.transitions import BackboneSource
-from m2n2_engine.config import EngineConfig, MethodConfig
+from m2n2_engine.config import ChainConfig, EngineConfig, MethodConfig
 from m2n2_engine.engine import load_engine
 from m2n2_engine.session.session import Session, session_bytes
 from m2n2_engine.types import AttentionKey, Click, Level
 
 # Few rounds and steps, because the interpreter is slow; both forms do as many.
-METHOD = MethodConfig(balancing_rounds=3, max_steps=8)
+METHOD = MethodConfig(ChainConfig(balancing_rounds=3), max_steps=8)
 CONFIG = EngineConfig(backbone="tiny", device="cpu", grid=8, threads=1, method=METHOD)
 CLICKS = [Click(10, 8), Click(3, 3, positive=False)]
 KEY = AttentionKey("image", "fingerprint")

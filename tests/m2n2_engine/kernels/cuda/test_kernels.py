@@ -38,7 +38,7 @@ def random_half(rng, device, cells, empty_column=False):
     attention = torch.from_numpy(rng.random((cells, cells), np.float32) ** 8 + 1e-5).to(device)
     if empty_column:
         attention[:, 3] = 0
-    half = (temper(attention, METHOD.temperature) * HALF_SCALE).half()
+    half = (temper(attention, METHOD.chain.temperature) * HALF_SCALE).half()
     return half, half.float() / HALF_SCALE
 
 
@@ -60,8 +60,8 @@ def test_attention_is_tempered_as_by_the_plain_steps(rng, device, grid, layers, 
         ),
         grid,
     )
-    found = build_tempered(factors, METHOD.temperature)
-    expected = temper(build_attention(factors), METHOD.temperature)
+    found = build_tempered(factors, METHOD.chain.temperature)
+    expected = temper(build_attention(factors), METHOD.chain.temperature)
     assert found.dtype == torch.float16
     torch.testing.assert_close(found.float() / HALF_SCALE, expected, rtol=1.1 * HALF_ERROR, atol=1e-9)
 
@@ -72,7 +72,8 @@ def test_integers_are_read_as_what_they_stand_for(rng, device):
         floats, query=(floats.query * 1000).to(torch.int16), key=(floats.key * 1000).to(torch.int16), scale=0.7e-6
     )
     found, expected = (
-        build_tempered(AttentionFactors((layer,), (5, 7)), METHOD.temperature).float() for layer in (integers, floats)
+        build_tempered(AttentionFactors((layer,), (5, 7)), METHOD.chain.temperature).float()
+        for layer in (integers, floats)
     )
     torch.testing.assert_close(found, expected, rtol=0.05, atol=1e-3)
 
@@ -81,7 +82,7 @@ def test_tempered_rows_survive_scores_beyond_float16(rng, device):
     layer = random_layer(rng, device, 1, 70, 16, 1.0)
     layer = dataclasses.replace(layer, query=layer.query * 40)
     factors = AttentionFactors((layer,), (7, 10))
-    found = build_tempered(factors, METHOD.temperature).float() / HALF_SCALE
+    found = build_tempered(factors, METHOD.chain.temperature).float() / HALF_SCALE
     torch.testing.assert_close(found.sum(dim=1), torch.ones(70, device=device), rtol=1e-3, atol=0)
 
 
@@ -98,7 +99,7 @@ def test_a_round_of_balancing(rng, device, cells):
 @pytest.mark.parametrize("empty_column", [False, True])
 def test_balanced_half_matrix_is_doubly_stochastic(rng, device, empty_column):
     half, values = random_half(rng, device, 20, empty_column)
-    rows, columns = balance(half, 9, METHOD.balancing_tolerance)
+    rows, columns = balance(half, 9, METHOD.chain.balancing_tolerance)
     expected = balance(values, 9, 0.0)
     balanced = scale(half.clone(), rows, columns).float() / HALF_SCALE
     torch.testing.assert_close(balanced, scale(values, *expected), rtol=1.5 * HALF_ERROR, atol=1e-9)
@@ -141,7 +142,7 @@ def local_chain(device, grid):
     squared = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
     values = torch.from_numpy(np.exp(-squared / 14.0).astype(np.float32)).to(device)
     values /= values.sum(dim=1, keepdim=True)
-    balanced = scale(values, *balance(values, METHOD.balancing_rounds, METHOD.balancing_tolerance))
+    balanced = scale(values, *balance(values, METHOD.chain.balancing_rounds, METHOD.chain.balancing_tolerance))
     return (balanced * HALF_SCALE).half()
 
 
