@@ -17,7 +17,7 @@ from m2n2_engine import __version__
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.cache.disk import DiskStore
 from m2n2_engine.cache.factors import FactorCache
-from m2n2_engine.cache.memory import ResidentCache
+from m2n2_engine.cache.memory import AttentionKey, ResidentCache
 from m2n2_engine.cache.transitions import BackboneSource, TransitionSource
 from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
@@ -26,7 +26,7 @@ from m2n2_engine.kernels.cpu.compiled import set_thread_count, thread_count
 from m2n2_engine.kernels.cpu.working_size import reduced_size
 from m2n2_engine.presets import PAPER, PRESETS
 from m2n2_engine.session.session import Session, session_bytes
-from m2n2_engine.types import AttentionKey, Box, Click, Image, Level, Segmentation, Timings
+from m2n2_engine.types import Box, Click, Image, Level, Segmentation, Timings
 
 logger = logging.getLogger(__name__)
 

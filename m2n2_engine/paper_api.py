@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from m2n2_engine.backbones import load_backbone
+from m2n2_engine.backbones import Backbone, load_backbone
 from m2n2_engine.cache.transitions import AggregatorSource, AttentionAggregator
 from m2n2_engine.config import EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.engine import Engine, check_clicks, check_image
@@ -24,7 +24,7 @@ from m2n2_engine.kernels.cpu.flood_fill import flood_fill
 from m2n2_engine.kernels.cpu.transition import build_transition
 from m2n2_engine.kernels.cpu.upsample import upsample
 from m2n2_engine.kernels.cpu.walk import build_coarse_maps, build_start_state
-from m2n2_engine.types import Backbone, Click, Image
+from m2n2_engine.types import Click, Image
 
 TensorT = TypeVar("TensorT", torch.Tensor, npt.NDArray[np.float32])
 Point = Sequence[float] | npt.NDArray[Any]

@@ -9,13 +9,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import torch
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -74,65 +71,6 @@ class Segmentation:
     timings: Timings
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LayerFactors:
-    """Query and key of one self-attention layer, from which its attention can be rebuilt.
-
-    query, key: ``(heads, tokens, d)``, special tokens (CLS, registers) first. weight: this layer's share of the sum.
-    special_tokens: how many leading tokens are no cells of the grid. scale: what products of query and key are
-    multiplied with, beside ``1 / sqrt(d)``: 1 unless they are kept as integers.
-    """
-
-    query: torch.Tensor
-    key: torch.Tensor
-    weight: float
-    special_tokens: int = 0
-    scale: float = 1.0
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of both, in bytes; keys that attend to keys take it once."""
-        return self.key.nbytes + (0 if self.query is self.key else self.query.nbytes)
-
-    def to(self, device: str) -> LayerFactors:
-        """The same on a torch device; no copy where it is there already."""
-        key = self.key.to(device)
-        return dataclasses.replace(self, query=key if self.query is self.key else self.query.to(device), key=key)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class AttentionFactors:
-    """All that a backbone says of an image. grid: ``(h, w)`` cells, row-major."""
-
-    layers: tuple[LayerFactors, ...]
-    grid: tuple[int, int]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class BalancedFactors:
-    """What is kept of an image beside its session: rebuilds the transition matrix without network and balancing.
-
-    rows, columns: ``(n,)`` float32, ``n = h * w``; the transition matrix is ``diag(rows) K diag(columns)`` with ``K``
-    the tempered attention of ``factors``.
-    """
-
-    factors: AttentionFactors
-    rows: torch.Tensor
-    columns: torch.Tensor
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of all tensors, in bytes."""
-        return sum(layer.nbytes for layer in self.factors.layers) + self.rows.nbytes + self.columns.nbytes
-
-    def to(self, device: str) -> BalancedFactors:
-        """The same on a torch device; no copy where it is there already."""
-        layers = tuple(layer.to(device) for layer in self.factors.layers)
-        return BalancedFactors(
-            AttentionFactors(layers, self.factors.grid), self.rows.to(device), self.columns.to(device)
-        )
-
-
 class Level(enum.StrEnum):
     """Where an image was found, from the fastest place to the slowest; NETWORK is nowhere: it was prepared anew."""
 
@@ -140,40 +78,6 @@ class Level(enum.StrEnum):
     HOST = "host"
     DISK = "disk"
     NETWORK = "network"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class AttentionKey:
-    """Names one resident image: what was seen, and what looked at it.
-
-    image: hex digest of shape and pixels. fingerprint: backbone, weights, grid and method constants.
-    """
-
-    image: str
-    fingerprint: str
-
-
-class Backbone(Protocol):
-    """A frozen network that turns an image into attention factors. Implementations are safe under threads."""
-
-    @property
-    def name(self) -> str:
-        """The backbone's name in the registry."""
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Cells ``(h, w)`` of the attention it extracts."""
-
-    @property
-    def device(self) -> str:
-        """The torch device it runs on, ``cpu`` or ``cuda:0``."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the factors of the same image would."""
-
-    def extract(self, image: Image) -> AttentionFactors:
-        """Query and key projections of an RGB uint8 ``(H, W, 3)`` image of any size, on ``device``."""
 
 
 class Segmenter(Protocol):

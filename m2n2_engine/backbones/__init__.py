@@ -6,13 +6,16 @@ import dataclasses
 import importlib
 import logging
 from collections.abc import Mapping
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from m2n2_engine.config import AUTO, EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError
 from m2n2_engine.presets import KEYS_AND_COLOURS, PAPER, choose_method
-from m2n2_engine.types import Backbone
+from m2n2_engine.types import Image
 from m2n2_engine.weights import store
+
+if TYPE_CHECKING:
+    from m2n2_engine.method.factors import AttentionFactors
 
 PREFERRED = "stable-diffusion-2"
 EMBEDDED = "dinov2-small"
@@ -27,6 +30,29 @@ STABLE_DIFFUSION_2_GRID = 128
 TINY_GRID = 24
 
 _log = logging.getLogger(__name__)
+
+
+class Backbone(Protocol):
+    """A frozen network that turns an image into attention factors. Implementations are safe under threads."""
+
+    @property
+    def name(self) -> str:
+        """The backbone's name in the registry."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Cells ``(h, w)`` of the attention it extracts."""
+
+    @property
+    def device(self) -> str:
+        """The torch device it runs on, ``cpu`` or ``cuda:0``."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the factors of the same image would."""
+
+    def extract(self, image: Image) -> AttentionFactors:
+        """Query and key projections of an RGB uint8 ``(H, W, 3)`` image of any size, on ``device``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from contextlib import ExitStack
 import torch
 from torch import nn
 
-from m2n2_engine.types import AttentionFactors, Image, LayerFactors
+from m2n2_engine.method.factors import AttentionFactors, LayerFactors
+from m2n2_engine.types import Image
 
 
 class _AllCaptured(Exception):

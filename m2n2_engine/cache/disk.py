@@ -25,8 +25,8 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from m2n2_engine.cache.memory import CacheStatistics
-from m2n2_engine.types import AttentionFactors, AttentionKey, BalancedFactors, LayerFactors
+from m2n2_engine.cache.memory import AttentionKey, CacheStatistics
+from m2n2_engine.method.factors import AttentionFactors, BalancedFactors, LayerFactors
 
 FORMAT = "1"
 """Changes with the layout of the files; files of another format are never found, and go as the least recently used."""

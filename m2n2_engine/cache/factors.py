@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from m2n2_engine.cache.disk import DiskStore
-from m2n2_engine.cache.memory import ResidentCache
-from m2n2_engine.types import AttentionKey, BalancedFactors, Level
+from m2n2_engine.cache.memory import AttentionKey, ResidentCache
+from m2n2_engine.method.factors import BalancedFactors
+from m2n2_engine.types import Level
 
 
 class FactorCache:

@@ -15,9 +15,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Generic, Protocol, TypeVar
 
-from m2n2_engine.types import AttentionKey
-
 logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AttentionKey:
+    """Names one resident image: what was seen, and what looked at it.
+
+    image: hex digest of shape and pixels. fingerprint: backbone, weights, grid and method constants.
+    """
+
+    image: str
+    fingerprint: str
 
 
 class Resident(Protocol):

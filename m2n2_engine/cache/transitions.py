@@ -8,10 +8,13 @@ from typing import Protocol
 
 import torch
 
+from m2n2_engine.backbones import Backbone
 from m2n2_engine.cache.factors import FactorCache
+from m2n2_engine.cache.memory import AttentionKey
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.kernels.cpu.transition import balance_factors, build_transition, restore_transition
-from m2n2_engine.types import AttentionKey, Backbone, BalancedFactors, Image, Level
+from m2n2_engine.method.factors import BalancedFactors
+from m2n2_engine.types import Image, Level
 
 
 class TransitionSource(Protocol):

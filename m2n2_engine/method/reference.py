@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 
 from m2n2_engine.config import MethodConfig
+from m2n2_engine.method.factors import AttentionFactors
 from m2n2_engine.method.thresholds import sobel_levels
-from m2n2_engine.types import AttentionFactors, Image, Map
+from m2n2_engine.types import Image, Map
 
 
 def attention(factors: AttentionFactors) -> torch.Tensor:

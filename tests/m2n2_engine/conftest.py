@@ -11,7 +11,8 @@ import torch
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.kernels.cpu.compiled import set_thread_count, thread_count
 from m2n2_engine.kernels.cpu.transition import build_transition
-from m2n2_engine.types import AttentionFactors, BalancedFactors, Image, LayerFactors, Mask
+from m2n2_engine.method.factors import AttentionFactors, BalancedFactors, LayerFactors
+from m2n2_engine.types import Image, Mask
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
 MakeBalanced = Callable[..., BalancedFactors]

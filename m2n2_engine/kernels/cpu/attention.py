@@ -13,7 +13,7 @@ from torch.nn import functional
 from m2n2_engine.kernels.cpu.attention_rows import LOWEST, TILE_ROWS, exponentiate_row, multiply_tile
 from m2n2_engine.kernels.cpu.compiled import compiled_fast, run_in_bands
 from m2n2_engine.kernels.cpu.simd import LANES
-from m2n2_engine.types import AttentionFactors, LayerFactors
+from m2n2_engine.method.factors import AttentionFactors, LayerFactors
 
 _ACCELERATOR_CHUNK_BYTES = 256 * 1024 * 1024
 """Scores that an accelerator holds at a time: enough to fill it with work, and little beside the (n, n) result."""

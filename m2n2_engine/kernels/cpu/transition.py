@@ -12,7 +12,7 @@ from m2n2_engine.kernels.cpu.attention_rows import raise_row
 from m2n2_engine.kernels.cpu.compiled import compiled_fast, run_in_bands
 from m2n2_engine.kernels.cpu.simd import LANES
 from m2n2_engine.kernels.fused import is_fused
-from m2n2_engine.types import AttentionFactors, BalancedFactors
+from m2n2_engine.method.factors import AttentionFactors, BalancedFactors
 
 _CHECK_EVERY_ROUNDS = 8
 """Rounds between convergence tests on an accelerator, where each test waits for the device."""

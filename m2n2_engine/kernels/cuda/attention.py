@@ -15,7 +15,7 @@ import triton.language as tl
 from torch.nn.functional import pad
 
 from m2n2_engine.kernels.fused import HALF_SCALE
-from m2n2_engine.types import AttentionFactors, LayerFactors
+from m2n2_engine.method.factors import AttentionFactors, LayerFactors
 
 _TILES = {2: {"ROWS": 64, "COLUMNS": 128}, 4: {"ROWS": 64, "COLUMNS": 64}}
 """By the bytes of a query's element: float32 is multiplied exactly, by no tensor core, and wants more registers."""

@@ -20,8 +20,9 @@ from m2n2_engine.kernels.cpu.walk import build_coarse_maps, build_start_state
 from m2n2_engine.kernels.cpu.working_size import reduce_image
 from m2n2_engine.kernels.cuda import thresholds as device_thresholds
 from m2n2_engine.kernels.fused import HALF_SCALE
+from m2n2_engine.method.factors import AttentionFactors
 from m2n2_engine.tools.benchmark.steps import Comparison, Forms, compare_forms
-from m2n2_engine.types import AttentionFactors, Image
+from m2n2_engine.types import Image
 
 _STEPS = 64
 """Of a walk: that of an attention which is nearly even ends at once, and one of real attention takes up to hundreds."""

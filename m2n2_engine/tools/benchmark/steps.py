@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from m2n2_engine.backbones import LoadedBackbone
+from m2n2_engine.backbones import Backbone, LoadedBackbone
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.engine import build_engine
 from m2n2_engine.kernels.cpu.attention import build_attention
@@ -21,7 +21,7 @@ from m2n2_engine.kernels.cpu.working_size import reduce_image
 from m2n2_engine.method import reference as direct_forms
 from m2n2_engine.paper_api import BackboneAggregator
 from m2n2_engine.tools.benchmark.timing import Samples, time_in_turn
-from m2n2_engine.types import Backbone, Click, Image
+from m2n2_engine.types import Click, Image
 
 _SEED = 7
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 
 from m2n2_engine.cache.disk import DiskStore
+from m2n2_engine.cache.memory import AttentionKey
+from m2n2_engine.method.factors import AttentionFactors, BalancedFactors, LayerFactors
 from m2n2_engine.tools.benchmark.levels import LevelFigures, Opening, Rotation
-from m2n2_engine.types import AttentionFactors, AttentionKey, BalancedFactors, LayerFactors, Level
+from m2n2_engine.types import Level
 
 _FILE_BUDGET_BYTES = 1 << 40
 

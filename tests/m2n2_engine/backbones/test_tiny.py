@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from m2n2_engine.backbones import TINY_GRID, load_backbone
+from m2n2_engine.backbones import TINY_GRID, Backbone, load_backbone
 from m2n2_engine.config import EngineConfig, WeightsConfig
 from m2n2_engine.kernels.cpu.attention import build_attention
-from m2n2_engine.types import Backbone
 
 
 def _disc(size: int) -> tuple[np.ndarray, np.ndarray]:

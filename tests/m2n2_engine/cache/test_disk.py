@@ -20,7 +20,8 @@ from filelock import FileLock
 
 from m2n2_engine.cache import disk
 from m2n2_engine.cache.disk import DiskStore, UnusableFile, read_image
-from m2n2_engine.types import AttentionFactors, AttentionKey, BalancedFactors
+from m2n2_engine.cache.memory import AttentionKey
+from m2n2_engine.method.factors import AttentionFactors, BalancedFactors
 
 MakeBalanced = Callable[..., BalancedFactors]
 Equal = Callable[[BalancedFactors, BalancedFactors], bool]
@@ -33,7 +34,8 @@ CHILD = """
 import sys, torch
 from pathlib import Path
 from m2n2_engine.cache import disk
-from m2n2_engine.types import *
+from m2n2_engine.cache.memory import AttentionKey
+from m2n2_engine.method.factors import AttentionFactors, BalancedFactors, LayerFactors
 
 store = disk.DiskStore(Path(sys.argv[1]), 2**20)
 key = AttentionKey("a", "fingerprint")

@@ -13,7 +13,9 @@ import pytest
 
 from m2n2_engine.cache.disk import DiskStore
 from m2n2_engine.cache.factors import FactorCache
-from m2n2_engine.types import AttentionKey, BalancedFactors, Level
+from m2n2_engine.cache.memory import AttentionKey
+from m2n2_engine.method.factors import BalancedFactors
+from m2n2_engine.types import Level
 
 MakeBalanced = Callable[..., BalancedFactors]
 Equal = Callable[[BalancedFactors, BalancedFactors], bool]

@@ -12,8 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from m2n2_engine.cache.memory import ResidentCache
-from m2n2_engine.types import AttentionKey
+from m2n2_engine.cache.memory import AttentionKey, ResidentCache
 
 SIZE = 100
 LONG_SECONDS = 30

@@ -20,8 +20,9 @@ from m2n2_engine.config import CONSTANT_KINDS, ChainConfig, Decision, EngineConf
 from m2n2_engine.engine import Engine, build_engine
 from m2n2_engine.errors import InvalidImage, OutOfMemory
 from m2n2_engine.kernels.cpu.transition import balance_factors
+from m2n2_engine.method.factors import AttentionFactors, BalancedFactors
 from m2n2_engine.presets import PAPER, choose_method
-from m2n2_engine.types import AttentionFactors, BalancedFactors, Click, Image, Level, Mask
+from m2n2_engine.types import Click, Image, Level, Mask
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
 

@@ -21,7 +21,7 @@ from m2n2_engine.kernels.cpu.transition import (
 )
 from m2n2_engine.kernels.cpu.upsample import upsample
 from m2n2_engine.method import reference
-from m2n2_engine.types import AttentionFactors, LayerFactors
+from m2n2_engine.method.factors import AttentionFactors, LayerFactors
 
 METHOD = MethodConfig()
 

@@ -7,11 +7,12 @@ import torch
 
 from m2n2_engine.backbones import load_backbone
 from m2n2_engine.cache.factors import FactorCache
+from m2n2_engine.cache.memory import AttentionKey
 from m2n2_engine.cache.transitions import BackboneSource
 from m2n2_engine.config import ChainConfig, EngineConfig, MethodConfig
 from m2n2_engine.engine import load_engine
 from m2n2_engine.session.session import Session, session_bytes
-from m2n2_engine.types import AttentionKey, Click, Level
+from m2n2_engine.types import Click, Level
 
 # Few rounds and steps, because the interpreter is slow; both forms do as many.
 METHOD = MethodConfig(ChainConfig(balancing_rounds=3), max_steps=8)

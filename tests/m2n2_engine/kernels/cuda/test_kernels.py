@@ -16,7 +16,7 @@ from m2n2_engine.kernels.cuda import flood_fill
 from m2n2_engine.kernels.cuda.attention import build_tempered
 from m2n2_engine.kernels.fused import HALF_SCALE
 from m2n2_engine.method import reference
-from m2n2_engine.types import AttentionFactors, LayerFactors
+from m2n2_engine.method.factors import AttentionFactors, LayerFactors
 
 METHOD = MethodConfig()
 HALF_ERROR = 2.0**-11

@@ -1,0 +1,66 @@
+"""What a network says of an image: the queries and keys that its attention is rebuilt from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LayerFactors:
+    """Query and key of one self-attention layer, from which its attention can be rebuilt.
+
+    query, key: ``(heads, tokens, d)``, special tokens (CLS, registers) first. weight: this layer's share of the sum.
+    special_tokens: how many leading tokens are no cells of the grid. scale: what products of query and key are
+    multiplied with, beside ``1 / sqrt(d)``: 1 unless they are kept as integers.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    weight: float
+    special_tokens: int = 0
+    scale: float = 1.0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of both, in bytes; keys that attend to keys take it once."""
+        return self.key.nbytes + (0 if self.query is self.key else self.query.nbytes)
+
+    def to(self, device: str) -> LayerFactors:
+        """The same on a torch device; no copy where it is there already."""
+        key = self.key.to(device)
+        return dataclasses.replace(self, query=key if self.query is self.key else self.query.to(device), key=key)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AttentionFactors:
+    """All that a backbone says of an image. grid: ``(h, w)`` cells, row-major."""
+
+    layers: tuple[LayerFactors, ...]
+    grid: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BalancedFactors:
+    """What is kept of an image beside its session: rebuilds the transition matrix without network and balancing.
+
+    rows, columns: ``(n,)`` float32, ``n = h * w``; the transition matrix is ``diag(rows) K diag(columns)`` with ``K``
+    the tempered attention of ``factors``.
+    """
+
+    factors: AttentionFactors
+    rows: torch.Tensor
+    columns: torch.Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors, in bytes."""
+        return sum(layer.nbytes for layer in self.factors.layers) + self.rows.nbytes + self.columns.nbytes
+
+    def to(self, device: str) -> BalancedFactors:
+        """The same on a torch device; no copy where it is there already."""
+        layers = tuple(layer.to(device) for layer in self.factors.layers)
+        return BalancedFactors(
+            AttentionFactors(layers, self.factors.grid), self.rows.to(device), self.columns.to(device)
+        )
