@@ -59,12 +59,12 @@ ray-test: $(RAY)/.setup
 ray-plan: $(RAY)/.setup
 	$(BIN)/m2n2 weights get
 	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python deploy/ray/check_plan.py \
-		--json deploy/benchmarks/plan_check.json --times deploy/benchmarks/replicas.json
+		--json docs/results/benchmarks/plan_check.json --times docs/results/benchmarks/replicas.json
 
-# How many replicas, each with the two processors that deploy/benchmarks/engine.json was made on, so many annotators need.
+# How many replicas, each with the two processors that docs/results/benchmarks/engine.json was made on, so many annotators need.
 plan: setup-test
-	$(BIN)/m2n2 plan --times deploy/benchmarks/replicas.json --times deploy/benchmarks/engine.json --size 640x480 --p95 2.5 \
-		--plot --json deploy/benchmarks/plan.json
+	$(BIN)/m2n2 plan --times docs/results/benchmarks/replicas.json --times docs/results/benchmarks/engine.json --size 640x480 --p95 2.5 \
+		--plot --json docs/results/benchmarks/plan.json
 
 # The annotators of `make e2e`, their backend a client of two replicas on this machine.
 ray-e2e: $(LABEL_STUDIO)/.setup $(RAY)/.setup-e2e
@@ -89,13 +89,13 @@ deploy-test: setup-test
 	$(BIN)/python -m pytest tests/deploy_heavy --verbose --capture=no --durations=0 \
 		--override-ini=pythonpath="tests/deploy tests/deploy_heavy"
 
-# Writes deploy/BENCHMARKS.md anew where this machine has its sections, or adds them.
+# Writes docs/results/benchmarks.md anew where this machine has its sections, or adds them.
 benchmark: $(VENV)/.setup-plots
-	$(BIN)/m2n2 benchmark --plot --json deploy/benchmarks/engine.json --markdown deploy/BENCHMARKS.md
-	$(BIN)/m2n2 benchmark --grid 48 --grid 64 --preset paper --sizes 481x321 --json deploy/benchmarks/paper.json \
-		--markdown deploy/BENCHMARKS.md
-	$(BIN)/m2n2 benchmark serve --json deploy/benchmarks/server.json --markdown deploy/BENCHMARKS.md
-	$(BIN)/m2n2 benchmark cvat --json deploy/benchmarks/cvat.json --markdown deploy/BENCHMARKS.md
+	$(BIN)/m2n2 benchmark --plot --json docs/results/benchmarks/engine.json --markdown docs/results/benchmarks.md
+	$(BIN)/m2n2 benchmark --grid 48 --grid 64 --preset paper --sizes 481x321 --json docs/results/benchmarks/paper.json \
+		--markdown docs/results/benchmarks.md
+	$(BIN)/m2n2 benchmark serve --json docs/results/benchmarks/server.json --markdown docs/results/benchmarks.md
+	$(BIN)/m2n2 benchmark cvat --json docs/results/benchmarks/cvat.json --markdown docs/results/benchmarks.md
 
 setup: $(VENV)/.setup
 setup-test: $(VENV)/.setup-test

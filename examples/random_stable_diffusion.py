@@ -1,6 +1,6 @@
 """Stable Diffusion 2's networks at full size with random weights, for timings where the real ones are not at hand.
 
-    python deploy/benchmarks/random_stable_diffusion.py FOLDER
+    python examples/random_stable_diffusion.py FOLDER
     M2N2_WEIGHTS_FOLDER=FOLDER m2n2 benchmark --backbone stable-diffusion-2 ...
 
 The networks take as long as the real ones. Their attention is nearly even, so that walks arrive at once: the benchmark
@@ -17,7 +17,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-TOKENIZER = Path(__file__).parents[2] / "tests/data/parity/tiny-sd2/tokenizer"
+TOKENIZER = Path(__file__).parents[1] / "tests/data/parity/tiny-sd2/tokenizer"
 """Any will do: the empty prompt is looked up once and kept."""
 
 # The published configuration of Stable Diffusion 2 (unet/config.json, vae/config.json of its repositories).
