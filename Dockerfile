@@ -1,7 +1,7 @@
 # docker build --target cpu -t m2n2 .     docker run -p 9090:9090 m2n2
 # docker build --target cuda -t m2n2 .    docker run -p 9090:9090 --gpus all m2n2
 #
-# Every RUN is a script of deploy/image, which deploy/README.md describes with the build arguments.
+# Every RUN is a script of deploy/image, which docs/operate/containers.md describes with the build arguments.
 ARG DEBIAN=debian:12.12-slim
 FROM ${DEBIAN} AS system
 COPY deploy/image/install_packages.sh deploy/image/add_user.sh /usr/local/lib/m2n2/

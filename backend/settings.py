@@ -402,7 +402,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def render_settings_table() -> str:
-    """The settings as a Markdown table, for the README."""
+    """The settings as a Markdown table, for docs/settings.md."""
     lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         lines.append(f"| `{_variable(name)}` | {_render_default(name)} | {field.description} |")

@@ -23,7 +23,8 @@ PRESETS: Mapping[str, MethodConfig] = {
     ),
 }
 """``paper``: as published. ``keys-and-colours``: keys attend to keys, each click corrects the mask around itself, and
-colours settle the border. Its constants were chosen on GrabCut and ECSSD with dinov2-small; see README."""
+colours settle the border. Its constants were chosen on GrabCut and ECSSD with dinov2-small:
+docs/results/presets.md."""
 
 
 def check_preset(name: str) -> str:

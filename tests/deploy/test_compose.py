@@ -186,6 +186,6 @@ def test_what_is_mounted_is_there_or_made_by_the_operator(render):
     }
     assert mounted
     assert {path for path in mounted if not path.exists()} == set()
-    guide = (DEPLOY / "README.md").read_text()
+    guide = (DEPLOY.parent / "docs" / "operate" / "containers.md").read_text()
     for secret in project["secrets"].values():
         assert f"secrets/{Path(secret['file']).name}" in guide

@@ -1,4 +1,4 @@
-"""deploy/LIMITS.md tells every limit, each as it is set, and they fit together."""
+"""docs/operate/limits.md tells every limit, each as it is set, and they fit together."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ NO_LIMIT_CONSTANTS = {
 
 def read_rows():
     """Cells of every row that has a value."""
-    lines = (DEPLOY / "LIMITS.md").read_text().splitlines()
+    lines = (ROOT / "docs" / "operate" / "limits.md").read_text().splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     return [row for row in rows if row[0] != "link"]
 

@@ -1,6 +1,6 @@
 """The Dockerfile, built on a clean Debian and run as it is meant to run: it answers an annotator's click.
 
-The figures that tests/deploy_heavy/README.md records are printed here.
+The figures that docs/results/deploy-tests.md records are printed here.
 """
 
 from __future__ import annotations

@@ -25,12 +25,11 @@ def test_kubectl_renders_the_same(name):
     assert run_kubectl(KUBERNETES / name) == sorted(render(KUBERNETES / name), key=identify)
 
 
-def test_the_overlay_of_the_readme_works(tmp_path):
+def test_the_overlay_of_the_document_works(tmp_path):
     (tmp_path / "m2n2").symlink_to(ROOT)
     (tmp_path / "own").mkdir()
-    text = re.search(
-        r"^# kustomization.yaml\n(.*?)^```", (KUBERNETES / "README.md").read_text(), re.DOTALL | re.MULTILINE
-    )
+    document = (ROOT / "docs" / "operate" / "kubernetes.md").read_text()
+    text = re.search(r"^# kustomization.yaml\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
     (tmp_path / "own" / "kustomization.yaml").write_text(text[1])
     manifests = run_kubectl(tmp_path / "own")
     assert {manifest["metadata"]["namespace"] for manifest in manifests} == {"annotation"}

@@ -15,7 +15,7 @@ from backend.tools.plan.simulation import Cluster, Outcome, simulate
 from m2n2_engine.errors import ConfigurationError
 
 _COMPUTING_CLICKS = 4
-"""For each replica, as deploy/ray/README.md has it."""
+"""For each replica, as docs/operate/ray.md has it."""
 
 _STEP = 1.1
 _TOLERANCE = 1 / 20
