@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image as PillowImage
-from processes import HOST, ROOT, Server
 
 from backend.label_studio import brush_rle
 from backend.settings import load_settings
+from backend.tools.studio.processes import HOST, Server
 from m2n2_engine.engine import load_engine
 from m2n2_engine.types import Click
+from tests.helpers.paths import ROOT
 
 RECORDED = ROOT / "tests" / "data" / "label_studio"
 TINY = {"M2N2_BACKBONE": "tiny", "M2N2_WORKING_SIZE_PIXELS": "128"}

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from flask import Flask
-from timed_replica import Work
 
 from backend.engines.ray_segmenter import Cluster, RaySegmenter
 from backend.scheduling.clicks import QueuedSegmenter
@@ -20,6 +19,7 @@ from backend.tools.load import draw_image
 from backend.tools.plan.annotators import Visit
 from backend.tools.plan.service_times import READYING, Part
 from backend.tools.plan.simulation import ClickRecord, Outcome
+from backend.tools.ray.timed_replica import Work
 from m2n2_engine.image_digest import ImageDigests
 from m2n2_engine.types import Click, Image, Level
 
