@@ -29,15 +29,14 @@ check:
 # A real Label Studio with sample images, connected to this backend: one command, then click. Ctrl+C stops both.
 studio: setup-test $(LABEL_STUDIO)/.setup
 	$(BIN)/m2n2 weights get
-	exec $(BIN)/python deploy/label_studio/studio.py --label-studio $(LABEL_STUDIO) --port $(STUDIO_PORT)
+	exec $(BIN)/python -m backend.tools.studio --label-studio $(LABEL_STUDIO) --port $(STUDIO_PORT)
 
 # The real Label Studio, the real backend and a real browser, and the demo's window on a display of its own; screenshots
 # and the backend's log are kept in out/e2e.
 e2e: label-studio-ml setup-test $(LABEL_STUDIO)/.setup $(E2E)/.setup
 	$(SEE_BROWSER)
 	$(BIN)/m2n2 weights get
-	$(E2E)/bin/python -m pytest tests/e2e --verbose --durations=0 \
-		--override-ini=pythonpath="deploy/label_studio tests/e2e" --label-studio=$(LABEL_STUDIO)
+	$(E2E)/bin/python -m pytest tests/e2e --verbose --durations=0 --label-studio=$(LABEL_STUDIO)
 
 # Our model class in a server of label-studio-ml, the package that others build backends with.
 label-studio-ml: setup-test $(LABEL_STUDIO_ML)/.setup
@@ -46,19 +45,19 @@ label-studio-ml: setup-test $(LABEL_STUDIO_ML)/.setup
 # Two replicas of the engine on Ray Serve, on this machine's processors, and the server as their client.
 ray: $(RAY)/.setup
 	$(BIN)/m2n2 weights get
-	RAY_USAGE_STATS_ENABLED=0 PYTHONPATH=deploy/label_studio exec $(RAY)/bin/python deploy/ray/one_machine.py
+	RAY_USAGE_STATS_ENABLED=0 exec $(RAY)/bin/python -m backend.tools.ray.one_machine
 
 # KUBERAY_CRD: a file with the definition of RayService, as `kubectl get crd rayservices.ray.io -o yaml` gives it, to check
 # the manifest by.
 ray-test: $(RAY)/.setup
 	$(BIN)/m2n2 weights get
 	$(RAY)/bin/python -m pytest tests/ray --verbose --capture=no $(if $(KUBERAY_CRD),--kuberay-crd=$(KUBERAY_CRD)) \
-		--override-ini=pythonpath="deploy/ray tests/ray" --override-ini=filterwarnings=ignore
+		--override-ini=filterwarnings=ignore
 
 # Two replicas on this machine against their simulation, and what replicas take under load; some minutes of clicks.
 ray-plan: $(RAY)/.setup
 	$(BIN)/m2n2 weights get
-	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python deploy/ray/check_plan.py \
+	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python -m backend.tools.ray.check_plan \
 		--json docs/results/benchmarks/plan_check.json --times docs/results/benchmarks/replicas.json
 
 # How many replicas, each with the two processors that docs/results/benchmarks/engine.json was made on, so many annotators need.
@@ -71,8 +70,7 @@ ray-e2e: $(LABEL_STUDIO)/.setup $(RAY)/.setup-e2e
 	$(SEE_BROWSER)
 	$(BIN)/m2n2 weights get
 	$(RAY)/bin/python -m pytest tests/e2e --engine=ray --verbose --durations=0 \
-		--override-ini=pythonpath="deploy/label_studio deploy/ray tests/e2e" --override-ini=filterwarnings=ignore \
-		--label-studio=$(LABEL_STUDIO)
+		--override-ini=filterwarnings=ignore --label-studio=$(LABEL_STUDIO)
 
 # The full figures of tests/soak, of which the tests do a small share; tens of minutes on two cores.
 soak: setup-test
@@ -86,11 +84,10 @@ deploy-test: setup-test
 	command -v kubectl || tests/install_debian.sh kubernetes-client
 	command -v debootstrap && command -v podman && command -v runc || tests/install_debian.sh debootstrap podman runc
 	command -v promtool || test -x out/deploy-test/promtool || tests/deploy_heavy/fetch_promtool.sh out/deploy-test
-	$(BIN)/python -m pytest tests/deploy_heavy --verbose --capture=no --durations=0 \
-		--override-ini=pythonpath="tests/deploy tests/deploy_heavy"
+	$(BIN)/python -m pytest tests/deploy_heavy --verbose --capture=no --durations=0
 
 # Writes docs/results/benchmarks.md anew where this machine has its sections, or adds them.
-benchmark: $(VENV)/.setup-plots
+benchmark: $(VENV)/.setup-research
 	$(BIN)/m2n2 benchmark --plot --json docs/results/benchmarks/engine.json --markdown docs/results/benchmarks.md
 	$(BIN)/m2n2 benchmark --grid 48 --grid 64 --preset paper --sizes 481x321 --json docs/results/benchmarks/paper.json \
 		--markdown docs/results/benchmarks.md
@@ -108,15 +105,15 @@ $(VENV)/.setup: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-$(VENV)/.setup-plots: $(VENV)/.setup
-	$(BIN)/python -m pip install --quiet --editable '.[plots]'
+$(VENV)/.setup-research: $(VENV)/.setup
+	$(BIN)/python -m pip install --quiet --editable '.[research]'
 	touch $@
 
 $(VENV)/.setup-test: $(VENV)/.setup
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
-$(LABEL_STUDIO)/.setup: deploy/label_studio/requirements.txt
+$(LABEL_STUDIO)/.setup: backend/tools/studio/requirements.txt
 	$(PYTHON) -m venv $(LABEL_STUDIO)
 	$(LABEL_STUDIO)/bin/python -m pip install --quiet --requirement $<
 	touch $@
@@ -137,10 +134,11 @@ $(E2E)/.setup: tests/e2e/requirements.txt $(VENV)/.setup-test
 	$(SEE_PRODUCT)
 	touch $@
 
-$(LABEL_STUDIO_ML)/.setup: tests/label_studio_ml/requirements.txt $(VENV)/.setup-test
+$(LABEL_STUDIO_ML)/.setup: tests/label_studio_ml/requirements.txt pyproject.toml $(VENV)/.setup-test
 	$(BIN)/python -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --no-deps --requirement $<
 	$(SEE_PRODUCT)
+	$(@D)/bin/python -m pip install --quiet 'm2n2-annotation[label-studio-ml]'
+	$(@D)/bin/python -m pip install --quiet --no-deps --requirement $<
 	touch $@
 
 $(RAY)/.setup: pyproject.toml tests/ray/requirements.txt $(VENV)/.setup-test

@@ -15,6 +15,8 @@ from m2n2_engine.config import WeightsConfig
 from m2n2_engine.types import Image, Mask
 from m2n2_engine.weights import store
 
+pytest.register_assert_rewrite("tests.helpers")
+
 DrawDisc = Callable[..., tuple[Image, Mask]]
 
 if shutil.which("nvidia-smi") is None:

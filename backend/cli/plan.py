@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from backend.settings import Settings
 from backend.tools.context import ServerToolSettings
-from backend.tools.plan.replica_model import Budgets
-from m2n2_engine.config import MEBIBYTE, PROCESSOR_SESSION_CACHE_BYTES
-from m2n2_engine.errors import ConfigurationError
 from m2n2_engine.tools.context import output, working_on
+from m2n2_engine.tools.optional_packages import MATPLOTLIB, SIMPY
 
 
 def plan(
@@ -37,16 +33,16 @@ def plan(
     plot: Annotated[bool, typer.Option("--plot", help="Draw a picture beside the JSON.")] = False,
 ) -> None:
     """Simulate annotators and replicas, and find how many replicas keep the waiting short."""
-    _require_simpy()
+    SIMPY.require("a plan")
+    if plot:
+        MATPLOTLIB.require("a plot")
     from backend.tools.plan.annotators import Workload
+    from backend.tools.plan.replica_model import read_budgets
     from backend.tools.plan.report import COLUMNS, draw_plot, render_rows, to_json
     from backend.tools.plan.service_times import read_service_times
     from backend.tools.plan.sizing import Question, find_replicas
     from m2n2_engine.tools.benchmark.files import write_json
-    from m2n2_engine.tools.benchmark.plots import require_matplotlib
 
-    if plot:
-        require_matplotlib()
     counts = parse_counts(annotators)
     settings: ServerToolSettings = context.obj
     question = Question(
@@ -68,17 +64,6 @@ def plan(
         draw_plot(figures, json_file.with_suffix(".png"))
 
 
-def read_budgets(settings: Settings) -> Budgets:
-    """Those of a replica with these settings; where that of sessions is left to its device, a processor's."""
-    session_bytes = settings.engine_config().session_cache_bytes
-    return Budgets(
-        session_bytes=PROCESSOR_SESSION_CACHE_BYTES if session_bytes is None else session_bytes,
-        host_bytes=settings.host_cache_mib * MEBIBYTE,
-        disk_bytes=settings.disk_cache_mib * MEBIBYTE,
-        images=settings.ray_images,
-    )
-
-
 def parse_counts(text: str) -> list[int]:
     """``10,100`` -> numbers from 1 on. Raises BadParameter."""
     try:
@@ -88,11 +73,6 @@ def parse_counts(text: str) -> list[int]:
     if not counts or min(counts) < 1:
         raise typer.BadParameter(f"{text} should be numbers of annotators like 10,100")
     return counts
-
-
-def _require_simpy() -> None:
-    if importlib.util.find_spec("simpy") is None:
-        raise ConfigurationError("a plan needs SimPy: run `pip install 'm2n2-annotation[plan]'`")
 
 
 def _print_table(columns: list[str], rows: list[list[str]]) -> None:

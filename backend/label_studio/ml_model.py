@@ -55,7 +55,7 @@ class Predictor:
     def predict(self, tasks: list[Any], label_config: str | None, context: Any) -> list[Any]:
         """One prediction for an interactive request, one empty list a task for a batch. What goes wrong on purpose is
         named in the log and answered with an empty result, for those servers show their clients a traceback."""
-        if context is None:
+        if not context:  # 2.0 hands over an empty one where a request has none
             return [[] for _ in tasks]
         try:
             return [self._answer(_parse_request(tasks, label_config, context))]
@@ -93,7 +93,8 @@ def _create_model_class() -> type:
         from label_studio_ml.model import LabelStudioMLBase
     except ImportError as error:
         raise ConfigurationError(
-            f"label-studio-ml cannot be imported ({error}): install it and what it needs"
+            f"label-studio-ml cannot be imported ({error}): pip install 'm2n2-annotation[label-studio-ml]', then "
+            "pip install --no-deps label-studio-ml==1.0.9"
         ) from None
 
     class M2N2Model(LabelStudioMLBase):  # type: ignore[misc]

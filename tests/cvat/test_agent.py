@@ -19,9 +19,9 @@ from cvat_cli._internal.common import FunctionLoader
 from cvat_sdk.masks import decode_mask
 
 from m2n2_engine.types import Image
+from tests.helpers.cvat_stub import FUNCTION_ID, TASK_ID, CvatStub
 
 from .conftest import SHAPE, CvatServer, FindMask
-from .cvat_stub import FUNCTION_ID, TASK_ID, CvatStub
 
 FILE = Path(__file__).parents[2] / "deploy" / "cvat" / "agent.py"
 POINTS = [[30.5, 40.25], [90, 60], [140, 100.5]]

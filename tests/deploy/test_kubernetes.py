@@ -9,10 +9,10 @@ from pathlib import Path
 
 import kubernetes_validate
 import pytest
-from kustomize import find_containers, read, render
 
 from backend.app import create_app
 from backend.settings import load_settings
+from tests.helpers.deploy.kustomize import find_containers, read, render
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

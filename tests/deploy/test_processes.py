@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from processes import HOST, Account, Server, StartError, check_port, make_label_studio
+
+from backend.tools.studio.processes import HOST, Account, Server, StartError, check_port, make_label_studio
+from tests.helpers.paths import ROOT
 
 SERVE = """
 import http.server, os
@@ -83,6 +85,6 @@ def test_label_studio_signs_its_tokens_with_one_key_at_every_start(tmp_path, por
 
 
 def test_the_sample_images_name_their_licences():
-    samples = json.loads((Path(__file__).parents[2] / "deploy/label_studio/sample_images.json").read_text())
+    samples = json.loads((ROOT / "backend/tools/studio/sample_images.json").read_text())
     assert samples
     assert all(sample["file"] and sample["shows"] and sample["licence"] for sample in samples)

@@ -14,8 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from container import BOX, HEIGHT, IMAGE, WIDTH, Container
-from podman import TOOLS, Podman
+
+from tests.helpers.image.container import BOX, HEIGHT, IMAGE, WIDTH, Container
+from tests.helpers.image.podman import TOOLS, Podman
 
 ROOT = Path(__file__).parents[2]
 STORE = ROOT / "out" / "deploy-test"

@@ -13,8 +13,9 @@ import nuclio_sdk
 import numpy as np
 import pytest
 import yaml
-from container import BOX, measure_overlap, overlap_with_box
-from kustomize import find_containers, render
+
+from tests.helpers.deploy.kustomize import find_containers, render
+from tests.helpers.image.container import BOX, measure_overlap, overlap_with_box
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parents[1] / "deploy"

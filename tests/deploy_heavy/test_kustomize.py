@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kustomize import find_containers, identify, render
+
+from tests.helpers.deploy.kustomize import find_containers, identify, render
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 import requests
-from nginx_server import Nginx
+
+from tests.helpers.deploy.nginx_server import Nginx
 
 MEBIBYTE = 1024 * 1024
 SECONDS = 20

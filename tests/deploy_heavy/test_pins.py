@@ -8,7 +8,8 @@ import subprocess
 import venv
 
 import pytest
-from pins import BESIDE_PRODUCT, OTHERS, PRODUCT, PRODUCT_AND_EXTRAS
+
+from tests.helpers.deploy.pins import BESIDE_PRODUCT, EXTRAS, OTHERS, PRODUCT, PRODUCT_AND_EXTRAS
 
 
 @pytest.fixture
@@ -49,9 +50,9 @@ def test_pins_install_together(pip, requirements):
     assert is_sound(pip)
 
 
-def test_the_product_s_do_and_those_of_label_studio_ml_beside_them(pip):
+def test_the_product_s_do_and_label_studio_ml_beside_them(pip):
     """That package asks for an old Flask, which the product's takes the place of; nobody else misses anything."""
-    install(pip, PRODUCT)
+    install(pip, PRODUCT + EXTRAS["label-studio-ml"])
     assert is_sound(pip)
     install(pip, BESIDE_PRODUCT, "--no-deps")
     complaints = pip("check").stdout.splitlines()

@@ -10,10 +10,10 @@ import time
 
 import pytest
 import requests
-from nginx_server import Nginx
 
 from backend.tools.load import draw_body, draw_uris
 from backend.tools.local_server import LocalServer
+from tests.helpers.deploy.nginx_server import Nginx
 
 ANNOTATORS = 6
 SIZE = (120, 160)

@@ -13,18 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from annotator import Annotator
-from photographs import find_newest_task
 from playwright.sync_api import Browser, sync_playwright
-from processes import ROOT, Account, Server, create_token, log_in, make_backend, make_label_studio, sign_up
 from pydantic import SecretStr
 
 from backend.label_studio.client import LabelStudioClient
 from backend.label_studio.project_setup import Attachment, attach_backend, create_project
 from backend.settings import load_settings
+from backend.tools.studio.processes import (
+    Account,
+    Server,
+    create_token,
+    log_in,
+    make_backend,
+    make_label_studio,
+    sign_up,
+)
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.image_file import decode_image
 from m2n2_engine.types import Box, Click, Mask
+from tests.helpers.label_studio.annotator import Annotator
+from tests.helpers.label_studio.photographs import find_newest_task
+from tests.helpers.paths import ROOT
 
 LABELS = ("Cat", "Cup", "Person")
 _START_SECONDS = 300.0
@@ -79,7 +88,7 @@ def engine_settings(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         yield _NO_DISK_CACHE
         return
     # Imported here: nothing of Ray is needed where the engine is local.
-    from replicas import deploy, start_cluster
+    from backend.tools.ray.replicas import deploy, start_cluster
 
     processors = len(os.sched_getaffinity(0))
     with pytest.MonkeyPatch.context() as environ:

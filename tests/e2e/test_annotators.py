@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from photographs import assert_same, compute_iou, decode_region, find_newest_task, lay_down, read_sample
+from tests.helpers.label_studio.photographs import (
+    assert_same,
+    compute_iou,
+    decode_region,
+    find_newest_task,
+    lay_down,
+    read_sample,
+)
 
 CUP, CUP_RIM, TABLE = (0.40, 0.45), (0.62, 0.55), (0.85, 0.15)
 NOSE, EAR, BACKDROP = (0.50, 0.60), (0.30, 0.25), (0.95, 0.10)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from processes import ROOT
+from tests.helpers.paths import ROOT
 
 
 def test_the_rle_is_the_sdks_to_the_bit_and_at_least_ten_times_as_fast(request, capsys):

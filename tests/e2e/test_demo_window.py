@@ -13,15 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from photographs import assert_same, read_sample
 from PIL import ImageGrab
-from processes import ROOT
 from Xlib import X
 from Xlib.display import Display as XDisplay
 from Xlib.protocol.event import ClientMessage
 
 from m2n2_engine.image_file import decode_image
 from m2n2_engine.types import Click, Image
+from tests.helpers.label_studio.photographs import assert_same, read_sample
+from tests.helpers.paths import ROOT
 
 _LONGEST_SECONDS = 300.0
 _OUT = ROOT / "out" / "e2e" / "demo"

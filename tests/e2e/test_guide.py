@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from photographs import assert_same, decode_region, read_sample
+from tests.helpers.label_studio.photographs import assert_same, decode_region, read_sample
 
 # Of the astronaut: face, suit; helmet. Where the README clicks, too.
 PARTS = ((0.44, 0.215), (0.44, 0.645))

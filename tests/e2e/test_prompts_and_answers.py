@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from photographs import assert_same, compute_iou, decode_region, rasterise, read_sample
+
+from tests.helpers.label_studio.photographs import assert_same, compute_iou, decode_region, rasterise, read_sample
 
 CUP, NOSE = (0.40, 0.45), (0.50, 0.60)
 CUP_BOX = (0.27, 0.02), (0.72, 0.80)

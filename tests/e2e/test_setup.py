@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from photographs import read_sample
-from processes import make_label_studio
+
+from backend.tools.studio.processes import make_label_studio
+from tests.helpers.label_studio.photographs import read_sample
 
 
 @pytest.fixture

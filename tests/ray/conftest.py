@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from replicas import APP_NAME, deploy, start_cluster
 
 from backend.engines.ray_cluster import connect
 from backend.engines.ray_segmenter import RaySegmenter
 from backend.settings import load_settings
+from backend.tools.ray.replicas import APP_NAME, deploy, start_cluster
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.types import Image
 

@@ -12,11 +12,11 @@ import kubernetes_validate
 import pytest
 import ray
 import yaml
-from custom_resource import SCHEMA, read_schema
 from ray.serve.schema import ServeDeploySchema
 
 from backend.engines.ray_replica import engine
 from backend.settings import Settings, load_settings
+from tests.helpers.deploy.custom_resource import SCHEMA, read_schema
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "ray"
 SERVICE, DEPLOYMENT, NETWORK = yaml.safe_load_all((DEPLOY / "rayservice.yaml").read_text())

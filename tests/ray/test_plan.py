@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from check_plan import WORKLOAD, compare, print_comparison
-
 from backend.tools.plan.service_times import Part
+from backend.tools.ray.check_plan import WORKLOAD, compare, print_comparison
 from m2n2_engine.types import Level
 
 LARGEST_DEVIATION = 0.2

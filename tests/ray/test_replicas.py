@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import ray
 from PIL import Image as PillowImage
-from replicas import APP_NAME, deploy
 
 from backend.app import create_app
 from backend.engines.ray_cluster import connect
 from backend.engines.ray_replica import EngineReplica
 from backend.engines.ray_segmenter import RaySegmenter
 from backend.settings import load_settings
+from backend.tools.ray.replicas import APP_NAME, deploy
 from m2n2_engine.engine import Engine
 from m2n2_engine.errors import InvalidClicks, NotReady
 from m2n2_engine.types import Click, Image, Mask

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import hypothesis.configuration
 import pytest
-from soak_server import TINY, Server
+
+from tests.helpers.soak.server import TINY, Server
 
 IS_FULL = os.environ.get("SOAK") == "1"
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image as PillowImage
-from soak_server import TINY, Server
 
 from backend.tools.load import draw_body
+from tests.helpers.soak.server import TINY, Server
 
 DEADLINE_SECONDS = 60
 MOST_HEALTH_TIME = datetime.timedelta(seconds=0.5)

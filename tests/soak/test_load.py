@@ -6,12 +6,12 @@ import dataclasses
 import sys
 
 import numpy as np
-from soak_load import compare, find_differences, render_report
-from soak_pressure import LEVELS, MOST_GROWTH_BYTES, press
-from soak_server import TINY
 
 from backend.label_studio.brush_rle import encode
 from backend.tools.load import Answer
+from tests.helpers.soak.load import compare, find_differences, render_report
+from tests.helpers.soak.pressure import LEVELS, MOST_GROWTH_BYTES, press
+from tests.helpers.soak.server import TINY
 
 SIZE = (120, 160)
 

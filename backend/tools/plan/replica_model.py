@@ -6,7 +6,9 @@ import collections
 import dataclasses
 import random
 
+from backend.settings import Settings
 from backend.tools.plan.service_times import READYING, Part, ServiceTimes
+from m2n2_engine.config import MEBIBYTE, PROCESSOR_SESSION_CACHE_BYTES
 from m2n2_engine.types import Level
 
 
@@ -19,6 +21,17 @@ class Budgets:
     host_bytes: int
     disk_bytes: int
     images: int
+
+
+def read_budgets(settings: Settings) -> Budgets:
+    """Those of a replica with these settings; where that of sessions is left to its device, a processor's."""
+    session_bytes = settings.engine_config().session_cache_bytes
+    return Budgets(
+        session_bytes=PROCESSOR_SESSION_CACHE_BYTES if session_bytes is None else session_bytes,
+        host_bytes=settings.host_cache_mib * MEBIBYTE,
+        disk_bytes=settings.disk_cache_mib * MEBIBYTE,
+        images=settings.ray_images,
+    )
 
 
 class Shelf:

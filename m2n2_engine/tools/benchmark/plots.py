@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,6 @@ from m2n2_engine.errors import ConfigurationError
 
 _INCHES = (14.0, 4.2)
 _DOTS_PER_INCH = 120
-
-
-def require_matplotlib() -> None:
-    """Raise ConfigurationError where the optional library is missing: before anything is measured for it."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigurationError("a plot needs matplotlib: run `pip install 'm2n2-annotation[plots]'`, or go without")
 
 
 def draw_plots(figures: dict[str, Any], path: Path) -> None:

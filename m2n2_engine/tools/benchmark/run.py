@@ -35,7 +35,7 @@ from m2n2_engine.tools.benchmark.levels import (
 )
 from m2n2_engine.tools.benchmark.machine import describe_run
 from m2n2_engine.tools.benchmark.markdown import render_run, render_table, replace_section
-from m2n2_engine.tools.benchmark.plots import draw_plots, require_matplotlib
+from m2n2_engine.tools.benchmark.plots import draw_plots
 from m2n2_engine.tools.benchmark.report import (
     BackboneReport,
     SizeReport,
@@ -46,6 +46,7 @@ from m2n2_engine.tools.benchmark.report import (
 from m2n2_engine.tools.benchmark.steps import compare_click, compare_steps
 from m2n2_engine.tools.benchmark.targets import Target
 from m2n2_engine.tools.context import messages, output
+from m2n2_engine.tools.optional_packages import MATPLOTLIB
 from m2n2_engine.types import Image
 
 _MOST_DIRECT_PIXELS = 400_000
@@ -76,7 +77,7 @@ class Destinations:
 def run_benchmark(configs: Sequence[EngineConfig], options: Options, destinations: Destinations) -> None:
     """Measure each backbone and grid, print the tables and write the files."""
     if destinations.plot:
-        require_matplotlib()
+        MATPLOTLIB.require("a plot")  # before anything is measured for it
     write_json(destinations.json, {})  # a place that cannot be written is known before anything is measured
     set_up_threads(configs[0])
     reports = []

@@ -10,6 +10,7 @@ import typer
 
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.context import engine_config, messages, output
+from m2n2_engine.tools.optional_packages import PYCOCOTOOLS
 
 if TYPE_CHECKING:
     from m2n2_engine.tools.datasets.catalogue import Dataset
@@ -39,6 +40,9 @@ def prepare(
     """Download data sets and convert them to COCO's format, coco/NAME in the folder; run again, it goes on."""
     flags = {"grabcut": grabcut, "berkeley": berkeley, "davis": davis, "sbd": sbd, "brats": brats, "oaizib": oaizib}
     wanted = _select([flag for flag, is_set in flags.items() if is_set], name, source)
+    PYCOCOTOOLS.require("a data set")
+    for dataset in wanted:
+        dataset.require_packages()
     offline = engine_config(context).weights.offline
     failures = [dataset for dataset in wanted if not _prepare_one(dataset, source, folder, offline)]
     if failures:

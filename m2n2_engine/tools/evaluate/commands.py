@@ -20,6 +20,7 @@ from m2n2_engine.tools.context import (
     working_on,
 )
 from m2n2_engine.tools.evaluate.options import Band, Flip, Options, Rule
+from m2n2_engine.tools.optional_packages import MATPLOTLIB, PYCOCOTOOLS
 
 if TYPE_CHECKING:
     from m2n2_engine.tools.evaluate.subject import Subject
@@ -58,6 +59,7 @@ def evaluate(
     folders = [*_find_folders([name for name, wanted in named.items() if wanted], folder), *(dataset or ())]
     own = (backbone, grid, preset, constants)
     _check(folders, server, own)
+    PYCOCOTOOLS.require("a data set")
     from m2n2_engine.tools.evaluate.evaluation import Job, PreparedDataset, evaluate_dataset
     from m2n2_engine.tools.evaluate.report import print_table
 
@@ -101,10 +103,8 @@ def _open_subject(context: typer.Context, server: str | None, own: tuple[Any, ..
 
 
 def _can_draw() -> bool:
-    from m2n2_engine.tools.benchmark.plots import require_matplotlib
-
     try:
-        require_matplotlib()
+        MATPLOTLIB.require("a plot")
     except ConfigurationError as error:
         messages.print(f"no pictures: {error}", markup=False, highlight=False)
         return False

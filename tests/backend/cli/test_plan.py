@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from typer.testing import CliRunner
 from backend.cli.main import app
 from m2n2_engine.errors import ConfigurationError
 
-BENCHMARK = Path(__file__).parents[3] / "deploy" / "benchmarks" / "engine.json"
+BENCHMARK = Path(__file__).parents[3] / "docs" / "results" / "benchmarks" / "engine.json"
 
 
 @pytest.fixture
@@ -68,9 +67,3 @@ def test_numbers_of_annotators_that_are_none_are_refused(plan, annotators):
     result = plan("--annotators", annotators)
     assert result.exit_code == 2
     assert "should be numbers of annotators" in result.output
-
-
-def test_without_simpy_it_says_what_to_install(plan, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'm2n2-annotation\[plan\]'"):
-        plan()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -16,12 +15,11 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from backend.cli.main import app
-from m2n2_engine.errors import ConfigurationError, M2N2Error
+from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.benchmark import targets
 from m2n2_engine.tools.benchmark.images import make_images
 from m2n2_engine.tools.benchmark.levels import LevelFigures, Opening, Rotation
 from m2n2_engine.tools.benchmark.markdown import render_table, replace_section
-from m2n2_engine.tools.benchmark.plots import require_matplotlib
 from m2n2_engine.tools.benchmark.targets import Target, Verdict
 from m2n2_engine.tools.benchmark.timing import ENOUGH_SECONDS, Samples, time_in_turn
 from m2n2_engine.types import Level
@@ -109,12 +107,6 @@ def test_a_picture_is_drawn(benchmark: Callable[..., Result], tmp_path: Path) ->
     succeed(benchmark("--no-direct", "--plot", "--markdown", markdown))
     assert cv2.imread(str(tmp_path / "figures.png")).std() > 10
     assert "](../figures.png)" in markdown.read_text()
-
-
-def test_a_picture_needs_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'm2n2-annotation\[plots\]'"):
-        require_matplotlib()
 
 
 @pytest.mark.parametrize("size", ["64", "64x", "axb", "0x48", "64x-1", "1x2x3"])

@@ -10,7 +10,7 @@ import pytest
 from backend.tools.plan.service_times import Measured, Part, ServiceTimes, Summary, read_service_times
 from m2n2_engine.errors import ConfigurationError
 
-BENCHMARK = Path(__file__).parents[4] / "deploy" / "benchmarks" / "engine.json"
+BENCHMARK = Path(__file__).parents[4] / "docs" / "results" / "benchmarks" / "engine.json"
 HAND_OVER = {"seconds": {"hand-over": {"source": "a cluster", "values": [0.01]}}}
 
 

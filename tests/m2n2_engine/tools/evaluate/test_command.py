@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,10 +176,10 @@ def test_options_that_cannot_be(evaluate: Run, options: list[str], expected: str
 def test_without_matplotlib_there_are_figures_only(
     evaluate: Run, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = evaluate("--dataset", dataset_folder, "--limit", 1)
     succeed(result)
-    assert "no pictures: a plot needs matplotlib: run `pip install" in result.stderr
+    assert "no pictures: a plot needs matplotlib: pip install 'm2n2-annotation[research]'" in result.stderr
     assert not list((tmp_path / "out").glob("*.png"))
 
 

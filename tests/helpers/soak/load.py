@@ -1,7 +1,7 @@
 """Many annotators at once against a real server: is every answer the one that is computed alone, and how long does it
 take?
 
-    python tests/soak/soak_load.py --annotators 16 --clicks 20
+    python -m tests.helpers.soak.load --annotators 16 --clicks 20
 
 Each annotator refines one object on an image of its own, click by click. Then a fresh server, which has seen none of
 it, is asked the same one after another. Prints the figures; ends with status 1 where an answer differs or /health was
@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from soak_server import Server
 
 from backend.label_studio.brush_rle import decode
 from backend.tools.load import Answer, Load, Size, Work, draw_files, refine, run_load
+from tests.helpers.soak.server import Server
 
 LEAST_IOU = 0.999
 MOST_HEALTH_SECONDS = 0.5

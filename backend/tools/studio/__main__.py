@@ -1,6 +1,7 @@
 """``make studio``: a real Label Studio with a ready project, connected to this backend. One command, then click.
 
-Everything lives below one folder, which the next start takes up again; delete it to begin anew.
+Everything lives below out/studio in the folder that it is started in. The next start there goes on with it. Delete it
+to begin anew.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import signal
 import sys
 from pathlib import Path
 
-from processes import ROOT, Account, Server, create_token, make_backend, make_label_studio
 from pydantic import SecretStr
 
 from backend.label_studio.client import LabelStudioClient
 from backend.label_studio.project_setup import HINTS, Attachment, attach_backend, create_project
 from backend.settings import load_settings
+from backend.tools.studio.processes import Account, Server, create_token, make_backend, make_label_studio
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.context import output
+from m2n2_engine.tools.optional_packages import SCIKIT_IMAGE
 
-_FOLDER = ROOT / "out" / "studio"
+_FOLDER = Path("out/studio").absolute()
 _SAMPLES = Path(__file__).with_name("sample_images.json")
 _PROJECT_TITLE = "M2N2 samples"
 _LABELS = ("Person", "Cat", "Cup")
@@ -39,6 +41,7 @@ def main() -> None:
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:
+        SCIKIT_IMAGE.require("the sample project")
         _serve(options.label_studio, options.port, load_settings().port)
     except KeyboardInterrupt:
         output.print("stopped; `make studio` goes on where you left off", highlight=False)

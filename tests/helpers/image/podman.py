@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pip_access import share_pip
+from tests.helpers.image.pip_access import share_pip
 
 RELEASE = "bookworm"
 BASE = "localhost/debian:clean"

@@ -21,7 +21,6 @@ import requests
 from backend.tools.local_server import CONFIGURATION
 from m2n2_engine.errors import M2N2Error
 
-ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 
 _POLL_SECONDS = 0.2
@@ -221,7 +220,8 @@ def make_backend(environ: Mapping[str, str], port: int, log: Path) -> Server:
     """This backend on loopback, served as in production, with the packages of the Python that runs this."""
     given = {"M2N2_HOST": HOST, "M2N2_PORT": str(port), **environ}
     command: list[str | Path] = [sys.executable, "-m", "gunicorn", "-c", CONFIGURATION]
-    return Server("the backend", command, given, port=port, ready_path="/ready", log=log, folder=ROOT)
+    # A folder of ours: gunicorn looks for packages in the one it is started in first.
+    return Server("the backend", command, given, port=port, ready_path="/ready", log=log, folder=log.parent)
 
 
 def log_in(url: str, account: Account) -> requests.Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.paths import ROOT
 
 
 def read_requirements(path: Path) -> list[str]:
@@ -13,23 +13,27 @@ def read_requirements(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
 
 
-def read_extras() -> list[str]:
-    """Those of all extras of the product; an extra that takes another one in adds nothing."""
+def read_extras() -> dict[str, list[str]]:
+    """Those of each extra of the product; an extra that takes another one in adds nothing by that."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [requirement for extra in project["optional-dependencies"].values() for requirement in extra]
-    return [requirement for requirement in extras if not requirement.startswith(project["name"])]
+    return {
+        name: [requirement for requirement in extra if not requirement.startswith(project["name"])]
+        for name, extra in project["optional-dependencies"].items()
+    }
 
 
 PRODUCT = read_requirements(ROOT / "requirements.txt")
 
-PRODUCT_AND_EXTRAS = PRODUCT + read_extras()
+EXTRAS = read_extras()
+
+PRODUCT_AND_EXTRAS = PRODUCT + [requirement for extra in EXTRAS.values() for requirement in extra]
 
 BESIDE_PRODUCT = read_requirements(ROOT / "tests" / "label_studio_ml" / "requirements.txt")
-"""They come beside the product's own and without their dependencies."""
+"""It comes beside the product with its extra, and without its dependencies."""
 
 OTHERS = {
     str(path.relative_to(ROOT)): read_requirements(path)
-    for folder in ("deploy", "tests")
+    for folder in ("backend", "tests")
     for path in sorted((ROOT / folder).rglob("requirements*.txt"))
     if path.parent.name != "label_studio_ml"
 }

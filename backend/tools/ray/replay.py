@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from flask import Flask
-from timed_replica import Work
 
 from backend.engines.ray_segmenter import Cluster, RaySegmenter
 from backend.scheduling.clicks import QueuedSegmenter
@@ -20,6 +19,7 @@ from backend.tools.load import draw_image
 from backend.tools.plan.annotators import Visit
 from backend.tools.plan.service_times import READYING, Part
 from backend.tools.plan.simulation import ClickRecord, Outcome
+from backend.tools.ray.timed_replica import Work
 from m2n2_engine.image_digest import ImageDigests
 from m2n2_engine.types import Click, Image, Level
 
@@ -63,11 +63,11 @@ def replay(cluster: Cluster, visits: Sequence[Sequence[Visit]], computing: int) 
     segmenter = RaySegmenter(timed)
     segmenter.describe()  # how many replicas there are
     queue = ClickQueue(len(visits), computing, count_networks=segmenter.count_networks)
-    desk = _Desk(QueuedSegmenter(segmenter, queue), queue)
+    route = _Route(QueuedSegmenter(segmenter, queue), queue)
     images = {visit.image: draw_frozen(visit.image) for own in visits for visit in own}
     started = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(len(visits)) as pool:
-        futures = [pool.submit(_annotate, desk, annotator, own, images) for annotator, own in enumerate(visits)]
+        futures = [pool.submit(_annotate, route, annotator, own, images) for annotator, own in enumerate(visits)]
         clicks = [record for future in futures for record in future.result()]
     outcome = Outcome(clicks, wall_seconds=time.perf_counter() - started)
     work = _gather(list(cluster.ask_all("read_work").values()))
@@ -78,8 +78,8 @@ def replay(cluster: Cluster, visits: Sequence[Sequence[Visit]], computing: int) 
     return Replay(outcome, [_measure_parts(own) for own in pairs])
 
 
-class _Desk:
-    """What a desk of the server does with a click between parsing and rendering it."""
+class _Route:
+    """What a route of the server does with a click between parsing and rendering it."""
 
     def __init__(self, segmenter: QueuedSegmenter, queue: ClickQueue) -> None:
         self._segmenter = segmenter
@@ -94,7 +94,7 @@ class _Desk:
 
 
 def _annotate(
-    desk: _Desk, annotator: int, visits: Sequence[Visit], images: Mapping[int, Image]
+    route: _Route, annotator: int, visits: Sequence[Visit], images: Mapping[int, Image]
 ) -> Sequence[ClickRecord]:
     records = []
     rng = np.random.default_rng(annotator)
@@ -104,7 +104,7 @@ def _annotate(
             time.sleep(think_seconds)
             clicks.append(Click(rng.uniform(0, SIZE[1]), rng.uniform(0, SIZE[0]), positive=number % 3 != 0))
             started = time.perf_counter()
-            desk.click(visit.image, images[visit.image], clicks)
+            route.click(visit.image, images[visit.image], clicks)
             records.append(ClickRecord(annotator, number, time.perf_counter() - started))
     return records
 

@@ -7,15 +7,14 @@ import signal
 import sys
 from pathlib import Path
 
-from processes import ROOT, make_backend
-from replicas import deploy, start_cluster
-
 from backend.settings import Settings, load_settings
+from backend.tools.ray.replicas import deploy, start_cluster
+from backend.tools.studio.processes import make_backend
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.context import output
 
 _REPLICAS = 2
-_LOG: Path = ROOT / "out" / "ray" / "backend.log"
+_LOG = Path("out/ray/backend.log")
 _BACKEND_SECONDS = 300.0
 
 
@@ -38,7 +37,7 @@ def _serve(settings: Settings) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         deploy(_REPLICAS, processors / _REPLICAS, settings.ray_app)
         environ = {"M2N2_ENGINE": "ray", "M2N2_RAY_ADDRESS": address, "M2N2_HOST": settings.host}
-        backend = make_backend(environ, settings.port, _LOG)
+        backend = make_backend(environ, settings.port, _LOG.absolute())
         with backend:
             backend.wait_ready(_BACKEND_SECONDS)
             output.print(f"{backend.url} serves with {_REPLICAS} replicas; its log is {_LOG}", highlight=False)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from soak_load import find_differences
-from soak_server import Server
-
 from backend.tools.load import Size, Work, draw_files, refine, run_load
+from tests.helpers.soak.load import find_differences
+from tests.helpers.soak.server import Server
 
 LEVELS = ("device", "host", "disk")
 

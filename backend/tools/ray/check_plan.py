@@ -17,18 +17,18 @@ from typing import Any
 
 import numpy as np
 from ray import serve
-from replay import SIZE, Parts, draw_frozen, replay
-from replicas import deploy, start_cluster
 from rich.table import Table
-from timed_replica import TimedReplica
 
-from backend.cli.plan import read_budgets
 from backend.engines.ray_cluster import RayCluster, connect
 from backend.engines.ray_segmenter import RaySegmenter
 from backend.settings import load_settings
 from backend.tools.plan.annotators import Visit, Workload, draw_visits
+from backend.tools.plan.replica_model import read_budgets
 from backend.tools.plan.service_times import ImageBytes, Measured, Part, ServiceTimes
 from backend.tools.plan.simulation import Cluster, Outcome, simulate
+from backend.tools.ray.replay import SIZE, Parts, draw_frozen, replay
+from backend.tools.ray.replicas import deploy, start_cluster
+from backend.tools.ray.timed_replica import TimedReplica
 from m2n2_engine.tools.benchmark.files import write_json
 from m2n2_engine.tools.benchmark.machine import describe_run
 from m2n2_engine.tools.context import output
@@ -43,8 +43,6 @@ SETTINGS = {
     # opened again in another order, some are found at each level.
     "M2N2_SESSION_CACHE_MIB": "580",
     "M2N2_HOST_CACHE_MIB": "47",
-    # Where replicas find TimedReplica.
-    "PYTHONPATH": str(Path(__file__).parent),
 }
 _APP = "plan"
 _COMPUTING_CLICKS = 4 * REPLICAS
@@ -189,7 +187,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "run": {**describe_run(1), "command": "make ray-plan"},
         "facts": comparison.facts,
         "load": comparison.load,
-        "settings": {name: value for name, value in SETTINGS.items() if name.startswith("M2N2_")},
+        "settings": SETTINGS,
         "replicas": REPLICAS,
         "workload": dataclasses.asdict(WORKLOAD),
         "measured": dataclasses.asdict(comparison.measured),

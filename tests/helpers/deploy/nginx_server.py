@@ -15,7 +15,9 @@ from typing import Self
 
 import trustme
 
-_DEPLOY = Path(__file__).parents[2] / "deploy" / "nginx"
+from tests.helpers.paths import ROOT
+
+_DEPLOY = ROOT / "deploy" / "nginx"
 _WAIT_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 _MAIN = """

@@ -1,0 +1,1 @@
+"""``make studio``, and what starts a real Label Studio for it and for tests."""
