@@ -15,6 +15,7 @@ from m2n2_engine.config import MEBIBYTE, EngineConfig
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.context import ToolSettings, output
 from m2n2_engine.weights import store
+from m2n2_engine.weights.catalogue import WEIGHTS
 
 _OLDEST_PYTHON = (3, 11)
 _WANTED_FREE_BYTES = 1024 * MEBIBYTE
@@ -84,7 +85,7 @@ def _check_backbone(config: EngineConfig) -> str:
 
 def _check_weights(config: EngineConfig) -> str:
     name, _ = choose_backbone(config, choose_device(config.device))
-    if name not in store.WEIGHTS:
+    if name not in WEIGHTS:
         return f"{name} needs none"
     if not store.is_at_hand(name, config.weights):
         raise _Problem(f"{name} is not at hand: run `m2n2 weights get {name}`")
