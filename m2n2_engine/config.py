@@ -151,10 +151,6 @@ class WeightsConfig:
     cache_folder: Path = Path.home() / ".cache" / "m2n2"
     """Weights fetched by this product are kept here, one folder a name."""
 
-    hub_cache_folder: Path | None = None
-    """Where an ordinary Hugging Face client keeps what it fetched, which is read and never written; None takes the
-    client's own."""
-
     folder: Path | None = None
     """A folder with one model, in the layout of its library, that is taken instead of anything else."""
 
@@ -166,6 +162,10 @@ class WeightsConfig:
 
     offline: bool = False
     """True never opens a connection: weights come from the folder or the cache, or there is a clear error."""
+
+    hub_cache_folder: Path | None = None
+    """Where an ordinary Hugging Face client keeps what it fetched, which is read and never written; None takes the
+    client's own."""
 
 
 @dataclasses.dataclass(frozen=True)

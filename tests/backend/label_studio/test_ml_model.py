@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
-import pickle
+import os
+import subprocess
 import sys
 import types
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,15 +34,15 @@ class BaseOfVersion2:
     """As 2.0 has it: made for each request; the configuration and the version lie in a store."""
 
     def __init__(self, project_id=None, label_config=None):
-        self._store = {"label_config": label_config}
+        self.store = {"label_config": label_config}
         self.setup()
 
     def set(self, key, value):
-        self._store[key] = value
+        self.store[key] = value
 
     @property
     def label_config(self):
-        return self._store["label_config"]
+        return self.store["label_config"]
 
     def setup(self):
         pass
@@ -56,16 +58,13 @@ def base(request):
 
 @pytest.fixture
 def model_class(base, monkeypatch, segmenter):
-    """M2N2Model on that base class, with the disc for an engine."""
+    """The model on that base class, with the disc for an engine."""
     package, module = types.ModuleType("label_studio_ml"), types.ModuleType("label_studio_ml.model")
     module.LabelStudioMLBase = base
     monkeypatch.setitem(sys.modules, "label_studio_ml", package)
     monkeypatch.setitem(sys.modules, "label_studio_ml.model", module)
     predictor = ml_model.Predictor(load_settings({}), segmenter)
-    monkeypatch.setattr(ml_model, "_build_predictor", lambda: predictor)
-    ml_model._create_model_class.cache_clear()
-    yield ml_model.M2N2Model
-    ml_model._create_model_class.cache_clear()
+    return ml_model.create_model_class(lambda: predictor)
 
 
 @pytest.fixture
@@ -113,17 +112,22 @@ def test_what_goes_wrong_is_an_empty_result_and_a_line_in_the_log(model_class, i
 def test_the_version_is_told_where_it_is_asked_for(model_class, base):
     model = model_class(label_config="<View/>")
     if base is BaseOfVersion2:
-        assert model._store["model_version"].startswith("m2n2-")
+        assert model.store["model_version"].startswith("m2n2-")
     else:
-        assert not hasattr(model, "_store")
+        assert not hasattr(model, "store")
 
 
-def test_the_class_can_be_handed_to_another_process(model_class):
-    assert pickle.loads(pickle.dumps(model_class)) is model_class
+def test_the_class_can_be_handed_to_another_process(tmp_path):
+    package = tmp_path / "label_studio_ml"
+    package.mkdir()
+    (package / "model.py").write_text("class LabelStudioMLBase:\n    pass\n")
+    program = "import pickle; from backend.label_studio.ml_model import M2N2Model; "
+    program += "assert pickle.loads(pickle.dumps(M2N2Model)) is M2N2Model"
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
 def test_without_the_package_the_error_says_so(monkeypatch):
-    ml_model._create_model_class.cache_clear()
     monkeypatch.setitem(sys.modules, "label_studio_ml", None)
     with pytest.raises(ConfigurationError, match="label-studio-ml cannot be imported"):
         _ = ml_model.M2N2Model
