@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,6 @@ def test_numbers_of_annotators_that_are_none_are_refused(plan, annotators):
 
 
 def test_without_simpy_it_says_what_to_install(plan, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "simpy", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'm2n2-annotation\[plan\]'"):
         plan()
