@@ -13,6 +13,7 @@ from backend.http.log_format import create_formatter
 from backend.process import calm_idle_threads
 from backend.settings import Settings, load_settings
 from m2n2_engine.errors import ConfigurationError
+from m2n2_engine.types import Segmenter
 
 # gunicorn starts a worker again and again unless it ends with this status.
 _FINAL_STATUS = 4
@@ -20,8 +21,12 @@ _FINAL_STATUS = 4
 logger = logging.getLogger(__name__)
 
 
-def create() -> Flask:
-    """The application, its model loading in the background. A wrong setting ends the process with one line."""
+def create(segmenter: Segmenter | None = None) -> Flask:
+    """The application of the environment's settings. A wrong setting ends the process with one line.
+
+    Args:
+        segmenter: Finds the masks. None: the model of the settings, which loads in the background.
+    """
     calm_idle_threads()
     try:
         settings = load_settings()
@@ -29,7 +34,7 @@ def create() -> Flask:
         logger.critical("%s", error)
         raise SystemExit(_FINAL_STATUS) from None
     _configure_logging(settings)
-    return create_app(settings, BackgroundSegmenter(choose_load(settings)))
+    return create_app(settings, segmenter or BackgroundSegmenter(choose_load(settings)))
 
 
 def _configure_logging(settings: Settings) -> None:

@@ -163,6 +163,10 @@ class WeightsConfig:
     offline: bool = False
     """True never opens a connection: weights come from the folder or the cache, or there is a clear error."""
 
+    hub_cache_folder: Path | None = None
+    """Where an ordinary Hugging Face client keeps what it fetched, which is read and never written; None takes the
+    client's own."""
+
 
 @dataclasses.dataclass(frozen=True)
 class EngineConfig:

@@ -60,13 +60,13 @@ def segment(
     constants: ConstantsOption = None,
 ) -> None:
     """Segment the object under the clicks."""
-    from m2n2_engine.engine import load_engine
     from m2n2_engine.tools.drawing import draw_overlay, write_picture
 
+    settings: ToolSettings = context.obj
     pixels = read_image(image)
     clicks = to_clicks(point, negative)
     with working_on("loading the network and segmenting"):
-        engine = load_engine(engine_config(context, backbone, grid, preset, constants))
+        engine = settings.load(engine_config(context, backbone, grid, preset, constants))
         result = engine.segment(pixels, clicks)
     write_picture(target, result.mask.astype(np.uint8) * 255)
     if overlay is not None:
@@ -130,12 +130,11 @@ def demo(
     """Click on an object in a window and watch its mask; the window names the keys."""
     from m2n2_engine.tools.demo import require_display, run_demo
 
+    settings: ToolSettings = context.obj
     pixels = read_image(image)
     require_display()
     with working_on("loading the network"):
-        from m2n2_engine.engine import load_engine
-
-        engine = load_engine(engine_config(context, backbone, grid, preset, constants))
+        engine = settings.load(engine_config(context, backbone, grid, preset, constants))
     run_demo(pixels, engine, (target or image.parent) / image.stem, lambda line: output.print(line, markup=False))
 
 

@@ -15,9 +15,10 @@ from m2n2_engine.config import MEBIBYTE, EngineConfig
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.context import ToolSettings, output
 from m2n2_engine.weights import store
+from m2n2_engine.weights.catalogue import WEIGHTS
 
 _OLDEST_PYTHON = (3, 11)
-_WANTED_FREE_BYTES = 1024 * MEBIBYTE
+WANTED_FREE_BYTES = 1024 * MEBIBYTE
 """Of the cache folder's disk: the embedded weights take 90 MB, others up to several GB."""
 
 
@@ -25,15 +26,23 @@ class _Problem(Exception):
     """What is wrong and what to do."""
 
 
-def run_doctor(settings: ToolSettings) -> bool:
-    """Print a line for each check; True where all are ok."""
+def run_doctor(settings: ToolSettings, wanted_free_bytes: int = WANTED_FREE_BYTES) -> bool:
+    """Print a line for each check.
+
+    Args:
+        settings: What is checked.
+        wanted_free_bytes: Least free space of the cache folder's disk, in bytes.
+
+    Returns:
+        Whether all are ok.
+    """
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", _check_python),
         ("torch", _check_torch),
         ("device", lambda: _check_device(settings.engine)),
         ("backbone", lambda: _check_backbone(settings.engine)),
         ("weights", lambda: _check_weights(settings.engine)),
-        ("cache folder", lambda: _check_cache_folder(settings.engine.weights.cache_folder)),
+        ("cache folder", lambda: _check_cache_folder(settings.engine.weights.cache_folder, wanted_free_bytes)),
         ("disk cache", lambda: _check_disk_cache(settings.engine)),
         ("port", lambda: _check_port(settings.port)),
     ]
@@ -84,7 +93,7 @@ def _check_backbone(config: EngineConfig) -> str:
 
 def _check_weights(config: EngineConfig) -> str:
     name, _ = choose_backbone(config, choose_device(config.device))
-    if name not in store.WEIGHTS:
+    if name not in WEIGHTS:
         return f"{name} needs none"
     if not store.is_at_hand(name, config.weights):
         raise _Problem(f"{name} is not at hand: run `m2n2 weights get {name}`")
@@ -92,9 +101,9 @@ def _check_weights(config: EngineConfig) -> str:
     return f"{name}: {len(compared)} files have their recorded sha256"
 
 
-def _check_cache_folder(folder: Path) -> str:
+def _check_cache_folder(folder: Path, wanted_free_bytes: int) -> str:
     free = _find_free_bytes(folder, "M2N2_CACHE_FOLDER")
-    if free < _WANTED_FREE_BYTES:
+    if free < wanted_free_bytes:
         raise _Problem(f"{folder}: {free // MEBIBYTE} MiB free: make room, or set M2N2_CACHE_FOLDER")
     return f"{folder}, {free // (1024 * MEBIBYTE)} GiB free"
 

@@ -11,7 +11,7 @@ import typer
 from backend.cli import label_studio, plan, warm
 from backend.cli.commands import app
 from backend.process import calm_idle_threads
-from backend.settings import load_settings
+from backend.settings import Settings, load_settings
 from backend.tools import benchmark_cvat, benchmark_serve
 from backend.tools.context import ServerToolSettings
 from backend.tools.remote_segmenter import connect
@@ -36,7 +36,13 @@ def read_settings(context: typer.Context) -> None:
     if "log_level" in settings.model_fields_set:
         for name in ("backend", "m2n2_engine"):  # not of libraries: some of them log addresses with their secrets
             logging.getLogger(name).setLevel(settings.log_level)
-    context.obj = ServerToolSettings(
+    if context.obj is None:  # a caller may give the tools other parts
+        context.obj = make_tool_settings(settings)
+
+
+def make_tool_settings(settings: Settings) -> ServerToolSettings:
+    """What the commands are given: the engine of this process, servers over HTTP."""
+    return ServerToolSettings(
         engine=settings.engine_config(),
         port=settings.port,
         connect=functools.partial(connect, settings),

@@ -24,7 +24,7 @@ from backend.images.fetcher import ImageFetcher
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.tasks import fetch_all_tasks, find_images
 from backend.settings import Settings
-from backend.tools.context import read_server_settings
+from backend.tools.context import ServerToolSettings
 from m2n2_engine.config import MEBIBYTE, EngineConfig
 from m2n2_engine.errors import ConfigurationError, M2N2Error
 from m2n2_engine.image_file import find_image_files
@@ -54,6 +54,7 @@ def warm(
     """Prepare all images of a folder or a project for the server with the same settings; run again, it goes on."""
     if (folder is None) == (project is None):
         raise typer.BadParameter("give a FOLDER or --project")
+    settings: ServerToolSettings = context.obj
     config = engine_config(context)
     if not config.disk_cache_bytes:
         raise ConfigurationError(
@@ -62,9 +63,10 @@ def warm(
     if folder is not None:
         sources = [Source(str(path), functools.partial(read_image, path)) for path in find_image_files(folder)]
     else:
-        sources = _list_project(use_label_studio(read_server_settings(context), url, token), project or 0)
+        sources = _list_project(use_label_studio(settings.server, url, token), project or 0)
     with working_on("loading the network"):
-        engine = _load_engine(config)
+        # What is prepared here is looked at elsewhere: nothing is kept in this process but the newest image.
+        engine = settings.load(dataclasses.replace(config, session_cache_bytes=1, host_cache_bytes=0))
     warmth = Warmth(engine)
     try:
         warmth.prepare(sources)
@@ -90,14 +92,6 @@ def _list_project(settings: Settings, project: int) -> list[Source]:
         Source(f"task {image.task_id}", functools.partial(images.fetch_image, image.reference, image.task_id))
         for image in dict.fromkeys(found)
     ]
-
-
-def _load_engine(config: EngineConfig) -> Segmenter:
-    # Imported here: torch takes seconds, which `m2n2 --help` need not.
-    from m2n2_engine.engine import load_engine
-
-    # What is prepared here is looked at elsewhere: nothing is kept in this process but the newest image.
-    return load_engine(dataclasses.replace(config, session_cache_bytes=1, host_cache_bytes=0))
 
 
 class Warmth:

@@ -13,11 +13,21 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def limit_reading(connection: socket.socket | None, seconds: float) -> Iterator[threading.Event]:
+def limit_reading(
+    connection: socket.socket | None, seconds: float, timer_class: type[threading.Timer] = threading.Timer
+) -> Iterator[threading.Event]:
     """Let whatever the block reads from the connection end after so many seconds, as if the client had hung up.
 
-    The event is set when that happens. Writing goes on, so that the client can be told. None: a server that does not
-    show its connections, such as a test client; nothing is limited there.
+    Writing goes on, so that the client can be told.
+
+    Args:
+        connection: What is read from. None: a server that does not show its connections, such as a test client; nothing
+            is limited there.
+        seconds: How long the block may read.
+        timer_class: Calls back when they are over.
+
+    Yields:
+        An event that is set when that happens.
     """
     passed = threading.Event()
     if connection is None:
@@ -32,7 +42,7 @@ def limit_reading(connection: socket.socket | None, seconds: float) -> Iterator[
                 passed.set()
                 connection.shutdown(socket.SHUT_RD)
 
-    timer = threading.Timer(seconds, cut)
+    timer = timer_class(seconds, cut)
     timer.daemon = True
     timer.start()
     try:

@@ -21,6 +21,7 @@ import functools
 import logging
 import statistics
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -84,11 +85,18 @@ class Predictor:
 def __getattr__(name: str) -> Any:
     if name != _MODEL_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _create_model_class()
+    return _model_class()
 
 
-@functools.cache
-def _create_model_class() -> type:
+def create_model_class(load_predictor: Callable[[], Predictor]) -> type:
+    """The model for the label-studio-ml that is installed.
+
+    Args:
+        load_predictor: Gives what answers, at the first prediction and at every later one.
+
+    Raises:
+        ConfigurationError: label-studio-ml cannot be imported.
+    """
     try:
         from label_studio_ml.model import LabelStudioMLBase
     except ImportError as error:
@@ -106,11 +114,16 @@ def _create_model_class() -> type:
 
         def predict(self, tasks: list[Any], context: Any = None, **_: Any) -> list[Any]:
             """A prediction for each task; see `Predictor.predict`."""
-            return _load_predictor().predict(tasks, self.label_config, context)
+            return load_predictor().predict(tasks, self.label_config, context)
 
     # 1.0.9 hands the class to a process of its own for every event, by this name.
     M2N2Model.__qualname__ = _MODEL_NAME
     return M2N2Model
+
+
+@functools.cache
+def _model_class() -> type:
+    return create_model_class(_load_predictor)
 
 
 def _load_predictor() -> Predictor:

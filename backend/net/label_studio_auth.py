@@ -10,6 +10,7 @@ import base64
 import json
 import threading
 import time
+from collections.abc import Callable
 
 import requests
 import urllib3
@@ -37,14 +38,23 @@ class NoAuth(AuthBase):
 class LabelStudioAuth(AuthBase):
     """Puts the token on requests to one Label Studio, to be used for no other host; safe under threads.
 
-    timeout_seconds: for a whole exchange. Using it raises ImageUnavailable where Label Studio grants no access token.
+    Using it raises ImageUnavailable where Label Studio grants no access token.
+
+    Args:
+        url: Address of the Label Studio.
+        key: A legacy token or a personal access token.
+        timeout_seconds: For a whole exchange.
+        clock: Gives the time in seconds, by which an access token expires.
     """
 
-    def __init__(self, url: str, key: SecretStr, timeout_seconds: float) -> None:
+    def __init__(
+        self, url: str, key: SecretStr, timeout_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._url = url
         self._key = key.get_secret_value()
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
+        self._clock = clock
         self._access = ""
         self._good_until = 0.0
 
@@ -56,8 +66,8 @@ class LabelStudioAuth(AuthBase):
         if len(self._key.split(".")) != _JWT_PARTS:
             return f"Token {self._key}"
         with self._lock:
-            if time.monotonic() >= self._good_until:
-                asked = time.monotonic()
+            if self._clock() >= self._good_until:
+                asked = self._clock()
                 self._access = self._fetch_access_token()
                 self._good_until = asked + _read_lifetime_seconds(self._access) - _MARGIN_SECONDS
             return f"Bearer {self._access}"

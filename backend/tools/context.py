@@ -10,7 +10,7 @@ from backend.settings import Settings
 from m2n2_engine.tools.context import ToolSettings
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ServerToolSettings(ToolSettings):
     """Settings of all commands with those of the server."""
 

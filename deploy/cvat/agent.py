@@ -48,12 +48,13 @@ class Frame:
 
 
 class Interactor:
-    """What CVAT's driver calls. url: of the server."""
+    """What CVAT's driver calls. url: of the server. timeout_seconds: longest wait for its answer."""
 
     spec = cvataa.InteractionFunctionSpec(min_pos_points=1, min_neg_points=0, min_bounding_boxes=0)
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         self._url = f"{url.rstrip('/')}/cvat/"
+        self._timeout_seconds = timeout_seconds
 
     def preprocess_image(self, context: cvataa.InteractionFunctionContext, image: PIL.Image.Image) -> Frame:
         """A light handle; the server prepares the frame with its first click."""
@@ -75,7 +76,7 @@ class Interactor:
     def _ask(self, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(self._url, json.dumps(body).encode(), _make_headers())
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+            with urllib.request.urlopen(request, timeout=self._timeout_seconds) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             # The status line has the server's message.
@@ -84,9 +85,14 @@ class Interactor:
             raise cvataa.BadFunctionError(f"the M2N2 server gives no answer: {error}") from error
 
 
-def create(url: str = "http://localhost:9090") -> Interactor:
-    """The function that CVAT's driver loads from this file; ``-p url=str:...`` on the command line."""
-    return Interactor(url)
+def create(url: str = "http://localhost:9090", timeout_seconds: float = _TIMEOUT_SECONDS) -> Interactor:
+    """The function that CVAT's driver loads from this file.
+
+    Args:
+        url: The server's address; ``-p url=str:...`` on the command line.
+        timeout_seconds: Longest wait for its answer; ``-p timeout_seconds=float:...``. CVAT waits no longer than 120 s.
+    """
+    return Interactor(url, timeout_seconds)
 
 
 def _make_headers() -> dict[str, str]:

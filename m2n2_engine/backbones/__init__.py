@@ -121,11 +121,17 @@ def load_backbone(config: EngineConfig) -> LoadedBackbone:
     return LoadedBackbone(backbone, reason, method.constants, method.name)
 
 
-def choose_device(device: str) -> str:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` -> ``cpu`` or ``cuda:N``; ConfigurationError for what is not there."""
-    import torch
+def choose_device(device: str, cuda_devices: int | None = None) -> str:
+    """The device that is meant: ``cpu`` or ``cuda:N``.
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        cuda_devices: How many CUDA devices there are; None asks torch.
+
+    Raises:
+        ConfigurationError: There is no such device.
+    """
+    count = _count_cuda_devices() if cuda_devices is None else cuda_devices
     if device == "auto":
         return "cuda:0" if count else "cpu"
     allowed = {"cpu": "cpu", **{f"cuda:{index}": f"cuda:{index}" for index in range(count)}}
@@ -137,7 +143,18 @@ def choose_device(device: str) -> str:
 
 
 def choose_backbone(config: EngineConfig, device: str) -> tuple[str, str]:
-    """(name, why)."""
+    """Which backbone ``config`` means on this device.
+
+    Args:
+        config: Names a backbone, or leaves it to ``auto``.
+        device: As ``choose_device`` gives it.
+
+    Returns:
+        Its name, and a sentence that says why it is this one.
+
+    Raises:
+        ConfigurationError: There is no such backbone, or ``auto`` cannot decide.
+    """
     if config.backbone in BACKBONES:
         return config.backbone, "asked for"
     if config.backbone != AUTO:
@@ -151,3 +168,9 @@ def choose_backbone(config: EngineConfig, device: str) -> tuple[str, str]:
     if not store.is_at_hand(PREFERRED, config.weights):
         return EMBEDDED, f"weights of {PREFERRED} not at hand: run `m2n2 weights get {PREFERRED}`"
     return PREFERRED, f"a CUDA device and the weights of {PREFERRED} are at hand"
+
+
+def _count_cuda_devices() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

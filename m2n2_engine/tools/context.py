@@ -16,7 +16,7 @@ from m2n2_engine.config import EngineConfig
 from m2n2_engine.errors import ConfigurationError, InvalidImage
 from m2n2_engine.image_file import decode_image
 from m2n2_engine.presets import PRESETS, parse_change
-from m2n2_engine.types import Click, ClickSegmenter, Image
+from m2n2_engine.types import Click, ClickSegmenter, Image, Segmenter
 
 output = Console(soft_wrap=True)
 messages = Console(stderr=True, soft_wrap=True)
@@ -25,14 +25,23 @@ INTERRUPTED = 130
 """Exit status of a program that Ctrl+C ended, as shells have it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+def load_engine(config: EngineConfig) -> Segmenter:
+    """The engine of this process. Raises as ``m2n2_engine.engine.load_engine`` does."""
+    # Imported here: torch takes seconds, which `m2n2 --help` need not.
+    from m2n2_engine import engine
+
+    return engine.load_engine(config)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSettings:
     """Settings of the commands. port: the server's, which ``doctor`` looks at. connect: URL of a running server ->
-    something to click with."""
+    something to click with. load: the configured engine -> something to prepare images and click with."""
 
     engine: EngineConfig
     port: int
     connect: Callable[[str], ClickSegmenter]
+    load: Callable[[EngineConfig], Segmenter] = load_engine
 
 
 def parse_constant(text: str) -> tuple[str, object]:

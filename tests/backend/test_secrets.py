@@ -58,8 +58,7 @@ def client(monkeypatch, segmenter, server, make_server, make_png, key):
     }
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(wsgi, "BackgroundSegmenter", lambda _: BackgroundSegmenter(lambda: segmenter))
-    return wsgi.create().test_client()
+    return wsgi.create(BackgroundSegmenter(lambda: segmenter)).test_client()
 
 
 def test_no_line_of_the_log_holds_a_secret(client, recorded, make_png, server, segmenter, key, caplog):

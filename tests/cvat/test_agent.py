@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import http.server
 import os
+import runpy
+import socket
 import subprocess
 import sys
-import urllib.request
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,6 @@ import cvat_sdk.auto_annotation as cvataa
 import numpy as np
 import PIL.Image
 import pytest
-from cvat_cli._internal.common import FunctionLoader
 from cvat_sdk.masks import decode_mask
 
 from m2n2_engine.types import Image
@@ -82,30 +85,57 @@ def test_three_clicks_are_one_preparation_and_have_the_engine_s_masks(
     assert "the M2N2 server refuses: 400 the click (500, 1) is outside the image" in refusal["exc_info"]
 
 
-def load(url: str) -> Any:
-    return FunctionLoader(None, FILE, {"url": url}).load()
+def load(url: str, **parameters: float) -> Any:
+    return runpy.run_path(str(FILE))["create"](url=url, **parameters)
 
 
-def test_credentials_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    function = load("http://localhost:9090")
+@dataclasses.dataclass(frozen=True)
+class Prompts(cvataa.InteractionPrompts):
+    pos_points: Any = ()
+    neg_points: Any = ()
+    bounding_box: Any = None
+
+
+def click(function: Any, frame: Image) -> Any:
+    """What the function answers CVAT's driver for a click on the frame."""
+    handle = function.preprocess_image(None, PIL.Image.fromarray(frame))
+    return function.detect(None, handle, Prompts(POINTS[:1]))
+
+
+def test_credentials_are_sent(monkeypatch: pytest.MonkeyPatch, frame: Image) -> None:
     monkeypatch.setenv("M2N2_BASIC_AUTH_USER", "cvat")
     monkeypatch.setenv("M2N2_BASIC_AUTH_PASSWORD", "pass:word")
     sent: list[str | None] = []
 
-    def refuse(request: urllib.request.Request, timeout: float) -> None:
-        sent.append(request.get_header("Authorization"))
-        raise TimeoutError("timed out")
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append(self.headers["Authorization"])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_error(401)
 
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
-    with pytest.raises(cvataa.BadFunctionError, match="gives no answer: timed out"):
-        function._ask({})
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.timeout = RUN_SECONDS
+        thread = threading.Thread(target=server.handle_request, daemon=True)
+        thread.start()
+        with pytest.raises(cvataa.BadFunctionError, match="the M2N2 server refuses: 401"):
+            click(load(f"http://127.0.0.1:{server.server_port}"), frame)
+        thread.join()
     assert sent == ["Basic " + base64.b64encode(b"cvat:pass:word").decode()]
 
 
 def test_no_server(frame: Image) -> None:
-    function = load("http://127.0.0.1:1")
     with pytest.raises(cvataa.BadFunctionError, match=r"gives no answer: .*refused"):
-        function._ask({})
+        click(load("http://127.0.0.1:1"), frame)
+
+
+def test_a_server_that_does_not_answer_in_time(frame: Image) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        function = load(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.1)
+        with pytest.raises(cvataa.BadFunctionError, match="gives no answer: timed out"):
+            click(function, frame)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])

@@ -94,12 +94,10 @@ def test_no_server(call: Call) -> None:
     assert "refused" in json.loads(response.body)["error"]["message"]
 
 
-def test_a_server_that_does_not_answer_in_time(
-    call: Call, load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_does_not_answer_in_time(call: Call) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(load("main"), "_TIMEOUT_SECONDS", 0.1)
-        response = call({"image": ""}, SERVER_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        response = call({"image": ""}, SERVER_URL=url, SERVER_TIMEOUT_SECONDS="0.1")
     assert response.status_code == 504
 
 
@@ -130,10 +128,10 @@ def test_the_function_with_a_server_of_its_own_starts_one_and_starts_it_again(
     load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     function = load("with_server")
-    monkeypatch.setattr(function, "_LOCK", tmp_path / "lock")
     port = find_port()
     command = f"{shlex.quote(sys.executable)} -c {shlex.quote(ONE_ANSWER)} {port}"
-    for name, value in {"COMMAND": command, "FOLDER": str(tmp_path), "URL": f"http://127.0.0.1:{port}"}.items():
+    environ = {"COMMAND": command, "FOLDER": str(tmp_path), "URL": f"http://127.0.0.1:{port}"}
+    for name, value in {**environ, "LOCK": str(tmp_path / "lock")}.items():
         monkeypatch.setenv(f"SERVER_{name}", value)
     # Two of nuclio's workers.
     contexts = [nuclio_sdk.Context(nuclio_sdk.test.Platform().context.logger) for _ in range(2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import runpy
 import subprocess
 import sys
@@ -23,7 +24,6 @@ from m2n2_engine import (
 )
 from m2n2_engine.errors import ConfigurationError, InvalidClicks, InvalidImage, InvalidInput
 from m2n2_engine.tools import demo
-from m2n2_engine.tools.demo import run as demo_run
 from m2n2_engine.tools.demo.window import Signal
 from m2n2_engine.types import Image, Mask
 
@@ -279,7 +279,7 @@ def test_the_published_demo(
             """There is nothing to close."""
 
     monkeypatch.setattr(demo, "require_display", lambda: None)
-    monkeypatch.setattr(demo_run, "Window", Window)
+    monkeypatch.setattr(demo, "run_demo", functools.partial(demo.run_demo, open_window=Window))
     found = run_example("interactive_demo.py", "output.png_m2n2_mask.png")
     image = np.ascontiguousarray(cv2.imread(str(photograph))[:, :, ::-1])
     points = [(300.25, 175.25), (200.25, 286.25)]

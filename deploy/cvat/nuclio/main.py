@@ -1,7 +1,8 @@
 """A nuclio function that forwards CVAT's requests to this server; the standard library is all it needs.
 
-SERVER_URL: the server's address as the function reaches it. Where the server asks for credentials, they are in
-M2N2_BASIC_AUTH_USER and M2N2_BASIC_AUTH_PASSWORD here as there.
+SERVER_URL: the server's address as the function reaches it. SERVER_TIMEOUT_SECONDS: longest wait for its answer, 110
+where it is not set. Where the server asks for credentials, they are in M2N2_BASIC_AUTH_USER and
+M2N2_BASIC_AUTH_PASSWORD here as there.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ def init_context(context: Any) -> None:
     if not url:
         raise RuntimeError("SERVER_URL is not set: give the server's address in the function's environment")
     context.user_data.url = f"{url.rstrip('/')}/cvat/"
+    context.user_data.timeout_seconds = float(os.environ.get("SERVER_TIMEOUT_SECONDS", _TIMEOUT_SECONDS))
     context.user_data.headers = {"Content-Type": "application/json", **_read_credentials()}
 
 
@@ -32,7 +34,7 @@ def handler(context: Any, event: Any) -> Any:
     body = event.body if isinstance(event.body, bytes) else json.dumps(event.body).encode()
     request = urllib.request.Request(context.user_data.url, body, context.user_data.headers)
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+        with urllib.request.urlopen(request, timeout=context.user_data.timeout_seconds) as response:
             return _respond(context, response.status, response.read())
     except urllib.error.HTTPError as error:
         answer = error.read()

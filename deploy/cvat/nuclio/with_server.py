@@ -1,6 +1,7 @@
 """The function with the server beside it in the same container, for a nuclio that hands out the GPU.
 
-SERVER_COMMAND: starts the server, in the folder SERVER_FOLDER. SERVER_URL: where it then listens.
+SERVER_COMMAND: starts the server, in the folder SERVER_FOLDER. SERVER_URL: where it then listens. SERVER_LOCK: file
+that tells the workers of a container that one of them runs it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import main
 
-_LOCK = Path("/tmp/m2n2-server.lock")
+_LOCK = "/tmp/m2n2-server.lock"
 
 
 def init_context(context: Any) -> None:
@@ -32,7 +33,7 @@ def handler(context: Any, event: Any) -> Any:
 
 
 def _start_server(context: Any) -> None:
-    with _LOCK.open("w") as lock:
+    with Path(os.environ.get("SERVER_LOCK", _LOCK)).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

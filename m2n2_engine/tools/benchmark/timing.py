@@ -34,22 +34,33 @@ class Samples:
         return float(np.percentile(self.seconds, 95))
 
 
-def time_call(call: Callable[[], ResultT], device: str) -> tuple[ResultT, float]:
-    """What ``call`` returns, and its seconds from an idle device to an idle device."""
+def time_call(
+    call: Callable[[], ResultT], device: str, clock: Callable[[], float] = time.perf_counter
+) -> tuple[ResultT, float]:
+    """What ``call`` returns, and its seconds from an idle device to an idle device, by ``clock``."""
     _wait_for(device)
-    started = time.perf_counter()
+    started = clock()
     result = call()
     _wait_for(device)
-    return result, time.perf_counter() - started
+    return result, clock() - started
 
 
-def time_in_turn(forms: Sequence[Callable[[], object]], repeats: int, device: str) -> list[Samples]:
-    """Each form ``repeats`` times, one after the other, so that all of them meet the same machine."""
+def time_in_turn(
+    forms: Sequence[Callable[[], object]], repeats: int, device: str, clock: Callable[[], float] = time.perf_counter
+) -> list[Samples]:
+    """Each form ``repeats`` times, one after the other, so that all of them meet the same machine.
+
+    Args:
+        forms: What is timed.
+        repeats: At least 1; a form that took ENOUGH_SECONDS in all is not repeated.
+        device: The torch device that is waited for before and after each call.
+        clock: Gives the time in seconds.
+    """
     taken: list[list[float]] = [[] for _ in forms]
     for _ in range(repeats):
         for form, seconds in zip(forms, taken, strict=True):
             if sum(seconds) < ENOUGH_SECONDS:
-                seconds.append(time_call(form, device)[1])
+                seconds.append(time_call(form, device, clock)[1])
     return [Samples(tuple(seconds)) for seconds in taken]
 
 

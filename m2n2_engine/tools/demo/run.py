@@ -36,13 +36,29 @@ class Screen(Protocol):
     def poll(self) -> Sequence[Signal]: ...
 
 
-def run_demo(image: Image, segmenter: Segmenter, target: Path, report: Callable[[str], None] = print) -> None:
+class ClosableScreen(Screen, Protocol):
+    """A window that has to be closed in the end."""
+
+    def close(self) -> None: ...
+
+
+def run_demo(
+    image: Image,
+    segmenter: Segmenter,
+    target: Path,
+    report: Callable[[str], None] = print,
+    open_window: Callable[[str], ClosableScreen] = Window,
+) -> None:
     """Open a window and return when it is closed.
 
-    image: RGB uint8 ``(H, W, 3)``. target: what is saved is named after it, ``target_m2n2_mask.png`` and
-    ``target_m2n2_overlay.png``. report: is given the status whenever it changes.
+    Args:
+        image: RGB uint8 ``(H, W, 3)``.
+        segmenter: Finds the masks.
+        target: What is saved is named after it, ``target_m2n2_mask.png`` and ``target_m2n2_overlay.png``.
+        report: Is given the status whenever it changes.
+        open_window: Title -> window.
     """
-    window = Window(f"M2N2: {target.name}")
+    window = open_window(f"M2N2: {target.name}")
     try:
         Demo(image, segmenter, target, report).run(window)
     finally:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from string import ascii_letters
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 import cv2
 import numpy as np
@@ -31,24 +32,44 @@ class Signal(NamedTuple):
     row: int
 
 
+class HighGui(Protocol):
+    """OpenCV's functions for windows, as far as one is used here."""
+
+    def namedWindow(self, winname: str, flags: int, /) -> None: ...
+
+    def setMouseCallback(self, windowName: str, onMouse: Callable[[int, int, int, int, Any], None], /) -> None: ...
+
+    def imshow(self, winname: str, mat: Image, /) -> None: ...
+
+    def waitKeyEx(self, delay: int, /) -> int: ...
+
+    def getWindowProperty(self, winname: str, prop_id: int, /) -> float: ...
+
+    def destroyAllWindows(self) -> None: ...
+
+
+_OPENCV = cast(HighGui, cv2)
+
+
 class Window:
     """Shows pictures one to one, and collects what is done in it."""
 
-    def __init__(self, title: str) -> None:
-        """Needs a display: see ``display.require_display``."""
+    def __init__(self, title: str, gui: HighGui = _OPENCV) -> None:
+        """Needs a display: see ``display.require_display``. gui: what opens windows."""
         self._title = title
+        self._gui = gui
         self._cursor = (-1, -1)
         self._signals: list[Signal] = []
-        cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
-        cv2.setMouseCallback(title, self._on_mouse)
+        gui.namedWindow(title, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+        gui.setMouseCallback(title, self._on_mouse)
 
     def show(self, picture: Image) -> None:
         """Show an RGB picture."""
-        cv2.imshow(self._title, np.ascontiguousarray(picture[:, :, ::-1]))
+        self._gui.imshow(self._title, np.ascontiguousarray(picture[:, :, ::-1]))
 
     def poll(self) -> list[Signal]:
         """What was done since the last call, in order; waits a moment for it."""
-        key = cv2.waitKeyEx(_POLL_MILLISECONDS)  # waitKey gives arrows and others the codes of letters
+        key = self._gui.waitKeyEx(_POLL_MILLISECONDS)  # waitKey gives arrows and others the codes of letters
         signals, self._signals = self._signals, []
         if key in _KEYS:
             signals.append(Signal(_KEYS[key], *self._cursor))
@@ -58,11 +79,11 @@ class Window:
 
     def close(self) -> None:
         """Close it, if nobody did."""
-        cv2.destroyAllWindows()
+        self._gui.destroyAllWindows()
 
     def _is_open(self) -> bool:
         try:
-            return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) > 0)
+            return bool(self._gui.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) > 0)
         except cv2.error:  # Qt's answer after the last window was closed
             return False
 

@@ -14,10 +14,9 @@ from m2n2_engine.tools.benchmark.machine import describe_run
 from m2n2_engine.tools.context import working_on
 from m2n2_engine.tools.datasets.coco import Instance, read_dataset
 from m2n2_engine.tools.evaluate.contact_sheet import draw_contact_sheet
-from m2n2_engine.tools.evaluate.journal import Journal
 from m2n2_engine.tools.evaluate.options import Options
 from m2n2_engine.tools.evaluate.plots import draw_plots
-from m2n2_engine.tools.evaluate.refinement import Refinement
+from m2n2_engine.tools.evaluate.refinement import Journal, Refinement
 from m2n2_engine.tools.evaluate.report import Figures, describe, split_bands, to_json
 from m2n2_engine.tools.evaluate.run import refine_all
 from m2n2_engine.tools.evaluate.subject import Subject

@@ -14,9 +14,8 @@ from m2n2_engine.errors import InvalidImage
 from m2n2_engine.tools.context import read_image
 from m2n2_engine.tools.datasets.coco import Instance
 from m2n2_engine.tools.evaluate.annotator import Annotator, Segment
-from m2n2_engine.tools.evaluate.journal import Journal
 from m2n2_engine.tools.evaluate.options import Band, Flip, Options
-from m2n2_engine.tools.evaluate.refinement import Name, Refinement
+from m2n2_engine.tools.evaluate.refinement import Journal, Name, Refinement
 from m2n2_engine.tools.evaluate.truth import flip_pixels, flip_truth, read_truth
 from m2n2_engine.types import Click, ClickSegmenter, Image, Segmentation
 

@@ -16,8 +16,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from backend.cli import doctor
-from backend.cli.main import app
+from backend.cli.doctor import run_doctor
+from backend.cli.main import app, make_tool_settings
+from backend.settings import load_settings
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools import demo
@@ -336,17 +337,18 @@ def test_doctor_finds_the_port_in_use(m2n2: Run, monkeypatch: pytest.MonkeyPatch
     )
 
 
-def test_doctor_goes_on_after_a_problem(m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+def test_doctor_goes_on_after_a_problem(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free_port: int
+) -> None:
     monkeypatch.setenv("M2N2_PORT", str(free_port))
     monkeypatch.setenv("M2N2_BACKBONE", "dinov2-small")
     monkeypatch.setenv("M2N2_DEVICE", "cuda:99")
-    monkeypatch.setattr(doctor, "_WANTED_FREE_BYTES", 2**80)
-    result = m2n2("doctor")
-    assert result.exit_code == 1
+    assert not run_doctor(make_tool_settings(load_settings()), wanted_free_bytes=2**80)
+    printed = capsys.readouterr().out
     failing = dict.fromkeys(["device", "backbone", "weights", "cache folder"], "problem")
-    assert verdicts(result.stdout) == {**ALL_OK, **failing}
-    assert "MiB free: make room, or set M2N2_CACHE_FOLDER" in result.stdout
-    assert result.stdout.count("no device 'cuda:99' on this machine") == 3
+    assert verdicts(printed) == {**ALL_OK, **failing}
+    assert "MiB free: make room, or set M2N2_CACHE_FOLDER" in printed
+    assert printed.count("no device 'cuda:99' on this machine") == 3
 
 
 def test_doctor_misses_the_weights(m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 
 import cv2
 import numpy as np
 import pytest
+import requests
 from typer.testing import CliRunner
 
-from backend.cli import warm
-from backend.cli.main import app
+from backend.cli.main import app, make_tool_settings
 from backend.cli.warm import Source, fetch_ahead
-from backend.label_studio.payload import Task
-from m2n2_engine import engine as engine_module
+from backend.settings import load_settings
+from m2n2_engine.engine import load_engine
 from m2n2_engine.errors import OutOfMemory
 from m2n2_engine.types import Level
 
@@ -24,9 +25,9 @@ DEADLINE_SECONDS = 10
 
 @pytest.fixture
 def m2n2(monkeypatch, tmp_path):
-    """Runs the command line with the tiny backbone and a disk cache of its own."""
+    """Runs the command line with the tiny backbone and a disk cache of its own. adapt: engine -> another instead."""
 
-    def run(*arguments, **environ):
+    def run(*arguments, adapt=None, **environ):
         settings = {
             "M2N2_BACKBONE": "tiny",
             "M2N2_OFFLINE": "true",
@@ -38,9 +39,22 @@ def m2n2(monkeypatch, tmp_path):
         }
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
-        return CliRunner().invoke(app, ["warm", *map(str, arguments)])
+        tools = make_tool_settings(load_settings())
+        if adapt is not None:
+            tools = dataclasses.replace(tools, load=lambda config: adapt(load_engine(config)))
+        return CliRunner().invoke(app, ["warm", *map(str, arguments)], obj=tools)
 
     return run
+
+
+class Adapted:
+    """An engine but for what a subclass does in another way."""
+
+    def __init__(self, engine):
+        self._engine = engine
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
 
 
 @pytest.fixture
@@ -77,10 +91,8 @@ def test_a_folder_is_prepared_once_and_found_on_disk_from_then_on(m2n2, folder, 
 
 
 def test_what_was_prepared_is_found_by_an_engine_with_the_same_settings(m2n2, folder, tmp_path):
-    from backend.settings import load_settings
-
     m2n2(folder)
-    engine = engine_module.load_engine(load_settings().engine_config())
+    engine = load_engine(load_settings().engine_config())
     pixels = cv2.imread(str(folder / "a.png"))[:, :, ::-1]
     assert engine.prepare(np.ascontiguousarray(pixels)) is Level.DISK
 
@@ -94,44 +106,45 @@ def test_a_broken_image_is_named_and_the_others_are_prepared(m2n2, folder):
     assert "1 failed" in result.output
 
 
-def test_an_image_that_the_engine_cannot_take_is_named(m2n2, folder, monkeypatch):
-    prepare = engine_module.Engine.prepare
+def test_an_image_that_the_engine_cannot_take_is_named(m2n2, folder):
+    class Full(Adapted):
+        failed = False
 
-    def fail_once(self, image):
-        monkeypatch.setattr(engine_module.Engine, "prepare", prepare)
-        raise OutOfMemory("no memory left")
+        def prepare(self, image):
+            if self.failed:
+                return self._engine.prepare(image)
+            self.failed = True
+            raise OutOfMemory("no memory left")
 
-    monkeypatch.setattr(engine_module.Engine, "prepare", fail_once)
-    result = m2n2(folder)
+    result = m2n2(folder, adapt=Full)
     assert result.exit_code == 1
     assert f"failed: {folder / 'a.png'}: no memory left" in result.output
     assert "2 new (" in result.output
 
 
-def test_a_stop_tells_what_was_done_and_the_next_run_goes_on(m2n2, folder, monkeypatch):
-    prepare = engine_module.Engine.prepare
-    left = [1]
+def test_a_stop_tells_what_was_done_and_the_next_run_goes_on(m2n2, folder):
+    class Stopped(Adapted):
+        prepared = 0
 
-    def stop(self, image):
-        if not left:
-            raise KeyboardInterrupt
-        left.pop()
-        return prepare(self, image)
+        def prepare(self, image):
+            if self.prepared:
+                raise KeyboardInterrupt
+            self.prepared += 1
+            return self._engine.prepare(image)
 
-    monkeypatch.setattr(engine_module.Engine, "prepare", stop)
-    stopped = m2n2(folder)
+    stopped = m2n2(folder, adapt=Stopped)
     assert stopped.exit_code == 130
     assert "stopped; run it again to go on" in stopped.output
     assert "1 new (" in stopped.output
-    monkeypatch.setattr(engine_module.Engine, "prepare", prepare)
     assert "2 new (" in m2n2(folder).output
 
 
-def test_a_disk_that_is_too_small_is_named(m2n2, folder, monkeypatch):
-    describe = engine_module.Engine.describe
-    facts = {"disk_evictions": 2, "disk_write_failures": 1}
-    monkeypatch.setattr(engine_module.Engine, "describe", lambda self: {**describe(self), **facts})
-    result = m2n2(folder)
+def test_a_disk_that_is_too_small_is_named(m2n2, folder):
+    class Small(Adapted):
+        def describe(self):
+            return {**self._engine.describe(), "disk_evictions": 2, "disk_write_failures": 1}
+
+    result = m2n2(folder, adapt=Small)
     assert result.exit_code == 1
     assert "1 could not be written: make room there" in result.output
     assert "2 made room for others: raise M2N2_DISK_CACHE_MIB" in result.output
@@ -154,14 +167,30 @@ def test_what_is_missing_is_named(m2n2, arguments, message):
     assert message in " ".join(result.output.replace("│", " ").split())
 
 
-def test_a_project_is_prepared_image_by_image(m2n2, server, make_picture, monkeypatch):
+def list_tasks(server, tasks, after):
+    """Have the server list these tasks of project 5 behind that one."""
+    filters = [{"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}]
+    query = {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
+    params = {
+        "project": 5,
+        "page_size": 100,
+        "query": json.dumps(query),
+        "resolve_uri": "false",
+        "review": "true",
+    }
+    path = requests.Request("GET", f"{server.url}/api/tasks", params=params).prepare().path_url
+    server.answer(path, json.dumps({"tasks": tasks, "total": len(tasks)}).encode())
+
+
+def test_a_project_is_prepared_image_by_image(m2n2, server, make_picture):
     tasks = [
         {"id": 1, "data": {"image": "/data/upload/5/one.png"}},
         {"id": 2, "data": {"image": "/data/upload/5/two.png"}},
         {"id": 4, "data": {"image": "/data/upload/5/lost.png"}},
         {"id": 5, "data": {"text": "no image"}},
     ]
-    monkeypatch.setattr(warm, "fetch_all_tasks", lambda client, project: map(Task.model_validate, tasks))
+    list_tasks(server, tasks, after=0)
+    list_tasks(server, [], after=5)
     server.answer("/api/projects/5/", json.dumps({"label_config": CONFIG}).encode())
     for seed, name in enumerate(["one", "two"]):
         server.answer(f"/data/upload/5/{name}.png", make_picture(seed))

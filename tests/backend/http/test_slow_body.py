@@ -11,7 +11,7 @@ import pytest
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from backend.app import create_app
-from backend.http import body_deadline
+from backend.http.body_deadline import limit_reading
 from backend.settings import load_settings
 
 PATHS = ["/predict", "/setup"]
@@ -82,7 +82,7 @@ def test_a_client_that_hangs_up_is_not_called_slow(connect):
     assert (status, answer["error"]["type"]) == (400, "ClientDisconnected")
 
 
-def test_a_body_that_came_in_time_leaves_its_connection_alone(monkeypatch):
+def test_a_body_that_came_in_time_leaves_its_connection_alone():
     """The timer may go off while it is being cancelled."""
     timers = []
 
@@ -91,10 +91,9 @@ def test_a_body_that_came_in_time_leaves_its_connection_alone(monkeypatch):
             super().__init__(seconds, cut)
             timers.append(cut)
 
-    monkeypatch.setattr(body_deadline.threading, "Timer", Timer)
     here, there = socket.socketpair()
     with here, there:
-        with body_deadline.limit_reading(here, 90) as has_passed:
+        with limit_reading(here, 90, Timer) as has_passed:
             pass
         (cut,) = timers
         cut()

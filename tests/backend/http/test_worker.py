@@ -28,13 +28,22 @@ def listener():
         yield server
 
 
+class IdleWorker(DrainingWorker):
+    """Answers none of the connections that it has taken on."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.taken = []
+
+    def enqueue_req(self, connection):
+        self.taken.append(connection)
+
+
 @pytest.fixture
-def worker(listener, monkeypatch):
-    """A worker that was told to end, and the connections that it has taken on."""
-    worker = DrainingWorker(1, 1, [listener], None, 1, Config(), None)
+def worker(listener):
+    """A worker that was told to end."""
+    worker = IdleWorker(1, 1, [listener], None, 1, Config(), None)
     worker.alive = False
-    worker.taken = []
-    monkeypatch.setattr(worker, "enqueue_req", worker.taken.append)
     yield worker
     for connection in worker.taken:
         connection.close()

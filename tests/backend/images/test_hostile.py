@@ -14,7 +14,6 @@ import pytest
 from PIL import Image as PillowImage
 
 from backend.images.fetcher import ImageFetcher
-from backend.net import download
 from backend.settings import load_settings
 from m2n2_engine.errors import ImageRefused, ImageUnavailable, InvalidImage
 
@@ -112,32 +111,37 @@ def test_every_hop_after_the_first_is_checked_too(make_server, names):
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["::1"], ["::ffff:10.0.0.1"]])
-def test_a_name_for_an_inner_address_is_refused_before_anything_is_sent(names, monkeypatch, addresses):
+def test_a_name_for_an_inner_address_is_refused_before_anything_is_sent(server, names, make_png, addresses):
     names["images.example.com"] = [addresses]
-    monkeypatch.setattr(download, "_connect", lambda *arguments: pytest.fail("connected"))
-    with pytest.raises(ImageRefused, match=r"images.example.com is at .*, a loopback or private address"):
-        make_fetcher(M2N2_ALLOWED_IMAGE_HOSTS="images.example.com").fetch_image("http://images.example.com/a.png")
-
-
-def test_a_rebinding_host_is_resolved_once_and_the_checked_address_is_connected_to(
-    server, names, monkeypatch, make_png
-):
-    names["rebinding.example.com"] = [["93.184.216.34"], ["127.0.0.1"]]
-    connect, connected = download._connect, []
-
-    def connect_to_server_instead(family, target, timeout_seconds):
-        connected.append(target)
-        return connect(family, ("127.0.0.1", int(server.url.rpartition(":")[2])), timeout_seconds)
-
-    monkeypatch.setattr(download, "_connect", connect_to_server_instead)
     server.answer("/a.png", make_png())
-    fetcher = make_fetcher(M2N2_ALLOWED_IMAGE_HOSTS="*.example.com", M2N2_IMAGE_RECHECK_SECONDS="0")
-    fetcher.fetch_image("http://rebinding.example.com/a.png")
-    assert connected == [("93.184.216.34", 80)]
-    # Each connection is checked anew: now that the name has moved inside, it is refused.
-    with pytest.raises(ImageRefused, match=r"rebinding.example.com is at 127.0.0.1"):
-        fetcher.fetch_image("http://rebinding.example.com/a.png")
-    assert len(connected) == 1
+    host = f"images.example.com:{server.url.rpartition(':')[2]}"
+    with pytest.raises(ImageRefused, match=r"images.example.com is at .*, a loopback or private address"):
+        make_fetcher(M2N2_ALLOWED_IMAGE_HOSTS=host).fetch_image(f"http://{host}/a.png")
+    assert server.seen == []
+
+
+def test_all_addresses_of_a_name_are_checked_before_one_is_connected_to(server, names, make_png):
+    names["images.example.com"] = [["127.0.0.1", "0.0.0.0"]]
+    server.answer("/a.png", make_png())
+    host = f"images.example.com:{server.url.rpartition(':')[2]}"
+    with pytest.raises(ImageRefused, match=r"images.example.com is at 0.0.0.0, a special address"):
+        make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=host).fetch_image(f"http://{host}/a.png")
+    assert server.seen == []
+
+
+def test_a_rebinding_host_is_resolved_once_and_the_checked_address_is_connected_to(server, names, make_png):
+    # Nobody listens at the second address: whoever asked again before connecting would end there.
+    names["rebinding.example.com"] = [["127.0.0.1"], ["127.0.0.3"]]
+    server.answer("/a.png", make_png())
+    host = f"rebinding.example.com:{server.url.rpartition(':')[2]}"
+    fetcher = make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=host, M2N2_IMAGE_RECHECK_SECONDS="0")
+    fetcher.fetch_image(f"http://{host}/a.png")
+    assert len(server.seen) == 1
+    # Each connection is checked anew: now that the name has moved to this machine itself, it is refused.
+    names["rebinding.example.com"] = [["0.0.0.0"]]
+    with pytest.raises(ImageRefused, match=r"rebinding.example.com is at 0.0.0.0"):
+        fetcher.fetch_image(f"http://{host}/a.png")
+    assert len(server.seen) == 1
 
 
 # Bodies

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import itertools
-import pickle
+import os
+import subprocess
 import sys
 import types
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,16 +42,13 @@ def base(request):
 
 @pytest.fixture
 def model_class(base, monkeypatch, segmenter):
-    """M2N2Model on that base class, with the disc for an engine."""
+    """The model on that base class, with the disc for an engine."""
     package, module = types.ModuleType("label_studio_ml"), types.ModuleType("label_studio_ml.model")
     module.LabelStudioMLBase = base
     monkeypatch.setitem(sys.modules, "label_studio_ml", package)
     monkeypatch.setitem(sys.modules, "label_studio_ml.model", module)
     predictor = ml_model.Predictor(load_settings({}), segmenter)
-    monkeypatch.setattr(ml_model, "_build_predictor", lambda: predictor)
-    ml_model._create_model_class.cache_clear()
-    yield ml_model.M2N2Model
-    ml_model._create_model_class.cache_clear()
+    return ml_model.create_model_class(lambda: predictor)
 
 
 @pytest.fixture
@@ -104,12 +103,17 @@ def test_the_version_is_told_where_it_is_asked_for(model_class, base):
         assert not hasattr(model, "model_version")
 
 
-def test_the_class_can_be_handed_to_another_process(model_class):
-    assert pickle.loads(pickle.dumps(model_class)) is model_class
+def test_the_class_can_be_handed_to_another_process(tmp_path):
+    package = tmp_path / "label_studio_ml"
+    package.mkdir()
+    (package / "model.py").write_text("class LabelStudioMLBase:\n    pass\n")
+    program = "import pickle; from backend.label_studio.ml_model import M2N2Model; "
+    program += "assert pickle.loads(pickle.dumps(M2N2Model)) is M2N2Model"
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
 def test_without_the_package_the_error_says_so(monkeypatch):
-    ml_model._create_model_class.cache_clear()
     monkeypatch.setitem(sys.modules, "label_studio_ml", None)
     with pytest.raises(ConfigurationError, match="label-studio-ml cannot be imported"):
         _ = ml_model.M2N2Model

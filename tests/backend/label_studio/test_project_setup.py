@@ -132,11 +132,16 @@ def test_a_blocked_address_names_both_settings_of_label_studio(server, client):
         attach_backend(client, 3, BACKEND)
 
 
-def test_a_refusal_that_attached_the_model_all_the_same_is_none(server, client, monkeypatch):
-    answers = iter([[], [model()]])
-    monkeypatch.setattr(client, "get", lambda path, **params: next(answers))
+def test_a_refusal_that_attached_the_model_all_the_same_is_none(server):
+    class Late(LabelStudioClient):
+        """Lists the model once it was told of it."""
+
+        def get(self, path, **params):
+            return [model()] if sent(server, "POST") else []
+
     say(server, "/api/ml", BLOCKED, 403)
-    attach_backend(client, 3, BACKEND)
+    attach_backend(Late(server.url, SecretStr("x")), 3, BACKEND)
+    assert len(sent(server, "POST")) == 1
 
 
 def test_other_refusals_come_in_label_studio_s_own_words(server, client):

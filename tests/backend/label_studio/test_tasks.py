@@ -34,17 +34,17 @@ def test_the_images_of_a_task(data, every_page, references):
     assert found == [TaskImage(reference, 7) for reference in references]
 
 
-def test_all_tasks_of_a_project_come_page_by_page(monkeypatch):
+def test_all_tasks_of_a_project_come_page_by_page():
     pages = {0: [{"id": 3, "data": {}}, {"id": 8, "data": {}}], 8: [{"id": 9, "data": {}}], 9: []}
     asked = []
 
-    def get(self, path, **params):
-        (only,) = json.loads(params["query"])["filters"]["items"]
-        asked.append((path, params["project"], only["filter"], only["operator"]))
-        return {"tasks": pages[only["value"]], "total": 3}
+    class Paged(LabelStudioClient):
+        def get(self, path, **params):
+            (only,) = json.loads(params["query"])["filters"]["items"]
+            asked.append((path, params["project"], only["filter"], only["operator"]))
+            return {"tasks": pages[only["value"]], "total": 3}
 
-    monkeypatch.setattr(LabelStudioClient, "get", get)
-    client = LabelStudioClient("http://ls", SecretStr("x"))
+    client = Paged("http://ls", SecretStr("x"))
     assert [task.id for task in fetch_all_tasks(client, 5)] == [3, 8, 9]
     assert asked == [("/api/tasks", 5, "filter:tasks:id", "greater")] * 3
 

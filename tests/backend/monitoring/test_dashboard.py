@@ -44,12 +44,17 @@ QUERIES = [
 
 
 @pytest.fixture
-def exported(client, segmenter, monkeypatch):
+def exported(make_client, segmenter):
     """Every name that a sample of /metrics can have -> labels of its samples, of a segmenter with all facts."""
     names = ("images", "bytes", "budget_bytes", "hits", "misses", "evictions")
     levels = {f"{level}_{name}": 1 for level in ("session", "host", "disk") for name in names}
     device = {"device_memory_used_bytes": 1, "device_memory_bytes": 1, "disk_write_failures": 0}
-    monkeypatch.setattr(segmenter, "describe", lambda: {"model_version": "disc", **levels, **device})
+
+    class Talkative(type(segmenter)):
+        def describe(self):
+            return {"model_version": "disc", **levels, **device}
+
+    client = make_client(instead=Talkative())
     client.get("/no/such/path")
     families = list(text_string_to_metric_families(client.get("/metrics").text))
     return {family.name + suffix: family for family in families for suffix in _SUFFIXES[family.type]}

@@ -57,7 +57,7 @@ def test_stages_are_measured(client, click):
     assert 0.25 <= values["m2n2_stage_seconds_sum{attention}"] < 1
 
 
-def test_the_line_and_what_the_segmenter_says_are_told(client, segmenter, monkeypatch):
+def test_the_line_and_what_the_segmenter_says_are_told(make_client, segmenter):
     facts = {
         "model_version": "disc-1",
         "device": "cuda:0",
@@ -76,8 +76,12 @@ def test_the_line_and_what_the_segmenter_says_are_told(client, segmenter, monkey
         "disk_misses": 11,
         "disk_write_failures": 12,
     }
-    monkeypatch.setattr(segmenter, "describe", lambda: facts)
-    values = read(client)
+
+    class Talkative(type(segmenter)):
+        def describe(self):
+            return facts
+
+    values = read(make_client(instead=Talkative()))
     expected = {
         "m2n2_ready": 1,
         "m2n2_cache_images{device}": 2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import threading
 
@@ -9,7 +11,6 @@ import pytest
 import trustme
 
 from backend.images.fetcher import ImageFetcher
-from backend.net import download
 from backend.settings import load_settings
 from m2n2_engine.errors import ImageUnavailable
 
@@ -140,13 +141,24 @@ def test_a_proxy_that_is_down_is_named_and_no_proxy_goes_round_it(server, make_s
     fetcher.fetch_image("/data/a.png")
 
 
-def test_a_host_that_does_not_answer_is_told_from_one_that_is_silent(monkeypatch):
-    def time_out(*arguments):
-        raise TimeoutError
+@pytest.fixture
+def full_port():
+    """A port that lets no further connection in: nobody takes those that wait there."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as waiting:
+        for _ in range(16):
+            one = waiting.enter_context(socket.socket())
+            one.settimeout(0.05)
+            try:
+                one.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        yield listener.getsockname()[1]
 
-    monkeypatch.setattr(download, "_connect", time_out)
+
+def test_a_host_that_does_not_answer_is_told_from_one_that_is_silent(full_port):
+    settings = {"LABEL_STUDIO_URL": f"http://127.0.0.1:{full_port}", "M2N2_CONNECT_TIMEOUT_SECONDS": "0.1"}
     with pytest.raises(ImageUnavailable, match=r"cannot be reached in time: .* M2N2_CONNECT_TIMEOUT_SECONDS"):
-        ImageFetcher(load_settings({"LABEL_STUDIO_URL": "http://127.0.0.1:9"})).fetch_image("/data/a.png")
+        ImageFetcher(load_settings(settings)).fetch_image("/data/a.png")
 
 
 @pytest.mark.parametrize("host", [HOST, f"{'a' * 64}.example.com"])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import types
 
 import pytest
 import requests
 from pydantic import SecretStr
 
-from backend.net import label_studio_auth
 from backend.net.label_studio_auth import LabelStudioAuth
 from m2n2_engine.errors import ImageUnavailable
 
@@ -24,17 +22,15 @@ def make_access(**claims):
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """A clock that stands still until it is told the time, in seconds."""
-    now = [1000.0]
-    monkeypatch.setattr(label_studio_auth, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-    return now
+def clock():
+    """The time in seconds; it stands still until it is set."""
+    return [1000.0]
 
 
 @pytest.fixture
-def ask(server):
+def ask(server, clock):
     """The Authorization header of one request."""
-    auth = LabelStudioAuth(server.url, SecretStr(PERSONAL), timeout_seconds=5)
+    auth = LabelStudioAuth(server.url, SecretStr(PERSONAL), timeout_seconds=5, clock=lambda: clock[0])
     return lambda: auth(requests.Request("GET", server.url).prepare()).headers["Authorization"]
 
 

@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from backend.images.fetcher import ImageFetcher
-from backend.net import download
 from backend.net.name_resolution import NameResolver
 from backend.settings import load_settings
 from m2n2_engine.errors import ImageUnavailable
@@ -77,8 +76,7 @@ def test_an_answer_of_either_kind_makes_room(names):
             resolver.resolve(f"{'a' * 64}.example.com", 80, 10)
 
 
-def test_images_of_other_hosts_are_fetched_while_names_hang(silent_names, server, make_png, monkeypatch):
-    monkeypatch.setattr(download, "_resolver", NameResolver(most_questions=2))
+def test_images_of_other_hosts_are_fetched_while_names_hang(silent_names, server, make_png):
     server.answer("/data/a.png", make_png())
     settings = load_settings(
         {
@@ -88,6 +86,8 @@ def test_images_of_other_hosts_are_fetched_while_names_hang(silent_names, server
         }
     )
     fetcher = ImageFetcher(settings)
-    with pytest.raises(ImageUnavailable):
-        fetcher.fetch_image(f"http://{HOST}/a.png")
+    for number in range(3):
+        with pytest.raises(ImageUnavailable):
+            fetcher.fetch_image(f"http://{HOST}/{number}.png")
+    assert len(silent_names) == 3
     assert fetcher.fetch_image("/data/a.png").shape == (480, 640, 3)

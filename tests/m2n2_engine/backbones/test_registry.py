@@ -3,42 +3,21 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import Dinov2Config, Dinov2Model
 
-from m2n2_engine.backbones import BACKBONES, choose_device, dinov2, load_backbone, stable_diffusion
+from m2n2_engine.backbones import BACKBONES, choose_backbone, choose_device, load_backbone
 from m2n2_engine.config import EngineConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError, WeightsUnavailable
-from m2n2_engine.weights import store
-
-Asked = list[tuple[str, tuple[int, int], str]]
+from m2n2_engine.weights.catalogue import WEIGHTS
 
 
 @pytest.fixture
 def auto(weights_config: WeightsConfig) -> EngineConfig:
     return EngineConfig(weights=weights_config)
-
-
-@pytest.fixture
-def loaded(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """What would have been loaded."""
-    asked: Asked = []
-
-    def load(
-        name: str, grid: tuple[int, int], device: str, _config: WeightsConfig, _key_sharpness: float | None
-    ) -> object:
-        asked.append((name, grid, device))
-        return object()
-
-    monkeypatch.setattr(dinov2, "load", load)
-    monkeypatch.setattr(stable_diffusion, "load", load)
-    return asked
-
-
-def _set_cuda_devices(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
 
 
 def test_importing_the_registry_imports_no_torch() -> None:
@@ -47,7 +26,7 @@ def test_importing_the_registry_imports_no_torch() -> None:
 
 
 def test_every_backbone_but_tiny_has_weights() -> None:
-    assert set(BACKBONES) - {"tiny"} == set(store.WEIGHTS)
+    assert set(BACKBONES) - {"tiny"} == set(WEIGHTS)
 
 
 def test_unknown_name_says_what_is_allowed(auto: EngineConfig) -> None:
@@ -74,30 +53,46 @@ def test_weights_that_cannot_be_had(auto: EngineConfig) -> None:
 # --- auto
 
 
-def test_without_cuda(auto: EngineConfig, loaded: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    _set_cuda_devices(monkeypatch, 0)
-    assert load_backbone(auto).reason == "no CUDA device"
-    assert loaded == [("dinov2-small", (48, 48), "cpu")]
+def test_without_cuda(auto: EngineConfig) -> None:
+    assert choose_backbone(auto, "cpu") == ("dinov2-small", "no CUDA device")
 
 
-def test_cuda_left_unused(auto: EngineConfig, loaded: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    _set_cuda_devices(monkeypatch, 1)
-    assert load_backbone(dataclasses.replace(auto, device="cpu")).reason == "the device is set to cpu"
-    assert loaded == [("dinov2-small", (48, 48), "cpu")]
+def test_cuda_left_unused(auto: EngineConfig) -> None:
+    unused = dataclasses.replace(auto, device="cpu")
+    assert choose_backbone(unused, choose_device("cpu", 1)) == ("dinov2-small", "the device is set to cpu")
 
 
-def test_cuda_without_weights(auto: EngineConfig, loaded: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    _set_cuda_devices(monkeypatch, 1)
-    monkeypatch.setattr(store, "is_at_hand", lambda _name, _config: False)
-    assert "run `m2n2 weights get stable-diffusion-2`" in load_backbone(auto).reason
-    assert loaded == [("dinov2-small", (48, 48), "cuda:0")]
+def test_cuda_without_weights(auto: EngineConfig) -> None:
+    name, reason = choose_backbone(auto, "cuda:0")
+    assert name == "dinov2-small"
+    assert "run `m2n2 weights get stable-diffusion-2`" in reason
 
 
-def test_cuda_with_weights(auto: EngineConfig, loaded: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    _set_cuda_devices(monkeypatch, 1)
-    monkeypatch.setattr(store, "is_at_hand", lambda name, _config: name == "stable-diffusion-2")
-    assert "at hand" in load_backbone(auto).reason
-    assert loaded == [("stable-diffusion-2", (128, 128), "cuda:0")]
+def test_cuda_with_weights(auto: EngineConfig) -> None:
+    for path in WEIGHTS["stable-diffusion-2"].list_files(half=True):
+        file = auto.weights.cache_folder / "weights" / "stable-diffusion-2" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    name, reason = choose_backbone(auto, "cuda:0")
+    assert name == "stable-diffusion-2"
+    assert "at hand" in reason
+
+
+def test_what_was_chosen_is_loaded_with_its_own_grid(auto: EngineConfig, tmp_path: Path) -> None:
+    small = Dinov2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
+    Dinov2Model(small).save_pretrained(tmp_path)
+    weights = dataclasses.replace(auto.weights, folder=tmp_path)
+    loaded = load_backbone(dataclasses.replace(auto, weights=weights, device="cpu"))
+    assert loaded.reason == "the device is set to cpu"
+    backbone = loaded.backbone
+    assert (backbone.name, backbone.grid, backbone.device) == ("dinov2-small", (48, 48), "cpu")
+
+
+def test_stable_diffusion_has_a_larger_grid(auto: EngineConfig, parity_folder: Path) -> None:
+    weights = dataclasses.replace(auto.weights, folder=parity_folder / "tiny-sd2")
+    asked = dataclasses.replace(auto, weights=weights, backbone="stable-diffusion-2", device="cpu")
+    backbone = load_backbone(asked).backbone
+    assert (backbone.name, backbone.grid, backbone.device) == ("stable-diffusion-2", (128, 128), "cpu")
 
 
 def test_auto_does_not_guess_whose_repository_it_is(auto: EngineConfig) -> None:
@@ -113,13 +108,15 @@ def test_auto_does_not_guess_whose_repository_it_is(auto: EngineConfig) -> None:
     ("asked", "count", "device"),
     [("auto", 0, "cpu"), ("auto", 2, "cuda:0"), ("cuda", 2, "cuda:0"), ("cuda:1", 2, "cuda:1"), ("cpu", 2, "cpu")],
 )
-def test_devices(monkeypatch: pytest.MonkeyPatch, asked: str, count: int, device: str) -> None:
-    _set_cuda_devices(monkeypatch, count)
-    assert choose_device(asked) == device
+def test_devices(asked: str, count: int, device: str) -> None:
+    assert choose_device(asked, count) == device
+
+
+def test_torch_counts_the_devices() -> None:
+    assert choose_device("auto") == ("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.mark.parametrize(("asked", "count"), [("cuda", 0), ("cuda:1", 1), ("mps", 0), ("cuda:x", 1)])
-def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, asked: str, count: int) -> None:
-    _set_cuda_devices(monkeypatch, count)
+def test_a_device_that_is_not_there(asked: str, count: int) -> None:
     with pytest.raises(ConfigurationError, match=rf"no device '{asked}' on this machine: use one of auto, cpu"):
-        choose_device(asked)
+        choose_device(asked, count)

