@@ -40,6 +40,10 @@ class AttentionFactors:
     layers: tuple[LayerFactors, ...]
     grid: tuple[int, int]
 
+    def to(self, device: str) -> AttentionFactors:
+        """The same on a torch device; no copy where it is there already."""
+        return AttentionFactors(tuple(layer.to(device) for layer in self.layers), self.grid)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BalancedFactors:
@@ -60,7 +64,4 @@ class BalancedFactors:
 
     def to(self, device: str) -> BalancedFactors:
         """The same on a torch device; no copy where it is there already."""
-        layers = tuple(layer.to(device) for layer in self.factors.layers)
-        return BalancedFactors(
-            AttentionFactors(layers, self.factors.grid), self.rows.to(device), self.columns.to(device)
-        )
+        return BalancedFactors(self.factors.to(device), self.rows.to(device), self.columns.to(device))
