@@ -60,8 +60,9 @@ class Kernels(Protocol):
     def device(self) -> torch.device:
         """Where transition matrices are. Factors are brought there from wherever they are."""
 
-    def matrix_bytes(self, cells: int) -> int:
-        """Memory of a transition matrix of ``cells`` = ``h * w``, in bytes."""
+    @property
+    def matrix_dtype(self) -> torch.dtype:
+        """Of transition matrices; it tells how much memory they take."""
 
     def build_attention(self, factors: AttentionFactors) -> torch.Tensor:
         """Step 1: attention ``(n, n)`` float32 on ``device``, rows (last axis) summing to 1."""

@@ -36,7 +36,7 @@ def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig,
         kernels: of the device that the session will be on.
     """
     working_size = reduced_size(image_size, method.working_size_pixels)
-    return kernels.matrix_bytes(cells) + kernels.click_maps_bytes(working_size, method)
+    return cells**2 * kernels.matrix_dtype.itemsize + kernels.click_maps_bytes(working_size, method)
 
 
 def reduced_size(size: tuple[int, int], longest_side: int) -> tuple[int, int]:

@@ -12,8 +12,8 @@ class CpuKernels:
     """Implements ``kernels.Kernels``: a table of functions, which calls pass straight through."""
 
     device = torch.device("cpu")
+    matrix_dtype = torch.float32
 
-    matrix_bytes = staticmethod(chain.matrix_bytes)
     build_attention = staticmethod(chain.build_attention)
     build_transition = staticmethod(chain.build_transition)
     balance_factors = staticmethod(chain.balance_factors)

@@ -25,11 +25,6 @@ and there are enough of them to make up for reading all keys again. Measured."""
 _Packed = npt.NDArray[np.float32]
 
 
-def matrix_bytes(cells: int) -> int:
-    """Memory of a transition matrix of ``cells`` = ``h * w`` cells, in bytes."""
-    return cells**2 * 4
-
-
 def build_transition(attention: torch.Tensor, chain: ChainConfig) -> torch.Tensor:
     """Transition matrix of the Markov chain over cells.
 

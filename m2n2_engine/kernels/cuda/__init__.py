@@ -26,6 +26,11 @@ from m2n2_engine.types import Image
 class CudaKernels:
     """Implements ``kernels.Kernels``. Matrices are float16, HALF_SCALE times the probabilities."""
 
+    matrix_dtype = torch.float16
+
+    click_maps_bytes = staticmethod(upsampler_bytes)
+    restore_mask = staticmethod(restore_mask)
+
     def __init__(self, device: torch.device, least_width: int = LEAST_WIDTH) -> None:
         """Kernels for a device.
 
@@ -35,10 +40,6 @@ class CudaKernels:
         """
         self.device = device
         self.least_width = least_width
-
-    matrix_bytes = staticmethod(lambda cells: cells**2 * torch.float16.itemsize)
-    click_maps_bytes = staticmethod(upsampler_bytes)
-    restore_mask = staticmethod(restore_mask)
 
     def build_attention(self, factors: AttentionFactors) -> torch.Tensor:
         """As ``Kernels.build_attention``, in half precision on the way: each value is right to 2**-11 of itself."""
