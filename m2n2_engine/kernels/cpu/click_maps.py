@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -29,21 +29,10 @@ two leave 3 % of the pixels open and three 1 %, and took the same time."""
 _MeasuredT = TypeVar("_MeasuredT")
 
 
-class Upsampler(Protocol):
-    """Brings coarse maps of one image to its resolution."""
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held, in bytes."""
-
-    def apply(self, coarse: Map) -> Map:
-        """``(h, w)`` coarse map -> ``(H, W)`` float32."""
-
-
 class ProcessorClickMaps:
     """Clicks on one image, with maps as numpy arrays; implements ``kernels.ClickMaps``."""
 
-    def __init__(self, upsampler: Upsampler, method: MethodConfig) -> None:
+    def __init__(self, upsampler: WeightUpsampler, method: MethodConfig) -> None:
         self._upsampler = upsampler
         self._method = method
 
