@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.method.colour_cut import Mark, settle_border
+from m2n2_engine.method.colour_cut import Mark, refine_border
 from m2n2_engine.types import Click, Image, Map, Mask
 
 _KEPT_STEPS = 64
@@ -126,11 +126,11 @@ class StepwiseDecider:
         radius = max(int(self._method.colour_mark_share * correction.depth), self._method.colour_mark_pixels)
         marks = (*before.marks, Mark((x, y), radius, click.positive))
         corrected = np.where(correction.region, click.positive, before.mask)
-        return _Step(self._settle(corrected, marks), correction.score, marks)
+        return _Step(self._refine(corrected, marks), correction.score, marks)
 
-    def _settle(self, mask: Mask, marks: Sequence[Mark]) -> Mask:
+    def _refine(self, mask: Mask, marks: Sequence[Mark]) -> Mask:
         if self._band_pixels:
-            mask = settle_border(mask, self._image, marks, self._band_pixels, self._method.colour_rounds)
+            mask = refine_border(mask, self._image, marks, self._band_pixels, self._method.colour_rounds)
         for mark in marks:
             x, y = mark.pixel
             mask[y, x] = mark.positive

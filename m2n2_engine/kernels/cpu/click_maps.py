@@ -23,8 +23,8 @@ from m2n2_engine.method.thresholds import RankedMap, decide_jointly
 from m2n2_engine.types import Map, Mask
 
 _SWEEPS = 3
-"""Times that values are carried down and up the whole map before the rest is settled one by one. Of maps of photographs
-two leave 3 % of the pixels open and three 1 %, and took the same time."""
+"""Times that values are carried down and up the whole map before the rest is finished pixel by pixel. Of maps of
+photographs two leave 3 % of the pixels open and three 1 %, and took the same time."""
 
 _MeasuredT = TypeVar("_MeasuredT")
 
@@ -185,16 +185,16 @@ def flood_fill(values: Map, pixel: tuple[int, int]) -> Map:
     filled[y, x] = 0
     for _ in range(_SWEEPS):
         _sweep_kernel(barrier, filled)
-    settle(barrier, filled)
+    finish_fill(barrier, filled)
     return filled
 
 
-def settle(barrier: Map, filled: Map) -> None:
+def finish_fill(barrier: Map, filled: Map) -> None:
     """Lower ``filled`` in place, each value that of some path already, to the values of the best paths.
 
     barrier: ``(H, W)`` float32, what each pixel costs at least. filled: likewise.
     """
-    _settle_kernel(barrier, filled)
+    _finish_kernel(barrier, filled)
 
 
 @compiled
@@ -220,7 +220,7 @@ def _sweep_kernel(barrier, filled):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _settle_kernel(barrier, filled):  # type: ignore[no-untyped-def]
+def _finish_kernel(barrier, filled):  # type: ignore[no-untyped-def]
     """Lower the values, each that of some path already, to those of the best paths.
 
     Pixels that could lower a neighbour are taken in the order of their value. What is taken with its present value is

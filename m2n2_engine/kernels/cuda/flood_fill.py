@@ -2,7 +2,7 @@
 
 What a pixel does to a value that is carried over it, ``max(barrier, min(value, filled))``, is a clamp, and clamps after
 one another are one again: so a whole row is one parallel scan. Maps of photographs take 12 to 100 rounds over rows and
-columns; what is left after ``MOST_ROUNDS``, as in a maze, the processor settles. Only largest and smallest values
+columns; what is left after ``MOST_ROUNDS``, as in a maze, the processor finishes. Only largest and smallest values
 are taken, so that the result is that of ``kernels.cpu.click_maps`` to the last bit.
 """
 
@@ -14,7 +14,7 @@ import torch
 import triton
 import triton.language as tl
 
-from m2n2_engine.kernels.cpu.click_maps import settle
+from m2n2_engine.kernels.cpu.click_maps import finish_fill
 
 _CHECK_EVERY_ROUNDS = 8
 """Rounds between looks at whether anything still changes, each of which waits for the device."""
@@ -59,8 +59,8 @@ def flood_fill(
         filled = turned.carry(upright.carry(filled))
         if done % _CHECK_EVERY_ROUNDS == 0 and not bool((upright.changes + turned.changes).any()):
             return filled
-    for unsettled in (upright.changes + turned.changes).nonzero()[:, 0].tolist():
-        filled[unsettled] = _settle_on_processor(barrier[unsettled], filled[unsettled])
+    for unfinished in (upright.changes + turned.changes).nonzero()[:, 0].tolist():
+        filled[unfinished] = _finish_on_processor(barrier[unfinished], filled[unfinished])
     return filled
 
 
@@ -91,10 +91,10 @@ class _Pass:
         return self._changes.sum(dim=0)
 
 
-def _settle_on_processor(barrier: torch.Tensor, filled: torch.Tensor) -> torch.Tensor:
-    settled = filled.cpu()
-    settle(barrier.cpu().numpy(), settled.numpy())
-    return settled.to(filled.device)
+def _finish_on_processor(barrier: torch.Tensor, filled: torch.Tensor) -> torch.Tensor:
+    finished = filled.cpu()
+    finish_fill(barrier.cpu().numpy(), finished.numpy())
+    return finished.to(filled.device)
 
 
 @triton.jit(do_not_specialize=["height", "width"])

@@ -86,7 +86,7 @@ def test_the_bytes_of_steps_are_bounded(decider, answer):
     assert decider.nbytes <= 60 * 100 * 3 + 64 * 60 * 100
 
 
-def test_without_a_band_colours_settle_nothing(image):
+def test_without_a_band_colours_move_nothing(image):
     method = dataclasses.replace(METHOD, colour_band_cells=0)
     decider = StepwiseDecider(image, CELL_PIXELS, method)
     values = draw_map(Click(24, 30))

@@ -196,7 +196,7 @@ def test_maps_are_filled_as_on_the_processor(rng, device, size):
         np.testing.assert_array_equal(filled, fill_on_processor(single, pixel))
 
 
-def test_a_maze_is_settled_on_the_processor(device):
+def test_a_maze_is_finished_on_the_processor(device):
     walls = np.zeros((7, 9), np.float32)
     walls[1::4, :-1] = walls[3::4, 1:] = 1
     maze = torch.from_numpy(walls)[None].to(device)
