@@ -2,7 +2,7 @@
 
 What a pixel does to a value that is carried over it, ``max(barrier, min(value, filled))``, is a clamp, and clamps after
 one another are one again: so a whole row is one parallel scan. Maps of photographs take 12 to 100 rounds over rows and
-columns; what is left after ``MOST_ROUNDS``, as in a maze, the processor finishes. Only largest and smallest values
+columns; what is left after ``ROUNDS_ON_DEVICE``, as in a maze, the processor finishes. Only largest and smallest values
 are taken, so that the result is that of ``kernels.cpu.click_maps`` to the last bit.
 """
 
@@ -19,7 +19,7 @@ from m2n2_engine.kernels.cpu.click_maps import finish_fill
 _CHECK_EVERY_ROUNDS = 8
 """Rounds between looks at whether anything still changes, each of which waits for the device."""
 
-MOST_ROUNDS = 128
+ROUNDS_ON_DEVICE = 128
 """About 6 ms at a megapixel on an H200, as much as the processor then takes for the rest."""
 
 _ROWS = 4
@@ -36,7 +36,7 @@ def flood_fill(
     pixels: Sequence[tuple[int, int]],
     *,
     least_width: int = LEAST_WIDTH,
-    most_rounds: int = MOST_ROUNDS,
+    rounds_on_device: int = ROUNDS_ON_DEVICE,
 ) -> torch.Tensor:
     """Smallest possible largest ``|v(p) - v(click)|`` along any 4-connected path from each map's click.
 
@@ -44,7 +44,7 @@ def flood_fill(
         values: ``(k, H, W)`` float32.
         pixels: ``(x, y)`` of the k clicks.
         least_width: of the kernel, in pixels, a power of two.
-        most_rounds: over rows and columns on the device.
+        rounds_on_device: over rows and columns; the processor finishes the rest.
 
     Returns:
         ``(k, H, W)`` float32, 0 at the click.
@@ -55,7 +55,7 @@ def flood_fill(
     filled = torch.full_like(barrier, float("inf"))
     filled[click, y, x] = 0
     upright, turned = _Pass(barrier, least_width), _Pass(barrier.mT.contiguous(), least_width)
-    for done in range(1, most_rounds + 1):
+    for done in range(1, rounds_on_device + 1):
         filled = turned.carry(upright.carry(filled))
         if done % _CHECK_EVERY_ROUNDS == 0 and not bool((upright.changes + turned.changes).any()):
             return filled

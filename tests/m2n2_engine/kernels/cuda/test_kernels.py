@@ -200,6 +200,6 @@ def test_a_maze_is_finished_on_the_processor(device):
     walls = np.zeros((7, 9), np.float32)
     walls[1::4, :-1] = walls[3::4, 1:] = 1
     maze = torch.from_numpy(walls)[None].to(device)
-    found = flood_fill(maze, [(0, 0)], least_width=1, most_rounds=1)[0].cpu().numpy()
+    found = flood_fill(maze, [(0, 0)], least_width=1, rounds_on_device=1)[0].cpu().numpy()
     np.testing.assert_array_equal(found, fill_on_processor(walls, (0, 0)))
     assert not found[6].any()
