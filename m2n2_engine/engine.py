@@ -22,8 +22,8 @@ from m2n2_engine.cache.transitions import BackboneSource, TransitionSource
 from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.image_digest import ImageDigests
-from m2n2_engine.kernels.cpu.compiled import set_thread_count, thread_count
-from m2n2_engine.kernels.cpu.working_size import reduced_size
+from m2n2_engine.kernels import choose_kernels
+from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
 from m2n2_engine.presets import PAPER, PRESETS
 from m2n2_engine.session.session import Session, session_bytes
 from m2n2_engine.types import Box, Click, Image, Level, Segmentation, Timings
@@ -127,7 +127,7 @@ class Engine:
         self._method = method
         self._click_maps_bytes = click_maps_bytes
         self._facts = dict(facts or {})
-        self._device = torch.device(self._facts.get("device", "cpu"))
+        self._kernels = choose_kernels(self._facts.get("device", "cpu"))
         self._cache: ResidentCache[Session] = ResidentCache(session_cache_bytes)
 
     @property
@@ -187,14 +187,14 @@ class Engine:
         # Past the caches: an image found there would not run the network.
         transition = self._source.build_transition(image)
         clicks = [Click(10, 10), Click(50, 30, positive=False)]
-        session = Session(image, transition, self._method, self._click_maps_bytes)
+        session = self._start_session(image, transition)
         session.segment(image, clicks)
         session.segment(image, [], Box(10, 10, 40, 40))
         # An image above the working size, so that the way back to full size is compiled too.
         side = self._method.working_size_pixels
         if side:
             large = np.resize(image, (8, side + 1, 3))
-            Session(large, transition, self._method, self._click_maps_bytes).segment(large, [Click(10, 4)])
+            self._start_session(large, transition).segment(large, [Click(10, 4)])
 
     def describe(self) -> Mapping[str, str | int | float | bool | None]:
         """Facts for /health, /metrics and logs; never blocks for long."""
@@ -210,8 +210,7 @@ class Engine:
     def _open(self, image: Image) -> Iterator[tuple[Session, Level]]:
         """The image's session, and where the image was found."""
         key = self._find_key(image)
-        working_size = reduced_size(image.shape[:2], self._method.working_size_pixels)
-        expected_bytes = session_bytes(working_size, self._cells, self._method, self._device)
+        expected_bytes = session_bytes(image.shape[:2], self._cells, self._method, self._kernels)
         level = Level.DEVICE
 
         def build() -> Session:
@@ -249,7 +248,12 @@ class Engine:
 
     def _build_session(self, image: Image, key: AttentionKey) -> tuple[Session, Level]:
         transition, level = self._source.find_transition(image, key)
-        return Session(image, transition, self._method, self._click_maps_bytes), level
+        return self._start_session(image, transition), level
+
+    def _start_session(self, image: Image, transition: torch.Tensor) -> Session:
+        # By the matrix: an aggregator of the caller's may have another device than the facts say.
+        kernels = choose_kernels(str(transition.device))
+        return Session(image, transition, kernels, self._method, self._click_maps_bytes)
 
 
 def check_image(image: Image) -> None:

@@ -19,11 +19,10 @@ from m2n2_engine.cache.transitions import AggregatorSource, AttentionAggregator
 from m2n2_engine.config import EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.engine import Engine, check_clicks, check_image
 from m2n2_engine.errors import InvalidClicks, InvalidInput
-from m2n2_engine.kernels.cpu.attention import build_attention
-from m2n2_engine.kernels.cpu.flood_fill import flood_fill
-from m2n2_engine.kernels.cpu.transition import build_transition
-from m2n2_engine.kernels.cpu.upsample import upsample
-from m2n2_engine.kernels.cpu.walk import build_coarse_maps, build_start_state
+from m2n2_engine.kernels import choose_kernels
+from m2n2_engine.kernels.cpu.click_maps import flood_fill
+from m2n2_engine.kernels.cpu.upsampling_weights import upsample
+from m2n2_engine.method.walk import build_start_state
 from m2n2_engine.types import Click, Image
 
 TensorT = TypeVar("TensorT", torch.Tensor, npt.NDArray[np.float32])
@@ -41,7 +40,8 @@ class BackboneAggregator:
         factors = self.backbone.extract(image)
         # Not inference_mode: what it makes cannot be changed in place by its owner.
         with torch.no_grad():
-            return build_attention(factors).reshape(*factors.grid, *factors.grid)
+            attention = choose_kernels(self.backbone.device).build_attention(factors)
+        return attention.reshape(*factors.grid, *factors.grid)
 
 
 class _PublishedAggregator(BackboneAggregator):
@@ -126,8 +126,9 @@ class M2N2SegmentationModel:
 def adjust_temperature_and_ipf(attention: TensorT, **constants: Any) -> TensorT:
     """Attention ``(h, w, h, w)``, last two axes summing to 1 -> transition matrix of the same shape and kind."""
     matrix, shape = _flatten(attention)
-    transition = build_transition(matrix.clone(), MethodConfig().replace(**constants)).reshape(shape)
-    return _like(attention, transition)
+    kernels = choose_kernels(str(matrix.device))
+    transition = kernels.build_transition(matrix.clone(), MethodConfig().replace(**constants).chain)
+    return _like(attention, kernels.to_probabilities(transition).reshape(shape))
 
 
 def create_markov_map_from_point(image: Image, A_tensor: TensorT, point: Point, **constants: Any) -> TensorT:
@@ -140,7 +141,8 @@ def create_markov_map_from_point(image: Image, A_tensor: TensorT, point: Point, 
     method = MethodConfig().replace(**constants)
     matrix, shape = _flatten(A_tensor)
     start = build_start_state((x, y), (height, width), (shape[0], shape[1]))
-    coarse = build_coarse_maps(matrix, start[None], method)[0]
+    kernels = choose_kernels(str(matrix.device))
+    coarse = kernels.build_coarse_maps(kernels.from_probabilities(matrix), start[None], method)[0]
     pixel = min(int(x), width - 1), min(int(y), height - 1)
     filled = flood_fill(upsample(coarse, np.ascontiguousarray(image), method), pixel)
     return _like(A_tensor, torch.from_numpy(filled))

@@ -45,7 +45,7 @@ def one_thread() -> Iterator[None]:
     """One thread for torch and the kernels: a thousand steps over a tiny matrix are all waiting with more."""
     import torch
 
-    from m2n2_engine.kernels.cpu.compiled import set_thread_count, thread_count
+    from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
 
     before = thread_count(), torch.get_num_threads()
     set_thread_count(1)

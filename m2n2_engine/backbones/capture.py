@@ -46,9 +46,15 @@ def capture_factors(
 ) -> tuple[LayerFactors, ...]:
     """Call ``run`` and return the queries and keys that pass through ``layers``, each ``(heads, tokens, d)``.
 
-    key_sharpness: where given, keys take the place of queries, for attention ``softmax(key_sharpness * cosine)``.
-    ``run`` is left as soon as every layer was seen. The modules carry hooks only meanwhile, so two calls on the same
-    modules must not overlap.
+    The modules carry hooks only meanwhile, so two calls on the same modules must not overlap.
+
+    Args:
+        layers: where to read.
+        run: takes an image through the network; it is left as soon as every layer was seen.
+        key_sharpness: where given, keys take the place of queries, for attention ``softmax(key_sharpness * cosine)``.
+
+    Raises:
+        RuntimeError: ``run`` ended without passing all layers.
     """
     if key_sharpness is not None:
         layers = [dataclasses.replace(layer, query=layer.key) for layer in layers]
@@ -93,11 +99,9 @@ def _split_heads(projected: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 class HookedBackbone:
-    """A frozen network with the attention layers at which it is read; implements ``types.Backbone``.
+    """A frozen network with the attention layers at which it is read; implements ``backbones.Backbone``.
 
-    run: takes an RGB uint8 ``(H, W, 3)`` image through the network. weights: what identifies them. dtype: of the
-    forward pass. is_compact: float32 queries and keys are kept in 16 bits. key_sharpness: see ``MethodConfig``. One
-    image at a time passes the network, on a thread of the network's own; the caller waits.
+    One image at a time passes the network, on a thread of the network's own; the caller waits.
     """
 
     def __init__(
@@ -113,6 +117,19 @@ class HookedBackbone:
         is_compact: bool = False,
         key_sharpness: float | None = None,
     ) -> None:
+        """Read a network that is loaded.
+
+        Args:
+            name: of the backbone in the registry.
+            grid: ``(h, w)`` cells of its attention.
+            device: torch's name of where it runs.
+            dtype: of the forward pass.
+            weights: what identifies them.
+            layers: where it is read.
+            run: takes an RGB uint8 ``(H, W, 3)`` image through the network.
+            is_compact: float32 queries and keys are kept in 16 bits.
+            key_sharpness: see ``ChainConfig``.
+        """
         self.name = name
         self.grid = grid
         self.device = device

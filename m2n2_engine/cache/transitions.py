@@ -12,7 +12,7 @@ from m2n2_engine.backbones import Backbone
 from m2n2_engine.cache.factors import FactorCache
 from m2n2_engine.cache.memory import AttentionKey
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.transition import balance_factors, build_transition, restore_transition
+from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.method.factors import BalancedFactors
 from m2n2_engine.types import Image, Level
 
@@ -62,7 +62,8 @@ class AggregatorSource:
         with self._lock, torch.inference_mode():
             attention = self._aggregator.extract_attention(image)
             cells = attention.shape[0] * attention.shape[1]
-            transition = build_transition(attention.reshape(cells, cells), self._method)
+            kernels = choose_kernels(str(attention.device))
+            transition = kernels.build_transition(attention.reshape(cells, cells), self._method.chain)
         return transition.reshape(attention.shape)
 
     def describe(self) -> Mapping[str, int]:
@@ -75,6 +76,7 @@ class BackboneSource:
 
     def __init__(self, backbone: Backbone, method: MethodConfig, cache: FactorCache) -> None:
         self._backbone = backbone
+        self._kernels = choose_kernels(backbone.device)
         self._method = method
         self._cache = cache
         # One image passes network and balancing at a time: a second one would only make both later, at twice the
@@ -92,7 +94,7 @@ class BackboneSource:
 
         with torch.inference_mode():
             balanced, level = self._cache.find(key, build)
-            matrix = built[0] if built else restore_transition(balanced.to(self._backbone.device), self._method)
+            matrix = built[0] if built else self._kernels.restore_transition(balanced, self._method.chain)
         return self._to_grid(matrix), level
 
     def find_level(self, key: AttentionKey) -> Level:
@@ -110,7 +112,7 @@ class BackboneSource:
 
     def _build(self, image: Image) -> tuple[BalancedFactors, torch.Tensor]:
         with self._lock:
-            return balance_factors(self._backbone.extract(image), self._method)
+            return self._kernels.balance_factors(self._backbone.extract(image), self._method.chain)
 
     def _to_grid(self, matrix: torch.Tensor) -> torch.Tensor:
         return matrix.reshape(*self._backbone.grid, *self._backbone.grid)

@@ -35,7 +35,7 @@ class Mark:
     positive: bool
 
 
-def settle_border(mask: Mask, image: Image, marks: Sequence[Mark], band_pixels: float, rounds: int) -> Mask:
+def refine_border(mask: Mask, image: Image, marks: Sequence[Mark], band_pixels: float, rounds: int) -> Mask:
     """The mask ``(H, W)`` with its border where the colours of an RGB uint8 image ``(H, W, 3)`` change.
 
     Only pixels within ``band_pixels`` of the border may change; where one side has too few pixels to learn from, none.

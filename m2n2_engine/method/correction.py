@@ -8,15 +8,20 @@ into the middle of what is wrong.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.method.thresholds import sobel_levels
-from m2n2_engine.types import Map, Mask
+from m2n2_engine.method.colour_cut import Mark, refine_border
+from m2n2_engine.types import Click, Image, Map, Mask
+
+_KEPT_STEPS = 64
+"""Masks of earlier steps that are kept: those of a few objects that are worked on in turn."""
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
@@ -52,9 +57,84 @@ class Correction:
     score: float
 
 
-def find_edges(values: Map, pixel: tuple[int, int], method: MethodConfig) -> EdgeMap:
-    """The part of a correction that depends on no other click. values: Markov-map ``(H, W)``, 0..1."""
-    return EdgeMap(values, pixel, sobel_levels(values, method.edge_levels))
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Step:
+    """The mask after some clicks, the score of the last one's correction, and what colours must leave alone."""
+
+    mask: Mask
+    score: float = 0.0
+    marks: tuple[Mark, ...] = ()
+
+
+class StepwiseDecider:
+    """The masks of prompts on one image: each click corrects the mask of the clicks before it, and colours settle the
+    border. A click that agrees with that mask changes nothing. Not safe under threads, but for ``nbytes``."""
+
+    def __init__(self, image: Image, cell_pixels: float, method: MethodConfig) -> None:
+        """image: RGB uint8 ``(H, W, 3)`` at working size. cell_pixels: longer side of a grid cell in it."""
+        self._image = image.copy()  # the caller's own array may change later
+        self._band_pixels = method.colour_band_cells * cell_pixels
+        self._method = method
+        self._steps: collections.OrderedDict[tuple[Click, ...], _Step] = collections.OrderedDict()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of image and earlier masks, in bytes."""
+        # Counted, not added up: it is asked for while another thread decides. A mask takes a byte a pixel.
+        return self._image.nbytes + len(self._steps) * self._image[:, :, 0].size
+
+    def decide(self, clicks: Sequence[Click], maps: Sequence[EdgeMap]) -> tuple[Mask, float]:
+        """One click after the other; the steps of the last few objects are kept.
+
+        Args:
+            clicks: in the order they were made.
+            maps: of each click.
+
+        Returns:
+            The mask bool ``(H, W)``, and the mean score, 0 to 1, of the positive clicks that changed anything.
+        """
+        step = _Step(np.zeros(self._image.shape[:2], bool))
+        scores: list[float] = []
+        for count in range(1, len(clicks) + 1):
+            step = self._find_step(tuple(clicks[:count]), maps[:count], step)
+            if clicks[count - 1].positive and step.score > 0:
+                scores.append(step.score)
+        return step.mask.copy(), sum(scores) / len(scores) if scores else 0.0
+
+    def _find_step(self, clicks: tuple[Click, ...], maps: Sequence[EdgeMap], before: _Step) -> _Step:
+        if clicks not in self._steps:
+            self._steps[clicks] = self._correct(clicks, maps, before)
+        self._steps.move_to_end(clicks)
+        step = self._steps[clicks]
+        while len(self._steps) > _KEPT_STEPS:
+            self._steps.popitem(last=False)
+        return step
+
+    def _correct(self, clicks: Sequence[Click], maps: Sequence[EdgeMap], before: _Step) -> _Step:
+        """What follows from the last click."""
+        click, click_map = clicks[-1], maps[-1]
+        x, y = click_map.pixel
+        if before.mask[y, x] == click.positive:
+            return _Step(before.mask, 0.0, (*before.marks, Mark((x, y), 0, click.positive)))
+        others = [
+            click_map.values[other.pixel[::-1]]
+            for made, other in zip(clicks, maps, strict=True)
+            if made.positive != click.positive
+        ]
+        limit = float(min(others, default=np.inf))
+        correction = find_correction(click_map, before.mask, click.positive, limit, self._method)
+        radius = max(int(self._method.colour_mark_share * correction.depth), self._method.colour_mark_pixels)
+        marks = (*before.marks, Mark((x, y), radius, click.positive))
+        corrected = np.where(correction.region, click.positive, before.mask)
+        return _Step(self._refine(corrected, marks), correction.score, marks)
+
+    def _refine(self, mask: Mask, marks: Sequence[Mark]) -> Mask:
+        if self._band_pixels:
+            mask = refine_border(mask, self._image, marks, self._band_pixels, self._method.colour_rounds)
+        for mark in marks:
+            x, y = mark.pixel
+            mask[y, x] = mark.positive
+        return mask
 
 
 def find_correction(click: EdgeMap, mask: Mask, positive: bool, limit: float, method: MethodConfig) -> Correction:

@@ -40,27 +40,28 @@ class AttentionFactors:
     layers: tuple[LayerFactors, ...]
     grid: tuple[int, int]
 
+    def to(self, device: str) -> AttentionFactors:
+        """The same on a torch device; no copy where it is there already."""
+        return AttentionFactors(tuple(layer.to(device) for layer in self.layers), self.grid)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BalancedFactors:
     """What is kept of an image beside its session: rebuilds the transition matrix without network and balancing.
 
     rows, columns: ``(n,)`` float32, ``n = h * w``; the transition matrix is ``diag(rows) K diag(columns)`` with ``K``
-    the tempered attention of ``factors``.
+    the tempered attention of ``factors``. nbytes: memory of all tensors, in bytes; added up once, for caches ask often.
     """
 
     factors: AttentionFactors
     rows: torch.Tensor
     columns: torch.Tensor
+    nbytes: int = dataclasses.field(init=False, repr=False)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of all tensors, in bytes."""
-        return sum(layer.nbytes for layer in self.factors.layers) + self.rows.nbytes + self.columns.nbytes
+    def __post_init__(self) -> None:
+        layers_bytes = sum(layer.nbytes for layer in self.factors.layers)
+        object.__setattr__(self, "nbytes", layers_bytes + self.rows.nbytes + self.columns.nbytes)
 
     def to(self, device: str) -> BalancedFactors:
         """The same on a torch device; no copy where it is there already."""
-        layers = tuple(layer.to(device) for layer in self.factors.layers)
-        return BalancedFactors(
-            AttentionFactors(layers, self.factors.grid), self.rows.to(device), self.columns.to(device)
-        )
+        return BalancedFactors(self.factors.to(device), self.rows.to(device), self.columns.to(device))

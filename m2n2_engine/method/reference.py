@@ -1,6 +1,8 @@
-"""The direct, textbook form of every step: what the benchmark measures against and the tests compare with.
+"""The direct, textbook form of the steps that ``kernels`` has faster: their text, and the oracle of their tests.
 
-Written for plainness in torch and numpy, as the steps are stated; nothing here is used to answer a click.
+Written for plainness in torch and numpy, as the steps are stated; nothing here is used to answer a click. The benchmark
+measures against it. Step 3 is in ``walk``, and steps 6 and 7 from the borders on are in ``thresholds``: these are plain
+and fast at once.
 """
 
 from __future__ import annotations
@@ -11,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from m2n2_engine.config import MethodConfig
+from m2n2_engine.config import ChainConfig, MethodConfig
 from m2n2_engine.method.factors import AttentionFactors
-from m2n2_engine.method.thresholds import sobel_levels
-from m2n2_engine.types import Image, Map
+from m2n2_engine.types import Image, Map, Mask
 
 
 def attention(factors: AttentionFactors) -> torch.Tensor:
@@ -41,6 +42,11 @@ def balance(matrix: torch.Tensor, rounds: int) -> torch.Tensor:
         matrix = matrix / torch.where(columns > 0, columns, 1.0)
         matrix = matrix / matrix.sum(dim=1, keepdim=True)
     return matrix
+
+
+def transition(attention: torch.Tensor, chain: ChainConfig) -> torch.Tensor:
+    """Step 2: ``(n, n)``, doubly stochastic."""
+    return balance(temper(attention, chain.temperature), chain.balancing_rounds)
 
 
 def upsample(coarse: Map, image: Image, method: MethodConfig) -> Map:
@@ -84,8 +90,23 @@ def flood_fill(values: Map, pixel: tuple[int, int]) -> Map:
         filled = following
 
 
-def border_means(values: Map, method: MethodConfig) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Step 6 for a single click: thresholds and border means of all ``H W - 1`` scored ranks."""
+def sobel_levels(values: Map, levels: int) -> npt.NDArray[np.int64]:
+    """Step 6, the edges of a map: Sobel magnitude ``(H, W)`` (reflect padding), over its maximum, times ``levels``,
+    truncated."""
+    rows, columns = (np.abs(np.arange(-1, size + 1)) for size in values.shape)
+    # Reflected at the border pixel; an axis of one pixel has no other.
+    rows[-1], columns[-1] = (max(size - 2, 0) for size in values.shape)
+    around = values[np.ix_(np.minimum(rows, values.shape[0] - 1), np.minimum(columns, values.shape[1] - 1))]
+    down = around[:-2] + 2 * around[1:-1] + around[2:]
+    across = around[:, :-2] + 2 * around[:, 1:-1] + around[:, 2:]
+    magnitude = np.sqrt((down[:, 2:] - down[:, :-2]) ** 2 + (across[2:] - across[:-2]) ** 2)
+    return np.asarray(normalise(magnitude) * levels, np.int64)
+
+
+def border_means(
+    values: Map, levels: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Step 6 for a single click: thresholds and mean levels of the borders of all ``H W - 1`` scored ranks."""
     count = values.size
     order = np.argsort(values, axis=None, kind="stable")
     rank = np.empty(count, np.int64)
@@ -94,10 +115,10 @@ def border_means(values: Map, method: MethodConfig) -> tuple[npt.NDArray[np.floa
     own = grid[1:-1, 1:-1]
     first = np.minimum.reduce([grid[:-2, 1:-1], grid[2:, 1:-1], grid[1:-1, :-2], grid[1:-1, 2:]])
     on_border = first < own
-    levels = sobel_levels(values, method.edge_levels)[on_border]
+    border_levels = levels[on_border]
     sums, counts = np.zeros(count + 1), np.zeros(count + 1)
     for places, sign in ((first[on_border], 1), (own[on_border], -1)):
-        np.add.at(sums, places, sign * levels)
+        np.add.at(sums, places, sign * border_levels)
         np.add.at(counts, places, sign)
     return values.ravel()[order][:-1], (sums.cumsum()[:-2] / np.maximum(counts.cumsum()[:-2], 1))
 
@@ -105,6 +126,22 @@ def border_means(values: Map, method: MethodConfig) -> tuple[npt.NDArray[np.floa
 def markov_map(coarse: Map, image: Image, pixel: tuple[int, int], method: MethodConfig) -> Map:
     """Steps 4 and 5 of one click, ``(H, W)`` 0..1."""
     return normalise(flood_fill(normalise(upsample(coarse, image, method)), pixel))
+
+
+def restore_mask(mask: Mask, reduced: Image, image: Image, range_sigma: float) -> Mask:
+    """A mask of the working size at full size: all working pixels within 2 of that under a pixel vote on it, weighted
+    by Gaussians of distance (1 working pixel) and of colour difference."""
+    shares = [size / full for size, full in zip(mask.shape, image.shape[:2], strict=True)]
+    y, x = ((np.arange(full) + 0.5) * share for full, share in zip(image.shape[:2], shares, strict=True))
+    balance = np.zeros(image.shape[:2])
+    for dy, dx in np.ndindex(5, 5):
+        row, column = y.astype(int) + dy - 2, x.astype(int) + dx - 2
+        seen = np.logical_and.outer((row >= 0) & (row < mask.shape[0]), (column >= 0) & (column < mask.shape[1]))
+        place = np.ix_(row.clip(0, mask.shape[0] - 1), column.clip(0, mask.shape[1] - 1))
+        squared = np.add.outer((row + 0.5 - y) ** 2, (column + 0.5 - x) ** 2)
+        distance = ((reduced[place].astype(float) - image) ** 2).sum(axis=2) / (255 * range_sigma) ** 2
+        balance += np.where(mask[place], 1, -1) * seen * np.exp(-(squared + distance) / 2)
+    return np.asarray(balance > 0)
 
 
 def normalise(values: Map) -> Map:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -45,14 +44,20 @@ class ClickSegment:
     score: float
 
 
-def sobel_levels(values: Map, levels: int) -> npt.NDArray[np.int32]:
-    """Sobel magnitude ``(H, W)`` of a map (reflect padding), divided by its maximum, times ``levels``, truncated."""
-    across = cv2.Sobel(values, cv2.CV_32F, 1, 0, ksize=3, borderType=cv2.BORDER_REFLECT_101)
-    down = cv2.Sobel(values, cv2.CV_32F, 0, 1, ksize=3, borderType=cv2.BORDER_REFLECT_101)
-    magnitude = np.sqrt(across * across + down * down)
-    largest = magnitude.max()
-    scaled = magnitude * (levels / largest) if largest > 0 else magnitude
-    return np.asarray(scaled, np.int32)
+def decide_jointly(maps: Sequence[RankedMap], signs: Sequence[bool], method: MethodConfig) -> tuple[Mask, float]:
+    """Steps 6 and 7: all clicks of a prompt at once; their order only breaks ties.
+
+    Args:
+        maps: of each click, in their order.
+        signs: True where the click is positive.
+        method: its number of edge levels.
+
+    Returns:
+        The mask bool ``(H, W)``, and the mean score of the positive clicks, 0 to 1; 0 where there are none.
+    """
+    segments = choose_thresholds(maps, signs, method)
+    scores = [segment.score for segment, sign in zip(segments, signs, strict=True) if sign]
+    return merge_clicks(maps, segments, signs), sum(scores) / len(scores) if scores else 0.0
 
 
 def choose_thresholds(maps: Sequence[RankedMap], signs: Sequence[bool], method: MethodConfig) -> list[ClickSegment]:

@@ -7,32 +7,40 @@ soon and the object late, so the seeds are taken among the cells that are reache
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.walk import build_coarse_maps
-from m2n2_engine.types import Box, Click, Mask
+from m2n2_engine.types import Box, Click, Map, Mask
+
+Walk = Callable[[Map], Map]
+"""Start states ``(k, h, w)`` -> the step at which each cell is reached, ``(k, h, w)``."""
 
 _Places = npt.NDArray[np.floating]
 
 
 def find_seeds(
-    box: Box, image_size: tuple[int, int], transition: torch.Tensor, grid: tuple[int, int], method: MethodConfig
+    box: Box, image_size: tuple[int, int], grid: tuple[int, int], walk: Walk, method: MethodConfig
 ) -> list[Click]:
     """Positive clicks in a box, at most ``method.box_seeds``; its centre alone where no cell lies within or around it.
 
-    image_size: ``(H, W)``. transition: ``(n, n)``. grid: ``(h, w)``. The walk starts from all cells within
-    ``method.box_ring_cells`` around the box at once. Of the cells inside, the share ``method.box_seed_share`` that it
-    reaches last are candidates: the very last is the first seed, and each next one is the candidate farthest from the
-    seeds so far, in units of the box's sides.
+    The walk starts from all cells within ``method.box_ring_cells`` around the box at once. Of the cells inside, the
+    share ``method.box_seed_share`` that it reaches last are candidates: the very last is the first seed, and each next
+    one is the candidate farthest from the seeds so far, in units of the box's sides.
+
+    Args:
+        box: in pixels of the image.
+        image_size: ``(H, W)`` in pixels.
+        grid: ``(h, w)`` cells.
+        walk: of the image's Markov chain.
+        method: the constants of boxes.
     """
     inside, ring = _split_cells(box, image_size, grid, method.box_ring_cells)
     if not inside.any() or not ring.any():
         return [Click((box.left + box.right) / 2, (box.top + box.bottom) / 2)]
-    arrival = build_coarse_maps(transition, ring[None].astype(np.float32), method)[0]
+    arrival = walk(ring[None].astype(np.float32))[0]
     x, y = (places[inside] for places in _cell_places(image_size, grid))
     last_first = np.argsort(-arrival[inside], kind="stable")
     candidates = last_first[: max(1, int(len(last_first) * method.box_seed_share))]
@@ -77,7 +85,7 @@ def _split_cells(box: Box, image_size: tuple[int, int], grid: tuple[int, int], r
 
 
 def _cell_places(image_size: tuple[int, int], grid: tuple[int, int]) -> tuple[_Places, _Places]:
-    """x and y, ``(h, w)`` each, of the pixel that each cell stands for, as `markov_map.build_start_state` has it."""
+    """x and y, ``(h, w)`` each, of the pixel that each cell stands for, as ``method.walk.build_start_state`` has it."""
     y, x = (np.linspace(0, size, cells) for size, cells in zip(image_size, grid, strict=True))
     columns, rows = np.meshgrid(x, y)
     return columns, rows

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from m2n2_engine.config import EngineConfig, MethodConfig
-from m2n2_engine.kernels.cpu.compiled import set_thread_count, thread_count
-from m2n2_engine.kernels.cpu.transition import build_transition
+from m2n2_engine.kernels.cpu.chain import build_transition
+from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
 from m2n2_engine.method.factors import AttentionFactors, BalancedFactors, LayerFactors
 from m2n2_engine.types import Image, Mask
 
@@ -97,7 +97,7 @@ def attention(reference):
 
 @pytest.fixture
 def transition(attention, method):
-    return build_transition(attention, method)
+    return build_transition(attention, method.chain)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from m2n2_engine.cache.transitions import AggregatorSource, AttentionAggregator
 from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
-from m2n2_engine.kernels.cpu.compiled import thread_count
+from m2n2_engine.kernels.cpu.threads import thread_count
 from m2n2_engine.paper_api import BackboneAggregator
 from m2n2_engine.presets import KEYS_AND_COLOURS, PRESETS
 from m2n2_engine.types import Click, Image, Mask

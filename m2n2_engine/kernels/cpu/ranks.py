@@ -1,4 +1,7 @@
-"""Step 6, the part of a single click: its map sorted, and the border of the segment of every rank."""
+"""Step 6, the part of a single click: its map sorted, and the border of the segment of every rank.
+
+The plain form is ``method.reference.border_means``.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,23 @@ import numpy as np
 import numpy.typing as npt
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.compiled import compiled
-from m2n2_engine.method.thresholds import RankedMap, count_ranks, sobel_levels
+from m2n2_engine.kernels.cpu.threads import compiled
+from m2n2_engine.method.correction import EdgeMap
+from m2n2_engine.method.thresholds import RankedMap, count_ranks
 from m2n2_engine.types import Map
 
 _RADIX_BITS = 11
 """A float32 has 32 = 11 + 11 + 10 bits: three passes sort it."""
 
 
-def rank_map(values: Map, pixel: tuple[int, int], method: MethodConfig) -> RankedMap:
-    """Sort a click's Markov-map ``(H, W)``, 0..1, and measure the border of the segment of every rank."""
+def rank_map(click: EdgeMap, method: MethodConfig) -> RankedMap:
+    """Sort a click's Markov-map, and measure the border of the segment of every rank."""
+    values = click.values
     order = _argsort(values)
     ranks = count_ranks(values.size, method.click_area_limit)
     edges = np.empty(ranks, np.float32)
-    _border_means_kernel(order, sobel_levels(values, method.edge_levels), edges)
-    return RankedMap(values, pixel, values.ravel()[order[: max(ranks, 1)]], edges)
+    _border_means_kernel(order, click.levels, edges)
+    return RankedMap(values, click.pixel, values.ravel()[order[: max(ranks, 1)]], edges)
 
 
 def _argsort(values: Map) -> npt.NDArray[np.int32]:

@@ -14,8 +14,11 @@ import triton
 import triton.language as tl
 from torch.nn.functional import pad
 
-from m2n2_engine.kernels.fused import HALF_SCALE
 from m2n2_engine.method.factors import AttentionFactors, LayerFactors
+
+HALF_SCALE = 2.0**15
+"""A float16 matrix holds this times its values, which are 0 to 1: float16 keeps 11 bits of all that are above 2e-9, and
+the rest is lost only below 2e-12. An entry of an even row is 6e-5 at the 128 grid."""
 
 _TILES = {2: {"ROWS": 64, "COLUMNS": 128}, 4: {"ROWS": 64, "COLUMNS": 64}}
 """By the bytes of a query's element: float32 is multiplied exactly, by no tensor core, and wants more registers."""
@@ -30,7 +33,7 @@ _SMALLEST = tl.constexpr(2.0**-126)
 
 
 def build_tempered(factors: AttentionFactors, temperature: float) -> torch.Tensor:
-    """``rowsoftmax(log A / temperature)`` with ``A`` the attention of ``kernels.cpu.attention.build_attention``.
+    """``rowsoftmax(log A / temperature)`` with ``A`` the attention of ``method.reference.attention``.
 
     Returns ``(n, n)`` float16 on the factors' device, HALF_SCALE times the values. Scores are computed in the factors'
     own precision and summed in float32.

@@ -6,12 +6,37 @@ import torch
 import triton
 import triton.language as tl
 
-from m2n2_engine.kernels.fused import HALF_SCALE
+from m2n2_engine.config import ChainConfig
+from m2n2_engine.kernels.cuda.attention import HALF_SCALE
 
 _PROGRAMS = 132
 """Bands of rows, each with column sums of its own: an H100's multiprocessors. Fixed: the order of sums hangs on it."""
 
 _WARPS = 16
+
+_CHECK_EVERY_ROUNDS = 8
+"""Rounds between convergence tests, each of which waits for the device."""
+
+_FLOAT32_TOLERANCE = 1e-6
+"""Column sums of a float32 product of a few thousand terms come no closer to 1 than about this."""
+
+
+def balance(matrix: torch.Tensor, chain: ChainConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two vectors that make ``diag(rows) @ matrix @ diag(columns)`` doubly stochastic, as the processor's ``balance``.
+
+    matrix: ``(n, n)`` float16, HALF_SCALE times its values, whose rows sum to 1. Returns two of ``(n,)`` float32.
+    """
+    tolerance = max(chain.balancing_tolerance, _FLOAT32_TOLERANCE)
+    columns = torch.ones(len(matrix), device=matrix.device)
+    rows, sums = divide_rows(matrix, columns)  # the rows of the matrix sum to 1: these are all ones
+    for done in range(1, chain.balancing_rounds + 1):
+        columns = torch.where(sums > 0, 1.0 / sums, columns)
+        rows, sums = divide_rows(matrix, columns)
+        if done % _CHECK_EVERY_ROUNDS == 0:
+            error = torch.where(sums > 0, (columns * sums - 1.0).abs(), 0.0).max()
+            if error.item() < tolerance:
+                break
+    return rows, columns
 
 
 def divide_rows(matrix: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,8 +2,8 @@
 
 What a pixel does to a value that is carried over it, ``max(barrier, min(value, filled))``, is a clamp, and clamps after
 one another are one again: so a whole row is one parallel scan. Maps of photographs take 12 to 100 rounds over rows and
-columns; what is left after ``_ROUNDS_ON_DEVICE``, as in a maze, the processor settles. Only largest and smallest values
-are taken, so that the result is that of ``kernels.cpu.flood_fill`` to the last bit.
+columns; what is left after ``ROUNDS_ON_DEVICE``, as in a maze, the processor finishes. Only largest and smallest values
+are taken, so that the result is that of ``kernels.cpu.click_maps`` to the last bit.
 """
 
 from __future__ import annotations
@@ -14,51 +14,65 @@ import torch
 import triton
 import triton.language as tl
 
-from m2n2_engine.kernels.cpu.flood_fill import settle
+from m2n2_engine.kernels.cpu.click_maps import finish_fill
 
 _CHECK_EVERY_ROUNDS = 8
 """Rounds between looks at whether anything still changes, each of which waits for the device."""
 
-_ROUNDS_ON_DEVICE = 128
+ROUNDS_ON_DEVICE = 128
 """About 6 ms at a megapixel on an H200, as much as the processor then takes for the rest."""
 
 _ROWS = 4
 """Rows of a program, which are stored as columns."""
 
-_LEAST_WIDTH = 1024
+LEAST_WIDTH = 1024
 """Narrower maps take the kernel of this width: no annotator shall wait for a compiler."""
 
 _WARPS = 4
 
 
-def flood_fill(values: torch.Tensor, pixels: Sequence[tuple[int, int]]) -> torch.Tensor:
+def flood_fill(
+    values: torch.Tensor,
+    pixels: Sequence[tuple[int, int]],
+    *,
+    least_width: int = LEAST_WIDTH,
+    rounds_on_device: int = ROUNDS_ON_DEVICE,
+) -> torch.Tensor:
     """Smallest possible largest ``|v(p) - v(click)|`` along any 4-connected path from each map's click.
 
-    values: ``(k, H, W)`` float32. pixels: ``(x, y)`` of the k clicks. Returns ``(k, H, W)`` float32, 0 at the click.
+    Args:
+        values: ``(k, H, W)`` float32.
+        pixels: ``(x, y)`` of the k clicks.
+        least_width: of the kernel, in pixels, a power of two.
+        rounds_on_device: over rows and columns; the processor finishes the rest.
+
+    Returns:
+        ``(k, H, W)`` float32, 0 at the click.
     """
     click = torch.arange(len(pixels), device=values.device)
     x, y = torch.tensor(pixels, device=values.device).unbind(dim=1)
     barrier = (values - values[click, y, x][:, None, None]).abs_()
     filled = torch.full_like(barrier, float("inf"))
     filled[click, y, x] = 0
-    upright, turned = _Pass(barrier), _Pass(barrier.mT.contiguous())
-    for done in range(1, _ROUNDS_ON_DEVICE + 1):
+    upright, turned = _Pass(barrier, least_width), _Pass(barrier.mT.contiguous(), least_width)
+    for done in range(1, rounds_on_device + 1):
         filled = turned.carry(upright.carry(filled))
         if done % _CHECK_EVERY_ROUNDS == 0 and not bool((upright.changes + turned.changes).any()):
             return filled
-    for unsettled in (upright.changes + turned.changes).nonzero()[:, 0].tolist():
-        filled[unsettled] = _settle_on_processor(barrier[unsettled], filled[unsettled])
+    for unfinished in (upright.changes + turned.changes).nonzero()[:, 0].tolist():
+        filled[unfinished] = _finish_on_processor(barrier[unfinished], filled[unfinished])
     return filled
 
 
 class _Pass:
     """Carries values along the rows of maps, both ways, and turns the maps."""
 
-    def __init__(self, barrier: torch.Tensor) -> None:
+    def __init__(self, barrier: torch.Tensor, least_width: int) -> None:
         """barrier: ``(k, H, W)``, contiguous."""
         self._barrier = barrier
         maps, self._height, self._width = barrier.shape
         self._grid = (triton.cdiv(self._height, _ROWS), maps)
+        self._kernel_width = max(least_width, triton.next_power_of_2(self._width))
         self._turned = torch.empty_like(barrier.mT, memory_format=torch.contiguous_format)
         self._changes = torch.empty(*self._grid, dtype=torch.int32, device=barrier.device)
 
@@ -67,7 +81,7 @@ class _Pass:
         with torch.cuda.device_of(filled):
             _carry_kernel[self._grid](
                 *(self._barrier, filled, self._turned, self._changes, self._height, self._width),
-                ROWS=_ROWS, WIDTH=max(_LEAST_WIDTH, triton.next_power_of_2(self._width)), num_warps=_WARPS,
+                ROWS=_ROWS, WIDTH=self._kernel_width, num_warps=_WARPS,
             )  # fmt: skip
         return self._turned
 
@@ -77,10 +91,10 @@ class _Pass:
         return self._changes.sum(dim=0)
 
 
-def _settle_on_processor(barrier: torch.Tensor, filled: torch.Tensor) -> torch.Tensor:
-    settled = filled.cpu()
-    settle(barrier.cpu().numpy(), settled.numpy())
-    return settled.to(filled.device)
+def _finish_on_processor(barrier: torch.Tensor, filled: torch.Tensor) -> torch.Tensor:
+    finished = filled.cpu()
+    finish_fill(barrier.cpu().numpy(), finished.numpy())
+    return finished.to(filled.device)
 
 
 @triton.jit(do_not_specialize=["height", "width"])

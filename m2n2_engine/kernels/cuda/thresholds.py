@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.method.thresholds import SMALLEST_THRESHOLD, count_ranks
+from m2n2_engine.types import Mask
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,6 +88,15 @@ def _sum_over_borders(values: torch.Tensor, first: torch.Tensor, order: torch.Te
     # Borders of at most five pixels begin together, so that sums seldom wait for each other; one ends at each rank.
     begins = torch.zeros_like(first).index_add_(0, first, values)
     return (begins - values[order]).cumsum(dim=0)
+
+
+def decide_jointly(maps: Sequence[DeviceRankedMap], signs: Sequence[bool], method: MethodConfig) -> tuple[Mask, float]:
+    """As ``method.thresholds.decide_jointly``: of each prompt one mask comes from the device, and the scores."""
+    segments = choose_thresholds(maps, signs, method)
+    mask = merge_clicks(maps, segments, signs).cpu().numpy()
+    scores = torch.stack([segment.score for segment in segments]).tolist()
+    positive = [score for score, sign in zip(scores, signs, strict=True) if sign]
+    return mask, sum(positive) / len(positive) if positive else 0.0
 
 
 def choose_thresholds(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import triton
 import triton.language as tl
 
 from m2n2_engine.config import MethodConfig
+from m2n2_engine.kernels.cpu.upsampling_weights import build_axes, build_spatial_weights
 from m2n2_engine.types import Image, Map
 
 _ROWS = 16
@@ -18,14 +18,18 @@ _COLUMNS = 64
 _WARPS = 8
 
 
-class WindowUpsampler:
-    """The colours of an image on the device; implements ``kernels.cpu.upsample.Upsampler``."""
+def upsampler_bytes(image_size: tuple[int, int], method: MethodConfig) -> int:
+    """Memory of the colours of an image of ``(H, W)`` pixels, in bytes; the window's weights are small beside them."""
+    del method
+    return image_size[0] * image_size[1] * 3 * 4
 
-    def __init__(
-        self, image: Image, spatial: Map, half_widths: npt.NDArray[np.int64], method: MethodConfig, device: torch.device
-    ) -> None:
-        """image: RGB uint8 ``(H, W, 3)``. spatial: (2 reach + 1, 2 reach + 1) weights of the window. half_widths:
-        (2 reach + 1,) columns on each side of the centre that are inside the window, for each of its rows."""
+
+class WindowUpsampler:
+    """The colours of an image and the weights of a window, on the device."""
+
+    def __init__(self, image: Image, grid: tuple[int, int], method: MethodConfig, device: torch.device) -> None:
+        """image: RGB uint8 ``(H, W, 3)``. grid: ``(h, w)`` cells."""
+        spatial, half_widths = build_spatial_weights(*build_axes(image, grid, method), method)
         # Scaled so that a squared distance is the base-2 exponent of its weight.
         scale = math.sqrt(0.5 / math.log(2)) / (255.0 * method.range_sigma)
         self._guide = torch.tensor(image, device=device).permute(2, 0, 1).float().mul_(scale).contiguous()
@@ -37,12 +41,8 @@ class WindowUpsampler:
         """Memory held, in bytes."""
         return self._guide.nbytes + self._spatial.nbytes + self._half_widths.nbytes
 
-    def apply(self, coarse: Map) -> Map:
-        """``(h, w)`` coarse map -> ``(H, W)`` float32."""
-        return np.asarray(self.apply_on_device(coarse).cpu())
-
-    def apply_on_device(self, coarse: Map) -> torch.Tensor:
-        """The same, left on the device."""
+    def apply(self, coarse: Map) -> torch.Tensor:
+        """``(h, w)`` coarse map -> ``(H, W)`` float32 on the device."""
         height, width = self._guide.shape[1:]
         on_device = torch.from_numpy(coarse).to(self._guide.device)[None, None]
         values = torch.nn.functional.interpolate(on_device, (height, width), mode="bilinear")

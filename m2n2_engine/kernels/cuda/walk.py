@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 
 from m2n2_engine.config import MethodConfig
+from m2n2_engine.method.walk import SLOPE_FLOOR
 
 _CHECK_EVERY_STEPS = 8
 
@@ -31,9 +32,9 @@ _LOW_SCALE = tl.constexpr(2.0**11)
 
 
 def find_arrivals(
-    transition: torch.Tensor, state: torch.Tensor, method: MethodConfig, slope_floor: float, interpolate: bool
+    transition: torch.Tensor, state: torch.Tensor, method: MethodConfig, interpolate: bool
 ) -> torch.Tensor:
-    """Steps until each state first exceeds ``method.arrival_level``, as ``kernels.cpu.walk.build_coarse_maps`` has it.
+    """Steps until each state first exceeds ``method.arrival_level``, as ``method.walk.build_coarse_maps`` has it.
 
     transition: ``(n, n)`` float16, any multiple of the transition matrix. state: ``(k, n)`` float32, largest value 1.
     Returns ``(k, n)`` float32. A click's walk is the same to the last bit whether it goes alone or with others.
@@ -51,7 +52,7 @@ def find_arrivals(
             )  # fmt: skip
             _arrive_kernel[(clicks,)](
                 *(product, state, steps, missing, cells, float(step)),
-                *(method.arrival_level, float(method.max_steps), slope_floor),
+                *(method.arrival_level, float(method.max_steps), SLOPE_FLOOR),
                 INTERPOLATE=interpolate, WIDTH=triton.next_power_of_2(cells), num_warps=_ARRIVAL_WARPS,
             )  # fmt: skip
             if (step + 1) % _CHECK_EVERY_STEPS == 0 and not bool(missing.any()):

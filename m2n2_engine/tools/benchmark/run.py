@@ -9,7 +9,7 @@ import resource
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -17,9 +17,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.config import Decision, EngineConfig
 from m2n2_engine.engine import build_engine, set_up_threads
-from m2n2_engine.kernels.cpu.compiled import thread_count
-from m2n2_engine.kernels.cpu.working_size import reduced_size
-from m2n2_engine.kernels.fused import is_fused
+from m2n2_engine.kernels import choose_kernels
+from m2n2_engine.kernels.cpu import CpuKernels
+from m2n2_engine.kernels.cpu.threads import thread_count
+from m2n2_engine.session.session import reduced_size
 from m2n2_engine.tools.benchmark import targets
 from m2n2_engine.tools.benchmark.device_steps import compare_device_steps
 from m2n2_engine.tools.benchmark.files import write_json
@@ -43,11 +44,14 @@ from m2n2_engine.tools.benchmark.report import (
     render_tables,
     to_json,
 )
-from m2n2_engine.tools.benchmark.steps import compare_click, compare_steps
+from m2n2_engine.tools.benchmark.steps import Comparison, compare_click, compare_steps
 from m2n2_engine.tools.benchmark.targets import Target
 from m2n2_engine.tools.context import messages, output
 from m2n2_engine.tools.optional_packages import MATPLOTLIB
 from m2n2_engine.types import Image
+
+if TYPE_CHECKING:
+    from m2n2_engine.kernels.cuda import CudaKernels
 
 _MOST_DIRECT_PIXELS = 400_000
 """Of the working size. Above it the direct form of a click takes from half a minute to hours."""
@@ -113,8 +117,7 @@ def _measure_backbone(
     steps = []
     if options.with_direct:
         progress.update(task, description=f"{name}, steps beside their direct forms")
-        compare = compare_device_steps if is_fused(torch.device(backbone.device)) else compare_steps
-        steps = list(compare(loaded, images[0], options.rounds.repeats))
+        steps = list(_compare_steps(loaded, images[0], options.rounds.repeats))
     return BackboneReport(
         backbone=backbone.name,
         grid=f"{backbone.grid[0]}x{backbone.grid[1]}",
@@ -126,6 +129,13 @@ def _measure_backbone(
         targets=list(_list_targets(loaded, sizes, rotation, opening)),
         peak_resident_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
+
+
+def _compare_steps(loaded: LoadedBackbone, image: Image, repeats: int) -> Iterator[Comparison]:
+    kernels = choose_kernels(loaded.backbone.device)
+    if isinstance(kernels, CpuKernels):
+        return compare_steps(loaded, image, repeats)
+    return compare_device_steps(cast("CudaKernels", kernels), loaded, image, repeats)
 
 
 def _measure_size(loaded: LoadedBackbone, size: Size, config: EngineConfig, options: Options) -> SizeReport:

@@ -11,17 +11,17 @@ import torch
 from m2n2_engine.backbones import Backbone, LoadedBackbone
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.engine import build_engine
-from m2n2_engine.kernels.cpu.attention import build_attention
-from m2n2_engine.kernels.cpu.flood_fill import flood_fill, normalise
+from m2n2_engine.kernels import choose_kernels
+from m2n2_engine.kernels.cpu.chain import balance, balance_factors, build_attention, build_transition, temper
+from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
-from m2n2_engine.kernels.cpu.transition import balance, balance_factors, build_transition, temper
-from m2n2_engine.kernels.cpu.upsample import build_upsampler
-from m2n2_engine.kernels.cpu.walk import build_coarse_maps, build_start_state
-from m2n2_engine.kernels.cpu.working_size import reduce_image
+from m2n2_engine.kernels.cpu.upsampling_weights import build_upsampler
 from m2n2_engine.method import reference as direct_forms
+from m2n2_engine.method.walk import build_coarse_maps, build_start_state
 from m2n2_engine.paper_api import BackboneAggregator
+from m2n2_engine.session.session import reduce_image
 from m2n2_engine.tools.benchmark.timing import Samples, time_in_turn
-from m2n2_engine.types import Click, Image
+from m2n2_engine.types import Click, Image, Map
 
 _SEED = 7
 
@@ -50,7 +50,7 @@ class Forms:
 
 
 def compare_steps(loaded: LoadedBackbone, image: Image, repeats: int) -> Iterator[Comparison]:
-    """The steps in their order, the first two also together. image: RGB uint8 ``(H, W, 3)``."""
+    """The processor's steps in their order, the first two also together. image: RGB uint8 ``(H, W, 3)``."""
     yield from compare_forms(_list_steps(loaded.backbone, image, loaded.method), repeats, loaded.backbone.device)
 
 
@@ -70,13 +70,13 @@ def compare_click(
     def click_directly() -> None:
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         start = build_start_state((x, y), (height, width), backbone.grid)[None]
-        coarse = build_coarse_maps(transition, start, method)[0]
-        values = direct_forms.markov_map(coarse, working, (int(x), int(y)), method)
-        direct_forms.border_means(values, method)
+        coarse = kernels.build_coarse_maps(transition, start, method)[0]
+        _rank_directly(direct_forms.markov_map(coarse, working, (int(x), int(y)), method), method)
 
     forms = Forms("a new click", click)
     if with_direct:
-        transition = build_transition(_extract_attention(backbone, image), method)
+        kernels = choose_kernels(backbone.device)
+        transition = kernels.build_transition(_extract_attention(backbone, image), method.chain)
         forms = dataclasses.replace(forms, direct=click_directly)
     return next(compare_forms([forms], repeats, backbone.device))
 
@@ -86,7 +86,7 @@ def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[
     factors = backbone.extract(image)
     attention = _extract_attention(backbone, image)
     tempered = temper(attention.clone(), method.chain.temperature)
-    transition = build_transition(attention.clone(), method)
+    transition = build_transition(attention.clone(), method.chain)
     working = reduce_image(image, method.working_size_pixels)
     height, width = working.shape[:2]
     start = build_start_state((width / 2, height / 2), (height, width), factors.grid)[None]
@@ -101,7 +101,7 @@ def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[
 
     def prepare_directly() -> None:
         whole = direct_forms.attention(backbone.extract(image))
-        direct_forms.balance(direct_forms.temper(whole, method.chain.temperature), method.chain.balancing_rounds)
+        direct_forms.transition(whole, method.chain)
 
     return [
         Forms("1 network", lambda: backbone.extract(image)),
@@ -113,7 +113,7 @@ def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[
         ),
         Forms(
             "2 balancing",
-            lambda: balance(tempered, method.chain.balancing_rounds, method.chain.balancing_tolerance),
+            lambda: balance(tempered, method.chain),
             lambda: direct_forms.balance(tempered, method.chain.balancing_rounds),
         ),
         Forms("3 coarse map", lambda: build_coarse_maps(transition, start, method)),
@@ -124,9 +124,17 @@ def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[
         ),
         Forms("4 upsampling, each further map", lambda: upsampler.apply(coarse), direct_map),
         Forms("5 flood fill", lambda: flood_fill(upsampled, pixel), lambda: direct_forms.flood_fill(upsampled, pixel)),
-        Forms("6 ranks", lambda: rank_map(filled, pixel, method), lambda: direct_forms.border_means(filled, method)),
-        Forms("1 and 2 together", lambda: balance_factors(backbone.extract(image), method), prepare_directly),
+        Forms(
+            "6 ranks",
+            lambda: rank_map(find_edges(filled, pixel, method), method),
+            lambda: _rank_directly(filled, method),
+        ),
+        Forms("1 and 2 together", lambda: balance_factors(backbone.extract(image), method.chain), prepare_directly),
     ]
+
+
+def _rank_directly(values: Map, method: MethodConfig) -> None:
+    direct_forms.border_means(values, direct_forms.sobel_levels(values, method.edge_levels))
 
 
 def _extract_attention(backbone: Backbone, image: Image) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone, capture_factors
-from m2n2_engine.kernels.cpu.attention import build_attention
+from m2n2_engine.kernels.cpu.chain import build_attention
 
 HEADS, SIZE, TOKENS = 2, 6, 5
 

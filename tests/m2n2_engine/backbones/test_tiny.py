@@ -5,7 +5,7 @@ import torch
 
 from m2n2_engine.backbones import TINY_GRID, Backbone, load_backbone
 from m2n2_engine.config import EngineConfig, WeightsConfig
-from m2n2_engine.kernels.cpu.attention import build_attention
+from m2n2_engine.kernels.cpu.chain import build_attention
 
 
 def _disc(size: int) -> tuple[np.ndarray, np.ndarray]:

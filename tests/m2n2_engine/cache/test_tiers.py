@@ -15,11 +15,11 @@ import torch
 from m2n2_engine import engine as engine_module
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
-from m2n2_engine.cache import transitions
 from m2n2_engine.config import CONSTANT_KINDS, ChainConfig, Decision, EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, build_engine
 from m2n2_engine.errors import InvalidImage, OutOfMemory
-from m2n2_engine.kernels.cpu.transition import balance_factors
+from m2n2_engine.kernels.cpu import CpuKernels
+from m2n2_engine.kernels.cpu.chain import balance_factors
 from m2n2_engine.method.factors import AttentionFactors, BalancedFactors
 from m2n2_engine.presets import PAPER, choose_method
 from m2n2_engine.types import Click, Image, Level, Mask
@@ -245,7 +245,7 @@ def test_a_build_out_of_memory_gives_all_back_before_the_next_try(
         held.append(weakref.ref(large))
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(transitions, "balance_factors", balance)
+    monkeypatch.setattr(CpuKernels, "balance_factors", staticmethod(balance))
     gc.disable()  # what hangs in a cycle would be freed by chance
     try:
         assert start(backbone, config).prepare(image) is Level.NETWORK

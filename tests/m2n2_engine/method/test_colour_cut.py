@@ -1,9 +1,9 @@
-"""Borders of masks settled by colours, on drawn images."""
+"""Borders of masks refined by colours, on drawn images."""
 
 import numpy as np
 import pytest
 
-from m2n2_engine.method.colour_cut import Mark, settle_border
+from m2n2_engine.method.colour_cut import Mark, refine_border
 
 
 @pytest.fixture
@@ -16,43 +16,43 @@ def scene():
     return image.astype(np.uint8), truth
 
 
-def settle(mask, image, marks=(), band=6.0):
-    return settle_border(mask, image, marks, band, rounds=2)
+def refine(mask, image, marks=(), band=6.0):
+    return refine_border(mask, image, marks, band, rounds=2)
 
 
 @pytest.mark.parametrize("shift", [(3, 0), (0, -3), (2, 2)])
 def test_the_border_moves_to_where_the_colours_change(scene, shift):
     image, truth = scene
-    np.testing.assert_array_equal(settle(np.roll(truth, shift, (0, 1)), image), truth)
+    np.testing.assert_array_equal(refine(np.roll(truth, shift, (0, 1)), image), truth)
 
 
 def test_nothing_changes_beyond_the_band(scene):
     image, truth = scene
     half = truth.copy()
     half[:, 40:] = False
-    settled = settle(half, image, band=4.0)
-    assert not settled[:, 45:].any()
+    refined = refine(half, image, band=4.0)
+    assert not refined[:, 45:].any()
 
 
 def test_a_mark_keeps_its_sign_among_the_other_s_colours(scene):
     image, truth = scene
-    settled = settle(truth, image, [Mark((21, 30), 2, False), Mark((18, 20), 2, True)])
-    assert not settled[29:32, 20:23].any()
-    assert settled[19:22, 17:20].all()
+    refined = refine(truth, image, [Mark((21, 30), 2, False), Mark((18, 20), 2, True)])
+    assert not refined[29:32, 20:23].any()
+    assert refined[19:22, 17:20].all()
 
 
 def test_the_same_every_time(scene):
     image, truth = scene
     mask = np.roll(truth, 4, 1)
-    np.testing.assert_array_equal(settle(mask, image), settle(mask, image))
+    np.testing.assert_array_equal(refine(mask, image), refine(mask, image))
 
 
 @pytest.mark.parametrize("pixels", [0, 4, 60 * 80 - 4, 60 * 80])
 def test_too_few_pixels_to_learn_from(scene, pixels):
     mask = (np.arange(60 * 80) < pixels).reshape(60, 80)
-    np.testing.assert_array_equal(settle(mask, scene[0]), mask)
+    np.testing.assert_array_equal(refine(mask, scene[0]), mask)
 
 
 def test_an_image_of_one_colour(scene):
     truth = scene[1]
-    assert settle(truth, np.full((60, 80, 3), 90, np.uint8)).shape == truth.shape
+    assert refine(truth, np.full((60, 80, 3), 90, np.uint8)).shape == truth.shape

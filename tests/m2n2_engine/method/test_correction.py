@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.method.correction import find_correction, find_edges
+from m2n2_engine.kernels.cpu.click_maps import find_edges
+from m2n2_engine.method.correction import find_correction
 
 METHOD = MethodConfig(click_area_limit=1.0)
 EMPTY = np.zeros((40, 40), bool)

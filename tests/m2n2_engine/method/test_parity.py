@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from m2n2_engine.kernels.cpu.flood_fill import flood_fill, normalise
+from m2n2_engine.kernels import choose_kernels
+from m2n2_engine.kernels.cpu.chain import temper
+from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
-from m2n2_engine.kernels.cpu.transition import temper
-from m2n2_engine.kernels.cpu.upsample import build_upsampler, upsample
-from m2n2_engine.kernels.cpu.walk import build_coarse_maps, build_start_state
-from m2n2_engine.method.thresholds import choose_thresholds, merge_clicks, score_ranks
+from m2n2_engine.kernels.cpu.upsampling_weights import build_upsampler, upsample
+from m2n2_engine.method.thresholds import choose_thresholds, score_ranks
+from m2n2_engine.method.walk import build_coarse_maps, build_start_state
 
 TRANSITION_ERROR = 1e-5
 MAP_ERROR = 1e-4
@@ -50,7 +51,7 @@ def test_flood_filled_and_normalised_map(reference, pixel, relative_error):
 
 
 def test_thresholds_and_scores_of_every_rank(reference, pixel, method):
-    ranked = rank_map(reference["markov_map"], pixel, method)
+    ranked = rank_map(find_edges(reference["markov_map"], pixel, method), method)
     scores = np.zeros_like(reference["scores"])
     scores[: len(ranked.edges)] = score_ranks(ranked, np.zeros(1, np.float32), np.empty(0, np.float32))
     np.testing.assert_array_equal(ranked.thresholds, reference["thresholds"][: len(ranked.thresholds)])
@@ -59,24 +60,22 @@ def test_thresholds_and_scores_of_every_rank(reference, pixel, method):
 
 
 def test_best_threshold(reference, pixel, method):
-    ranked = rank_map(reference["markov_map"], pixel, method)
+    ranked = rank_map(find_edges(reference["markov_map"], pixel, method), method)
     (segment,) = choose_thresholds([ranked], [True], method)
     assert np.float32(segment.threshold) == reference["best_threshold"]
 
 
 def test_masks_of_prompts(reference, transition, method):
     image, grid = reference["image"], reference["attention"].shape[:2]
-    upsampler = build_upsampler(image, grid, method)
+    click_maps = choose_kernels("cpu").build_click_maps(image, grid, method)
     prompts = [name.removesuffix("_points") for name in reference if name.endswith("_points")]
     assert len(prompts) >= 3
     for prompt in prompts:
         points, signs = reference[f"{prompt}_points"], [bool(label) for label in reference[f"{prompt}_labels"]]
         starts = np.stack([build_start_state(tuple(point), image.shape[:2], grid) for point in points])
-        maps = []
-        for (x, y), coarse in zip(points, build_coarse_maps(transition, starts, method), strict=True):
-            filled = flood_fill(normalise(upsampler.apply(coarse)), (int(x), int(y)))
-            maps.append(rank_map(normalise(filled), (int(x), int(y)), method))
-        mask = merge_clicks(maps, choose_thresholds(maps, signs, method), signs)
+        pixels = [(int(x), int(y)) for x, y in points]
+        ranked = click_maps.rank(build_coarse_maps(transition, starts, method), pixels)
+        mask, _ = click_maps.decide(ranked, signs)
         expected = reference[f"{prompt}_mask"] > 0
         assert (mask & expected).sum() / (mask | expected).sum() >= 0.999
         assert mask.sum() == expected.sum()

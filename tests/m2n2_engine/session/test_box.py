@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.transition import build_transition
+from m2n2_engine.method import reference
+from m2n2_engine.method.walk import build_coarse_maps
 from m2n2_engine.session.box import exclude_outside, find_seeds, surround
 from m2n2_engine.types import Box
 
@@ -15,13 +16,14 @@ SIZE = (110, 150)
 
 
 def two_worlds(inner):
-    """Transition of a grid whose cells attend, each to its own kind, by nearness."""
+    """Walks on a grid whose cells attend, each to its own kind, by nearness."""
     y, x = np.mgrid[: GRID[0], : GRID[1]]
     places = np.stack([x.ravel(), y.ravel()], axis=1)
     distance = ((places[:, None] - places[None]) ** 2).sum(axis=2)
     same = inner.ravel()[:, None] == inner.ravel()[None]
     attention = torch.from_numpy(np.exp(-distance / 2) * np.where(same, 1.0, 0.01) + 1e-6).float()
-    return build_transition(attention / attention.sum(dim=1, keepdim=True), METHOD)
+    transition = reference.transition(attention / attention.sum(dim=1, keepdim=True), METHOD.chain)
+    return lambda starts: build_coarse_maps(transition, starts, METHOD)
 
 
 def test_seeds_lie_on_the_object_where_the_centre_does_not():
@@ -29,7 +31,7 @@ def test_seeds_lie_on_the_object_where_the_centre_does_not():
     inner = np.zeros(GRID, bool)
     inner[2:10, 3:6] = inner[8:10, 3:13] = True
     box = Box(25, 15, 125, 95)
-    seeds = find_seeds(box, SIZE, two_worlds(inner), GRID, METHOD)
+    seeds = find_seeds(box, SIZE, GRID, two_worlds(inner), METHOD)
     assert 1 < len(seeds) <= METHOD.box_seeds
     assert len(set(seeds)) == len(seeds)
     on_object = [inner[round(seed.y / 10), round(seed.x / 10)] for seed in seeds]
@@ -39,14 +41,14 @@ def test_seeds_lie_on_the_object_where_the_centre_does_not():
 
 
 def test_a_box_without_cells_in_it_has_its_centre():
-    (seed,) = find_seeds(Box(71, 51, 79, 59), SIZE, two_worlds(np.zeros(GRID, bool)), GRID, METHOD)
+    (seed,) = find_seeds(Box(71, 51, 79, 59), SIZE, GRID, two_worlds(np.zeros(GRID, bool)), METHOD)
     assert (seed.x, seed.y) == (75, 55)
 
 
 def test_around_a_box_of_the_whole_image_is_its_border():
     inner = np.zeros(GRID, bool)
     inner[3:9, 2:8] = True
-    seeds = find_seeds(Box(0, 0, SIZE[1], SIZE[0]), SIZE, two_worlds(inner), GRID, METHOD)
+    seeds = find_seeds(Box(0, 0, SIZE[1], SIZE[0]), SIZE, GRID, two_worlds(inner), METHOD)
     assert np.mean([inner[round(seed.y / 10), round(seed.x / 10)] for seed in seeds]) >= 0.6
 
 

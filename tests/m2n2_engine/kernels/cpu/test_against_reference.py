@@ -8,18 +8,17 @@ import pytest
 import torch
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.attention import build_attention
-from m2n2_engine.kernels.cpu.flood_fill import flood_fill, normalise
-from m2n2_engine.kernels.cpu.ranks import rank_map
-from m2n2_engine.kernels.cpu.transition import (
-    _balance_on_device,
+from m2n2_engine.kernels.cpu.chain import (
     balance,
     balance_factors,
+    build_attention,
     build_transition,
     restore_transition,
     temper,
 )
-from m2n2_engine.kernels.cpu.upsample import upsample
+from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
+from m2n2_engine.kernels.cpu.ranks import rank_map
+from m2n2_engine.kernels.cpu.upsampling_weights import upsample
 from m2n2_engine.method import reference
 from m2n2_engine.method.factors import AttentionFactors, LayerFactors
 
@@ -78,9 +77,9 @@ def test_attention_keeps_far_scores_apart():
 def test_the_restored_transition_matrix_is_the_first_one_to_the_last_bit(rng, threads):
     factors = random_factors(rng, (11, 13))
     threads(1)
-    balanced, transition = balance_factors(factors, METHOD)
+    balanced, transition = balance_factors(factors, METHOD.chain)
     threads(3)
-    assert torch.equal(restore_transition(balanced, METHOD), transition)
+    assert torch.equal(restore_transition(balanced, METHOD.chain), transition)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 0.65, 1.0, 1.7])
@@ -94,10 +93,9 @@ def test_tempering_meets_its_direct_form_and_keeps_zeros(rng, temperature):
 
 
 @pytest.mark.parametrize("cells", [4, 37, 300])
-@pytest.mark.parametrize("form", [balance, _balance_on_device], ids=["compiled", "device"])
-def test_balancing_meets_all_rounds_over_the_full_matrix(rng, cells, form):
+def test_balancing_meets_all_rounds_over_the_full_matrix(rng, cells):
     matrix = random_matrix(rng, cells)
-    rows, columns = form(matrix, METHOD.chain.balancing_rounds, 1e-6)
+    rows, columns = balance(matrix, METHOD.chain)
     expected = reference.balance(matrix, METHOD.chain.balancing_rounds)
     torch.testing.assert_close(matrix * rows[:, None] * columns, expected, rtol=1e-5, atol=1e-8)
 
@@ -106,7 +104,7 @@ def test_balancing_leaves_an_empty_column_empty(rng):
     matrix = random_matrix(rng, 20)
     matrix[:, 3] = 0
     matrix /= matrix.sum(dim=1, keepdim=True)
-    rows, columns = balance(matrix, METHOD.chain.balancing_rounds, METHOD.chain.balancing_tolerance)
+    rows, columns = balance(matrix, METHOD.chain)
     balanced = matrix * rows[:, None] * columns
     assert torch.isfinite(balanced).all()
     assert (balanced[:, 3] == 0).all()
@@ -116,7 +114,7 @@ def test_balancing_leaves_an_empty_column_empty(rng):
 def test_tempering_survives_attention_below_float32(rng):
     attention = torch.from_numpy(rng.random((6, 6), np.float32))
     attention[2] = torch.tensor([1.0, 1e-38, 0.0, 1e-20, 0.0, 0.0])
-    transition = build_transition(attention, METHOD)
+    transition = build_transition(attention, METHOD.chain)
     assert torch.isfinite(transition).all()
 
 
@@ -172,12 +170,28 @@ def test_flood_fill_finds_the_way_through_a_spiral():
     np.testing.assert_array_equal(filled, reference.flood_fill(walls, (0, 0)))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (5, 1), (2, 2), (23, 31)])
+def test_edges_differ_by_one_level_where_rounding_decides(rng, size):
+    values = rng.random(size, np.float32)
+    click = find_edges(values, (0, 0), METHOD)
+    difference = np.abs(click.levels - reference.sobel_levels(values, METHOD.edge_levels))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+    assert click.levels.max() in (0, METHOD.edge_levels)
+
+
+def test_a_flat_map_has_no_edges():
+    for find_levels in (lambda v: find_edges(v, (0, 0), METHOD).levels, lambda v: reference.sobel_levels(v, 1024)):
+        assert not find_levels(np.zeros((5, 5), np.float32)).any()
+
+
 @pytest.mark.parametrize("limit", [0.1, 0.4, 1.0])
 def test_border_means_meet_their_direct_form(rng, limit):
     method = dataclasses.replace(METHOD, click_area_limit=limit)
     values = normalise(flood_fill(rng.random((17, 23), np.float32).round(1), (4, 5)))
-    ranked = rank_map(values, (4, 5), method)
-    thresholds, means = reference.border_means(values, method)
+    click = find_edges(values, (4, 5), method)
+    ranked = rank_map(click, method)
+    thresholds, means = reference.border_means(values, click.levels)
     ranks = np.arange(values.size - 1)
     allowed = int((ranks / (values.size - 2) < limit).sum())
     assert len(ranked.edges) == allowed

@@ -1,11 +1,9 @@
-"""What the tests of the fused kernels share."""
+"""What the tests of the GPU's kernels share."""
 
 import pytest
 import torch
 
-from m2n2_engine.kernels.cpu import transition, upsample
-from m2n2_engine.kernels.cuda import flood_fill
-from m2n2_engine.session import session
+from m2n2_engine.kernels.cuda import CudaKernels
 
 
 @pytest.fixture(scope="session")
@@ -14,18 +12,7 @@ def device():
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.fixture
-def fused_everywhere(monkeypatch, device):
-    """Where Triton's interpreter runs the kernels on the processor, the steps choose them there too."""
-    if device.type == "cpu":
-        for module in (session, transition, upsample):
-            monkeypatch.setattr(module, "is_fused", lambda _device: True)
-    return monkeypatch
-
-
-@pytest.fixture
-def narrow(monkeypatch):
-    """The interpreter is slow by the element."""
-    monkeypatch.setattr(flood_fill, "_LEAST_WIDTH", 1)
-    monkeypatch.setattr(flood_fill, "_CHECK_EVERY_ROUNDS", 1)
-    return monkeypatch
+@pytest.fixture(scope="session")
+def kernels(device):
+    """The GPU's kernels; narrow ones, for the interpreter is slow by the element."""
+    return CudaKernels(device, least_width=1)

@@ -1,4 +1,4 @@
-"""The fused kernels, on a GPU or in Triton's interpreter, against their plain torch forms on the same numbers."""
+"""The GPU's kernels, there or in Triton's interpreter, against the plain forms and the processor's."""
 
 import dataclasses
 
@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu import flood_fill as processor
-from m2n2_engine.kernels.cpu.attention import build_attention
-from m2n2_engine.kernels.cpu.transition import _divide_rows_on_device, balance, scale, temper
-from m2n2_engine.kernels.cpu.upsample import build_upsampler, upsample
-from m2n2_engine.kernels.cpu.walk import build_coarse_maps, build_start_state
-from m2n2_engine.kernels.cuda import flood_fill
+from m2n2_engine.config import ChainConfig, MethodConfig
+from m2n2_engine.kernels.cpu.click_maps import flood_fill as fill_on_processor
+from m2n2_engine.kernels.cpu.upsampling_weights import upsample
 from m2n2_engine.kernels.cuda.attention import build_tempered
-from m2n2_engine.kernels.fused import HALF_SCALE
-from m2n2_engine.method import reference
+from m2n2_engine.kernels.cuda.balancing import divide_rows
+from m2n2_engine.kernels.cuda.flood_fill import flood_fill
+from m2n2_engine.kernels.cuda.upsample import WindowUpsampler
+from m2n2_engine.method import reference, walk
 from m2n2_engine.method.factors import AttentionFactors, LayerFactors
+from m2n2_engine.method.walk import build_start_state
 
 METHOD = MethodConfig()
 HALF_ERROR = 2.0**-11
@@ -33,13 +32,20 @@ def random_layer(rng, device, heads, tokens, depth, weight, special_tokens=0, dt
     return LayerFactors(query, key, weight, special_tokens, scale=0.7)
 
 
-def random_half(rng, device, cells, empty_column=False):
-    """A matrix of attention's kind in half precision, and what it holds."""
+def random_attention(rng, device, cells, empty_column=False):
+    """Rows that sum to 1, a column of them perhaps empty."""
     attention = torch.from_numpy(rng.random((cells, cells), np.float32) ** 8 + 1e-5).to(device)
     if empty_column:
         attention[:, 3] = 0
-    half = (temper(attention, METHOD.chain.temperature) * HALF_SCALE).half()
-    return half, half.float() / HALF_SCALE
+    return attention / attention.sum(dim=1, keepdim=True)
+
+
+def two_layers(rng, device, grid):
+    tokens = grid[0] * grid[1] + 5
+    return AttentionFactors(
+        tuple(random_layer(rng, device, heads, tokens, d, 0.5, special_tokens=5) for heads, d in ((3, 40), (1, 5))),
+        grid,
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +58,7 @@ def random_half(rng, device, cells, empty_column=False):
     ids=["less than a block", "two layers", "layers of different heads and depths"],
 )
 @pytest.mark.parametrize(("special_tokens", "dtype"), [(0, torch.float16), (5, torch.float32)])
-def test_attention_is_tempered_as_by_the_plain_steps(rng, device, grid, layers, special_tokens, dtype):
+def test_attention_is_tempered_as_by_the_plain_steps(rng, device, kernels, grid, layers, special_tokens, dtype):
     tokens = grid[0] * grid[1] + special_tokens
     factors = AttentionFactors(
         tuple(
@@ -61,9 +67,31 @@ def test_attention_is_tempered_as_by_the_plain_steps(rng, device, grid, layers, 
         grid,
     )
     found = build_tempered(factors, METHOD.chain.temperature)
-    expected = temper(build_attention(factors), METHOD.chain.temperature)
-    assert found.dtype == torch.float16
-    torch.testing.assert_close(found.float() / HALF_SCALE, expected, rtol=1.1 * HALF_ERROR, atol=1e-9)
+    expected = reference.temper(reference.attention(factors), METHOD.chain.temperature)
+    torch.testing.assert_close(kernels.to_probabilities(found), expected, rtol=1.1 * HALF_ERROR, atol=1e-9)
+
+
+def test_attention_itself(rng, device, kernels):
+    factors = two_layers(rng, device, (5, 7))
+    found = kernels.build_attention(factors)
+    torch.testing.assert_close(found, reference.attention(factors), rtol=1.1 * HALF_ERROR, atol=1e-9)
+
+
+def test_the_transition_matrix_of_a_whole_attention_is_that_of_its_factors(rng, device, kernels):
+    factors = two_layers(rng, device, (5, 7))
+    chain = ChainConfig(balancing_rounds=16)
+    attention = reference.attention(factors)
+    found = kernels.to_probabilities(kernels.build_transition(attention.clone(), chain))
+    _, of_factors = kernels.balance_factors(factors, chain)
+    torch.testing.assert_close(found, reference.transition(attention, chain), rtol=3 * HALF_ERROR, atol=1e-9)
+    torch.testing.assert_close(found, kernels.to_probabilities(of_factors), rtol=6 * HALF_ERROR, atol=1e-9)
+
+
+def test_probabilities_come_back_from_half_precision(rng, device, kernels):
+    values = random_attention(rng, device, 20, empty_column=True)
+    found = kernels.to_probabilities(kernels.from_probabilities(values.cpu()))
+    assert found.device == values.device
+    torch.testing.assert_close(found, values, rtol=HALF_ERROR, atol=1e-11)
 
 
 def test_integers_are_read_as_what_they_stand_for(rng, device):
@@ -78,101 +106,100 @@ def test_integers_are_read_as_what_they_stand_for(rng, device):
     torch.testing.assert_close(found, expected, rtol=0.05, atol=1e-3)
 
 
-def test_tempered_rows_survive_scores_beyond_float16(rng, device):
+def test_tempered_rows_survive_scores_beyond_float16(rng, device, kernels):
     layer = random_layer(rng, device, 1, 70, 16, 1.0)
     layer = dataclasses.replace(layer, query=layer.query * 40)
     factors = AttentionFactors((layer,), (7, 10))
-    found = build_tempered(factors, METHOD.chain.temperature).float() / HALF_SCALE
+    found = kernels.to_probabilities(build_tempered(factors, METHOD.chain.temperature))
     torch.testing.assert_close(found.sum(dim=1), torch.ones(70, device=device), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("cells", [1, 37, 150])
-def test_a_round_of_balancing(rng, device, cells):
-    half, values = random_half(rng, device, cells)
+def test_a_round_of_balancing(rng, device, kernels, cells):
+    half = kernels.from_probabilities(random_attention(rng, device, cells))
+    values = kernels.to_probabilities(half)
     columns = torch.from_numpy(rng.uniform(0.5, 2, cells).astype(np.float32)).to(device)
-    for found, expected in zip(
-        _divide_rows_on_device(half, columns), _divide_rows_on_device(values, columns), strict=True
-    ):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+    rows, sums = divide_rows(half, columns)
+    expected_rows = 1 / (values @ columns)
+    torch.testing.assert_close(rows, expected_rows, rtol=1e-5, atol=0)
+    torch.testing.assert_close(sums, values.T @ expected_rows, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("empty_column", [False, True])
-def test_balanced_half_matrix_is_doubly_stochastic(rng, device, empty_column):
-    half, values = random_half(rng, device, 20, empty_column)
-    rows, columns = balance(half, 9, METHOD.chain.balancing_tolerance)
-    expected = balance(values, 9, 0.0)
-    balanced = scale(half.clone(), rows, columns).float() / HALF_SCALE
-    torch.testing.assert_close(balanced, scale(values, *expected), rtol=1.5 * HALF_ERROR, atol=1e-9)
-    torch.testing.assert_close(balanced.sum(dim=1), torch.ones(20, device=device), rtol=1e-3, atol=0)
+def test_the_transition_matrix_is_doubly_stochastic(rng, device, kernels, empty_column):
+    attention = random_attention(rng, device, 20, empty_column)
+    chain = ChainConfig(balancing_rounds=9)
+    found = kernels.to_probabilities(kernels.build_transition(attention.clone(), chain))
+    torch.testing.assert_close(found, reference.transition(attention, chain), rtol=3 * HALF_ERROR, atol=1e-9)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(20, device=device), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(
     ("clicks", "interpolate", "grid"), [(1, False, (9, 15)), (3, True, (9, 15)), (17, True, (5, 14))]
 )
-def test_walks_arrive_when_the_plain_ones_do(rng, device, clicks, interpolate, grid):
-    half = local_chain(device, grid)
+def test_walks_arrive_when_the_plain_ones_do(rng, device, kernels, clicks, interpolate, grid):
+    half = local_chain(device, kernels, grid)
     points = rng.uniform(0, 100, (clicks, 2))
     starts = np.stack([build_start_state((x, y), (100, 100), grid) for x, y in points])
-    found = build_coarse_maps(half, starts, METHOD, interpolate=interpolate)
-    expected = build_coarse_maps(half.float(), starts, METHOD, interpolate=interpolate)
+    found = kernels.build_coarse_maps(half, starts, METHOD, interpolate=interpolate)
+    expected = walk.build_coarse_maps(half.float(), starts, METHOD, interpolate=interpolate)
     assert expected.max() > 5
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_a_walk_is_the_same_alone_and_with_others(rng, device):
+def test_a_walk_is_the_same_alone_and_with_others(rng, device, kernels):
     method = dataclasses.replace(METHOD, max_steps=4)
     starts = rng.random((3, 5, 14), np.float32)
     starts /= starts.max(axis=(1, 2), keepdims=True)
-    together = build_coarse_maps(local_chain(device, (5, 14)), starts, method)
+    half = local_chain(device, kernels, (5, 14))
+    together = kernels.build_coarse_maps(half, starts, method)
     for start, found in zip(starts, together, strict=True):
-        np.testing.assert_array_equal(build_coarse_maps(local_chain(device, (5, 14)), start[None], method)[0], found)
+        np.testing.assert_array_equal(kernels.build_coarse_maps(half, start[None], method)[0], found)
 
 
-def test_a_walk_that_never_arrives_ends(device):
+def test_a_walk_that_never_arrives_ends(device, kernels):
     method = dataclasses.replace(METHOD, max_steps=5)
     start = np.zeros((1, 2, 2), np.float32)
     start[0, 0, 0] = 1
-    half = torch.eye(4, device=device).half() * HALF_SCALE
-    np.testing.assert_array_equal(build_coarse_maps(half, start, method), [[[0, 5], [5, 5]]])
+    half = kernels.from_probabilities(torch.eye(4))
+    np.testing.assert_array_equal(kernels.build_coarse_maps(half, start, method), [[[0, 5], [5, 5]]])
 
 
-def local_chain(device, grid):
+def local_chain(device, kernels, grid):
     """A doubly stochastic chain that goes to cells near by, in half precision."""
     rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
     squared = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
     values = torch.from_numpy(np.exp(-squared / 14.0).astype(np.float32)).to(device)
-    values /= values.sum(dim=1, keepdim=True)
-    balanced = scale(values, *balance(values, METHOD.chain.balancing_rounds, METHOD.chain.balancing_tolerance))
-    return (balanced * HALF_SCALE).half()
+    balanced = reference.balance(values / values.sum(dim=1, keepdim=True), METHOD.chain.balancing_rounds)
+    return kernels.from_probabilities(balanced)
 
 
 @pytest.mark.parametrize(
     ("size", "grid", "window_sigmas"),
     [((19, 37), (12, 20), 3.0), ((17, 70), (11, 30), 2.0), ((13, 11), (20, 19), 3.0), ((1, 40), (2, 9), 3.0)],
 )
-def test_windows_are_weighted_as_by_the_direct_form(rng, device, fused_everywhere, size, grid, window_sigmas):
+def test_windows_are_weighted_as_by_the_direct_form(rng, device, size, grid, window_sigmas):
     method = dataclasses.replace(METHOD, window_sigmas=window_sigmas)
     image = (rng.integers(0, 4, (*size, 3)) * 60).astype(np.uint8)
     coarse = rng.random(grid, np.float32)
-    found = build_upsampler(image, grid, method, device).apply(coarse)
+    found = WindowUpsampler(image, grid, method, device).apply(coarse).cpu().numpy()
     np.testing.assert_allclose(found, reference.upsample(coarse, image, method), atol=5e-6)
     np.testing.assert_allclose(found, upsample(coarse, image, method), atol=5e-6)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (6, 1), (9, 13)])
-@pytest.mark.usefixtures("narrow")
 def test_maps_are_filled_as_on_the_processor(rng, device, size):
     values = rng.random((2, *size), np.float32)
     pixels = [(0, 0), (size[1] - 1, size[0] // 2)]
-    found = flood_fill.flood_fill(torch.from_numpy(values).to(device), pixels).cpu().numpy()
+    found = flood_fill(torch.from_numpy(values).to(device), pixels, least_width=1).cpu().numpy()
     for single, pixel, filled in zip(values, pixels, found, strict=True):
-        np.testing.assert_array_equal(filled, processor.flood_fill(single, pixel))
+        np.testing.assert_array_equal(filled, fill_on_processor(single, pixel))
 
 
-def test_a_maze_is_settled_on_the_processor(device, narrow):
-    narrow.setattr(flood_fill, "_ROUNDS_ON_DEVICE", 1)
+def test_a_maze_is_finished_on_the_processor(device):
     walls = np.zeros((7, 9), np.float32)
     walls[1::4, :-1] = walls[3::4, 1:] = 1
-    found = flood_fill.flood_fill(torch.from_numpy(walls)[None].to(device), [(0, 0)])[0].cpu().numpy()
-    np.testing.assert_array_equal(found, processor.flood_fill(walls, (0, 0)))
+    maze = torch.from_numpy(walls)[None].to(device)
+    found = flood_fill(maze, [(0, 0)], least_width=1, rounds_on_device=1)[0].cpu().numpy()
+    np.testing.assert_array_equal(found, fill_on_processor(walls, (0, 0)))
     assert not found[6].any()

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.flood_fill import flood_fill, normalise
+from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cuda import thresholds as device_thresholds
-from m2n2_engine.method import thresholds
+from m2n2_engine.method import reference, thresholds
 
 METHOD = MethodConfig()
 SIGNS = [True, False, True, False]
@@ -36,30 +36,31 @@ def rank(maps):
 def test_levels_differ_by_one_where_rounding_decides(maps):
     for values, _ in maps:
         found = device_thresholds.sobel_levels(torch.from_numpy(values), METHOD.edge_levels).numpy()
-        difference = np.abs(found - thresholds.sobel_levels(values, METHOD.edge_levels))
+        difference = np.abs(found - reference.sobel_levels(values, METHOD.edge_levels))
         assert difference.max() <= 1
         assert difference.mean() <= 0.05
 
 
 def test_ranks_and_their_borders(maps):
     for (values, pixel), found in zip(maps, rank(maps), strict=True):
-        expected = rank_map(values, pixel, METHOD)
+        expected = rank_map(find_edges(values, pixel, METHOD), METHOD)
         np.testing.assert_array_equal(found.thresholds, expected.thresholds)
         np.testing.assert_allclose(found.edges, expected.edges, atol=1.0)
         assert found.nbytes == expected.nbytes
 
 
 def test_thresholds_scores_and_masks(maps):
-    on_device, expected = rank(maps), [rank_map(values, pixel, METHOD) for values, pixel in maps]
+    on_device = rank(maps)
+    expected = [rank_map(find_edges(values, pixel, METHOD), METHOD) for values, pixel in maps]
     found_segments = device_thresholds.choose_thresholds(on_device, SIGNS, METHOD)
     expected_segments = thresholds.choose_thresholds(expected, SIGNS, METHOD)
     for found, wanted in zip(found_segments, expected_segments, strict=True):
         assert float(found.threshold) == wanted.threshold
         assert float(found.score) == pytest.approx(wanted.score, abs=1e-3)
-    np.testing.assert_array_equal(
-        device_thresholds.merge_clicks(on_device, found_segments, SIGNS),
-        thresholds.merge_clicks(expected, expected_segments, SIGNS),
-    )
+    mask, score = device_thresholds.decide_jointly(on_device, SIGNS, METHOD)
+    expected_mask, expected_score = thresholds.decide_jointly(expected, SIGNS, METHOD)
+    np.testing.assert_array_equal(mask, expected_mask)
+    assert score == pytest.approx(expected_score, abs=1e-3)
 
 
 def test_the_lowest_of_equal_ranks_is_taken():

@@ -1,4 +1,8 @@
-"""Inner loops over the rows of an attention matrix: scores, their exponentials, and powers of what they sum up to."""
+"""Inner loops over the rows of an attention matrix: scores, their exponentials, and powers of what they sum up to.
+
+Each is emitted as vector code, and its docstring has the plain form, by which its test checks it. Attention as a whole
+takes a third of the time of the same loops left to numba.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,12 @@ LOWEST = -1e30
 
 @intrinsic
 def multiply_tile(typing_context, queries, head, tile, keys, panel, scores, row):  # type: ignore[no-untyped-def]
-    """``scores[row + i, LANES * panel + j] = sum over d of queries[head, tile, d, i] * keys[head, panel, d, j]``.
+    """Products of TILE_ROWS queries with LANES keys.
+
+    Plain form::
+
+        block = queries[head, tile].T @ keys[head, panel]
+        scores[row : row + TILE_ROWS, LANES * panel : LANES * (panel + 1)] = block
 
     queries: (heads, tiles, d, TILE_ROWS). keys: (heads, panels, d, LANES). scores: (rows, LANES * panels). All float32
     and C-contiguous, indices int64.
@@ -48,7 +57,12 @@ def _emit_multiply_tile(context: Any, builder: Any, signature: Any, arguments: A
 
 @intrinsic
 def exponentiate_row(typing_context, scores, row):  # type: ignore[no-untyped-def]
-    """Replace a row of scores by ``2 ** (scores - highest score)``; returns their sum, a float32.
+    """Replace a row of scores by powers of two, relative to the highest; returns their sum, a float32.
+
+    Plain form::
+
+        scores[row] = 2 ** (scores[row] - scores[row].max())
+        return scores[row].sum()
 
     scores: (rows, a multiple of LANES) float32, C-contiguous.
     """
@@ -73,7 +87,12 @@ def _emit_exponentiate_row(context: Any, builder: Any, signature: Any, arguments
 
 @intrinsic
 def raise_row(typing_context, values, exponent):  # type: ignore[no-untyped-def]
-    """Replace ``values`` by ``(values / largest value) ** exponent``; returns their sum, a float32. Zeros stay zeros.
+    """Replace values by their powers, relative to the largest; returns their sum, a float32. Zeros stay zeros.
+
+    Plain form::
+
+        values[:] = (values / values.max()) ** exponent
+        return values.sum()
 
     values: (a multiple of LANES,) float32, C-contiguous, at least 0 and not all 0. exponent: float32, positive.
     """

@@ -1,25 +1,29 @@
-"""Step 4: coarse Markov-maps -> image resolution, by joint bilateral upsampling guided by the image.
+"""Step 4, the part that depends on the image alone: the weights of joint bilateral upsampling.
 
-The step is linear in the coarse map and its weights depend on the image alone. So the weights with which the cells
-around a pixel make its value are built once for an image, at the price of one direct pass over all window pixels, and
-every click after that costs one small dot product a pixel.
+The step is linear in the coarse map. So the weights with which the cells around a pixel make its value are built once
+for an image, at the price of one direct pass over all window pixels, and every click after that costs one small dot
+product a pixel (``click_maps``). The plain form is ``method.reference.upsample``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.compiled import compiled_fast, run_in_bands
+from m2n2_engine.kernels.cpu.click_maps import (
+    ProcessorClickMaps,
+    WeightUpsampler,
+    click_maps_bytes,
+    count_blocks,
+    count_nodes,
+)
 from m2n2_engine.kernels.cpu.simd import LANES
-from m2n2_engine.kernels.cpu.window_taps import COLUMNS, EXPONENT_SCALE, accumulate_taps
-from m2n2_engine.kernels.fused import is_fused
+from m2n2_engine.kernels.cpu.threads import compiled_fast, run_in_bands
+from m2n2_engine.kernels.cpu.window_taps import EXPONENT_SCALE, accumulate_taps
 from m2n2_engine.types import Image, Map
 
 _FAR = 100.0
@@ -30,19 +34,6 @@ _STREAM_BYTES = 64 * 1024 * 1024
 
 _EDGE = 1e-9
 """A window pixel at exactly ``window_sigmas`` counts; this absorbs the rounding of the division."""
-
-_CPU = torch.device("cpu")
-
-
-class Upsampler(Protocol):
-    """Brings coarse maps of one image to its resolution."""
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held, in bytes."""
-
-    def apply(self, coarse: Map) -> Map:
-        """``(h, w)`` coarse map -> ``(H, W)`` float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,57 +58,13 @@ class Axis:
         return self.pixels / self.cells
 
 
-@dataclasses.dataclass(frozen=True)
-class WeightUpsampler:
-    """The weights of an image, or of some of its columns.
-
-    weights: (blocks, columns, K, K, LANES) float32: the pixel's block of LANES rows, its column, grid row and column
-    counted from the pixel's ``base`` lines, and the pixel in its block; each pixel's weights sum to 1.
-    """
-
-    rows: Axis
-    columns: Axis
-    first_column: int
-    weights: npt.NDArray[np.float32]
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the weights, in bytes."""
-        return self.weights.nbytes
-
-    def apply(self, coarse: Map) -> Map:
-        """``(h, w)`` coarse map -> ``(H, columns)`` float32."""
-        blocks, width, nodes = self.weights.shape[:3]
-        padded = np.pad(coarse, ((0, nodes), (0, nodes)))
-        result = np.empty((self.rows.pixels, width), np.float32)
-        base_columns = self.columns.base[self.first_column : self.first_column + width]
-
-        def run(start: int, stop: int) -> None:
-            _apply_kernel(self.weights, self.rows.base, base_columns, padded, result, start, stop)
-
-        run_in_bands(run, blocks)
-        return result
+def build_click_maps(image: Image, grid: tuple[int, int], method: MethodConfig) -> ProcessorClickMaps:
+    """Clicks on an image: RGB uint8 ``(H, W, 3)``. grid: ``(h, w)`` cells."""
+    return ProcessorClickMaps(build_upsampler(image, grid, method), method)
 
 
-def upsampler_bytes(image_size: tuple[int, int], method: MethodConfig, device: torch.device = _CPU) -> int:
-    """Memory of ``build_upsampler``'s result, in bytes, but for some tables. image_size: ``(H, W)``."""
-    if is_fused(device):
-        return image_size[0] * image_size[1] * 3 * 4
-    return _count_blocks(image_size[0]) * LANES * image_size[1] * _count_nodes(method) ** 2 * 4
-
-
-def build_upsampler(
-    image: Image, grid: tuple[int, int], method: MethodConfig, device: torch.device = _CPU
-) -> Upsampler:
-    """The weights of a whole image, or where the kernels are fused its colours on the device.
-
-    image: RGB uint8 ``(H, W, 3)``. grid: ``(h, w)`` cells. device: where the transition matrix is.
-    """
-    if is_fused(device):
-        from m2n2_engine.kernels.cuda.upsample import WindowUpsampler  # Triton is not everywhere
-
-        rows, columns = _build_axes(image, grid, method)
-        return WindowUpsampler(image, *_build_spatial_weights(rows, columns, method), method, device)
+def build_upsampler(image: Image, grid: tuple[int, int], method: MethodConfig) -> WeightUpsampler:
+    """The weights of a whole image: RGB uint8 ``(H, W, 3)``. grid: ``(h, w)`` cells."""
     return _Builder(image, grid, method).build(0, image.shape[1])
 
 
@@ -129,7 +76,7 @@ def upsample(coarse: Map, image: Image, method: MethodConfig) -> Map:
     """
     builder = _Builder(image, (coarse.shape[0], coarse.shape[1]), method)
     height, width = image.shape[:2]
-    step = max(1, _STREAM_BYTES // upsampler_bytes((height, 1), method))
+    step = max(1, _STREAM_BYTES // click_maps_bytes((height, 1), method))
     result = np.empty((height, width), np.float32)
     for start in range(0, width, step):
         stop = min(start + step, width)
@@ -141,9 +88,9 @@ class _Builder:
     """Tables shared by all columns of an image."""
 
     def __init__(self, image: Image, grid: tuple[int, int], method: MethodConfig) -> None:
-        self._node_count = _count_nodes(method)
-        self._rows, self._columns = _build_axes(image, grid, method)
-        self._spatial, self._half_widths = _build_spatial_weights(self._rows, self._columns, method)
+        self._node_count = count_nodes(method)
+        self._rows, self._columns = build_axes(image, grid, method)
+        self._spatial, self._half_widths = build_spatial_weights(self._rows, self._columns, method)
         self._planes = self._build_planes(image, method)
         self._row_nodes, self._row_node_ranges = self._build_row_nodes()
         lines = np.arange(self._columns.cells + 1)
@@ -151,7 +98,7 @@ class _Builder:
 
     def build(self, start: int, stop: int) -> WeightUpsampler:
         columns, nodes = self._columns, self._node_count
-        weights = np.empty((_count_blocks(self._rows.pixels), stop - start, nodes, nodes, LANES), np.float32)
+        weights = np.empty((count_blocks(self._rows.pixels), stop - start, nodes, nodes, LANES), np.float32)
 
         def run(first: int, last: int) -> None:
             _build_kernel(
@@ -161,13 +108,13 @@ class _Builder:
             )
 
         run_in_bands(run, stop - start)
-        return WeightUpsampler(self._rows, columns, start, weights)
+        return WeightUpsampler(weights, self._rows.base, columns.base[start:stop])
 
     def _build_planes(self, image: Image, method: MethodConfig) -> npt.NDArray[np.float32]:
         """(W, 3, rows) colours, scaled so that ``EXPONENT_SCALE`` times a squared distance is the range exponent."""
         scale = 1.0 / (255.0 * method.range_sigma * math.sqrt(2 * EXPONENT_SCALE))
         reach, height = self._rows.reach, self._rows.pixels
-        padded_height = _count_blocks(height) * LANES + 2 * reach
+        padded_height = count_blocks(height) * LANES + 2 * reach
         planes = np.full((image.shape[1], 3, padded_height), _FAR, np.float32)
         np.multiply(image.transpose(1, 2, 0), np.float32(scale), out=planes[:, :, reach : reach + height])
         return planes
@@ -176,7 +123,7 @@ class _Builder:
         """(blocks, window rows, K, LANES): the share of a window row in each grid row, for each pixel of a block of
         LANES rows; and (blocks, window rows, 2): the grid rows with a share in any of them, as start and stop."""
         axis = self._rows
-        blocks = _count_blocks(axis.pixels)
+        blocks = count_blocks(axis.pixels)
         shares = np.zeros((blocks, 2 * axis.reach + 1, self._node_count, LANES), np.float32)
         for offset in range(-axis.reach, axis.reach + 1):
             pixel = np.arange(max(0, -offset), min(axis.pixels, axis.pixels - offset))
@@ -190,16 +137,7 @@ class _Builder:
         return shares, np.stack([used.argmax(axis=2), stop], axis=2)
 
 
-def _count_blocks(rows: int) -> int:
-    return -(-rows // LANES)
-
-
-def _count_nodes(method: MethodConfig) -> int:
-    # A window spans 2 * radius cells: it touches one interval more than that, and so two lines more.
-    return math.ceil(2 * method.window_sigmas * method.spatial_sigma_cells) + 2
-
-
-def _build_spatial_weights(rows: Axis, columns: Axis, method: MethodConfig) -> tuple[Map, npt.NDArray[np.int64]]:
+def build_spatial_weights(rows: Axis, columns: Axis, method: MethodConfig) -> tuple[Map, npt.NDArray[np.int64]]:
     """(2 reach + 1, 2 reach + 1) weights of the window, zero outside its ellipse; and half the ellipse's width in each
     row."""
     down, across = (
@@ -211,7 +149,7 @@ def _build_spatial_weights(rows: Axis, columns: Axis, method: MethodConfig) -> t
     return np.where(inside, np.exp(-squared / 2), 0).astype(np.float32), inside.sum(axis=1) // 2
 
 
-def _build_axes(image: Image, grid: tuple[int, int], method: MethodConfig) -> tuple[Axis, Axis]:
+def build_axes(image: Image, grid: tuple[int, int], method: MethodConfig) -> tuple[Axis, Axis]:
     radius_cells = method.window_sigmas * method.spatial_sigma_cells
     rows, columns = (
         _build_axis(pixels, cells, radius_cells) for pixels, cells in zip(image.shape[:2], grid, strict=True)
@@ -251,47 +189,39 @@ def _build_kernel(  # type: ignore[no-untyped-def]
     nodes = weights.shape[2]
     width = planes.shape[0]
     row_reach = half_widths.shape[0] // 2
-    sums = np.zeros((COLUMNS, nodes, nodes, LANES), np.float32)
+    sums = np.zeros((nodes, nodes, LANES), np.float32)
     totals = np.zeros(LANES, np.float32)
-    centres = np.zeros((COLUMNS, 3, LANES), np.float32)
-    window_spatial = np.zeros((half_widths.shape[0], COLUMNS, 2, spatial.shape[1] + COLUMNS - 1), np.float32)
-    for x in range(start, stop, COLUMNS):
-        # Past the end the last column is computed again.
-        outputs = np.minimum(np.arange(x, x + COLUMNS), stop - 1)
-        bases = base[outputs]
-        _place_spatial(spatial, fraction, outputs - reach, window_spatial)
+    centre = np.zeros((3, LANES), np.float32)
+    window_spatial = np.zeros((half_widths.shape[0], 2, spatial.shape[1]), np.float32)
+    for x in range(start, stop):
+        _place_spatial(spatial, fraction, x - reach, window_spatial)
         for block in range(row_nodes.shape[0]):
             top = block * LANES
             sums[:] = np.float32(0)
-            for i in range(COLUMNS):
-                centres[i] = planes[outputs[i], :, top + row_reach : top + row_reach + LANES]
+            centre[:] = planes[x, :, top + row_reach : top + row_reach + LANES]
             for row in range(half_widths.shape[0]):
                 node_start, node_stop = row_node_ranges[block, row]
                 column = max(x - half_widths[row], 0)
-                column_stop = min(outputs[-1] + half_widths[row] + 1, width)
+                column_stop = min(x + half_widths[row] + 1, width)
                 while node_start < node_stop and column < column_stop:
                     # All columns up to the next grid line share their two grid columns.
                     line = lower[column]
                     line_stop = min(line_starts[line + 1], column_stop)
                     accumulate_taps(
-                        planes, top + row, centres, window_spatial[row], x - reach, column, line_stop,
-                        row_nodes[block, row], node_start, node_stop, sums, line, bases,
+                        planes, top + row, centre, window_spatial[row], x - reach, column, line_stop,
+                        row_nodes[block, row], node_start, node_stop, sums, line - base[x],
                     )  # fmt: skip
                     column = line_stop
-            for i in range(COLUMNS):
-                _store_weights(sums[i], totals, weights[block, outputs[i] - first_column])
+            _store_weights(sums, totals, weights[block, x - first_column])
 
 
 @compiled_fast
-def _place_spatial(spatial, fraction, starts, window_spatial):  # type: ignore[no-untyped-def]
-    """Fill ``window_spatial`` (see ``accumulate_taps``) for windows that begin at the columns ``starts``."""
+def _place_spatial(spatial, fraction, start, window_spatial):  # type: ignore[no-untyped-def]
+    """Fill ``window_spatial`` (see ``accumulate_taps``) for a window that begins at the column ``start``."""
     window_spatial[:] = np.float32(0)
-    columns = spatial.shape[1]
-    for i in range(starts.shape[0]):
-        shift = starts[i] - starts[0]
-        for j in range(max(-starts[i], 0), min(columns, fraction.shape[0] - starts[i])):
-            window_spatial[:, i, 0, shift + j] = spatial[:, j]
-            window_spatial[:, i, 1, shift + j] = spatial[:, j] * fraction[starts[i] + j]
+    for j in range(max(-start, 0), min(spatial.shape[1], fraction.shape[0] - start)):
+        window_spatial[:, 0, j] = spatial[:, j]
+        window_spatial[:, 1, j] = spatial[:, j] * fraction[start + j]
 
 
 @compiled_fast
@@ -309,24 +239,3 @@ def _store_weights(sums, totals, weights):  # type: ignore[no-untyped-def]
         for j in range(sums.shape[1]):
             for lane in range(LANES):
                 weights[i, j, lane] = sums[i, j, lane] * totals[lane]
-
-
-@compiled_fast
-def _apply_kernel(weights, base_rows, base_columns, coarse, result, start, stop):  # type: ignore[no-untyped-def]
-    nodes = weights.shape[2]
-    height = result.shape[0]
-    values = np.empty((nodes, coarse.shape[1], LANES), np.float32)
-    total = np.empty(LANES, np.float32)
-    for block in range(start, stop):
-        top = block * LANES
-        for lane in range(LANES):
-            row = base_rows[min(top + lane, height - 1)]
-            values[:, :, lane] = coarse[row : row + nodes]
-        for x in range(weights.shape[1]):
-            total[:] = np.float32(0)
-            for i in range(nodes):
-                for j in range(nodes):
-                    for lane in range(LANES):
-                        total[lane] += weights[block, x, i, j, lane] * values[i, base_columns[x] + j, lane]
-            for lane in range(min(LANES, height - top)):
-                result[top + lane, x] = total[lane]

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from m2n2_engine.kernels.cpu import compiled
-from m2n2_engine.kernels.cpu.flood_fill import flood_fill
+from m2n2_engine.kernels.cpu import threads as kernel_threads
+from m2n2_engine.kernels.cpu.click_maps import flood_fill
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
@@ -18,7 +18,7 @@ def test_bands_cover_the_range_once(threads, count, length):
     def visit(start, stop):
         seen[start:stop] += 1
 
-    compiled.run_in_bands(visit, length)
+    kernel_threads.run_in_bands(visit, length)
     assert (seen == 1).all()
 
 
@@ -27,7 +27,7 @@ def test_an_error_in_a_band_reaches_the_caller():
         raise ValueError(f"band {start} to {stop}")
 
     with pytest.raises(ValueError, match="band"):
-        compiled.run_in_bands(fail, 100)
+        kernel_threads.run_in_bands(fail, 100)
 
 
 def test_kernels_entered_together_from_many_threads_agree():

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from m2n2_engine.config import Decision
+from m2n2_engine.kernels.cpu.click_maps import find_edges
+from m2n2_engine.method.correction import StepwiseDecider
 from m2n2_engine.presets import KEYS_AND_COLOURS, PRESETS
-from m2n2_engine.session.decision import JointDecider, StepwiseDecider, build_decider
 from m2n2_engine.types import Click
 
 METHOD = PRESETS[KEYS_AND_COLOURS]
@@ -33,7 +33,7 @@ def answer(decider):
     """Clicks -> mask and score, each click's map 0 on its own square and 1 elsewhere."""
 
     def decide(*clicks):
-        return decider.decide(clicks, [decider.measure(*draw_map(click)) for click in clicks])
+        return decider.decide(clicks, [find_edges(*draw_map(click), METHOD) for click in clicks])
 
     return decide
 
@@ -71,15 +71,11 @@ def test_a_click_that_agrees_changes_nothing(answer):
         assert same == score
 
 
-def test_earlier_steps_are_kept_and_not_handed_out(decider, answer, monkeypatch):
+def test_earlier_steps_are_kept_and_not_handed_out(decider, answer):
     first, _ = answer(LEFT)
     first[:] = False
-    corrected = []
-    monkeypatch.setattr(
-        "m2n2_engine.session.decision.find_correction",
-        lambda *given: corrected.append(given) or pytest.fail("made anew"),
-    )
-    again, _ = answer(LEFT)
+    # A step made anew would follow the changed map.
+    again, _ = decider.decide([LEFT], [find_edges(*draw_map(RIGHT), METHOD)])
     np.testing.assert_array_equal(again, square(LEFT))
     assert decider.nbytes >= 60 * 100 * 3 + again.nbytes
 
@@ -90,18 +86,12 @@ def test_the_bytes_of_steps_are_bounded(decider, answer):
     assert decider.nbytes <= 60 * 100 * 3 + 64 * 60 * 100
 
 
-def test_without_a_band_colours_settle_nothing(image):
+def test_without_a_band_colours_move_nothing(image):
     method = dataclasses.replace(METHOD, colour_band_cells=0)
     decider = StepwiseDecider(image, CELL_PIXELS, method)
     values = draw_map(Click(24, 30))
-    mask, _ = decider.decide([Click(24, 30)], [decider.measure(*values)])
+    mask, _ = decider.decide([Click(24, 30)], [find_edges(*values, method)])
     np.testing.assert_array_equal(mask, values[0] == 0)
-
-
-def test_the_method_chooses_the_decider(image):
-    assert isinstance(build_decider(image, CELL_PIXELS, METHOD), StepwiseDecider)
-    joint = dataclasses.replace(METHOD, decision=Decision.JOINT)
-    assert isinstance(build_decider(image, CELL_PIXELS, joint), JointDecider)
 
 
 class MeddlingClick(Click):
@@ -110,12 +100,15 @@ class MeddlingClick(Click):
     meddle = staticmethod(lambda: None)
 
     def __hash__(self):
-        self.meddle()
+        type(self).meddle()
         return hash((self.x, self.y))
 
 
-def test_memory_is_told_while_another_thread_decides(decider, answer, image, monkeypatch):
+def test_memory_is_told_while_another_thread_decides(decider, answer, image):
     answer(MeddlingClick(20, 30), MeddlingClick(70, 30))
     places = iter(range(12, 30))
-    monkeypatch.setattr(MeddlingClick, "meddle", staticmethod(lambda: answer(Click(next(places), 30))))
-    assert decider.nbytes == image.nbytes + 2 * image[:, :, 0].size
+    MeddlingClick.meddle = staticmethod(lambda: answer(Click(next(places), 30)))
+    try:
+        assert decider.nbytes == image.nbytes + 2 * image[:, :, 0].size
+    finally:
+        MeddlingClick.meddle = staticmethod(lambda: None)

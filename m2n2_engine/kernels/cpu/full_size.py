@@ -1,4 +1,4 @@
-"""Large images: steps 4 to 7 run at a working size, and the mask is brought back to full size along image edges."""
+"""Large images: the mask of the working size is brought to full size along the edges of the image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from m2n2_engine.kernels.cpu.compiled import compiled_fast, run_in_bands
+from m2n2_engine.kernels.cpu.threads import compiled_fast, run_in_bands
 from m2n2_engine.types import Image, Mask
 
 _REACH = 2
@@ -18,29 +18,20 @@ _SPATIAL_SIGMA = 1.0
 _SPATIAL_FACTOR = np.float32(1.0 / (2 * _SPATIAL_SIGMA**2))
 
 
-def reduced_size(size: tuple[int, int], longest_side: int) -> tuple[int, int]:
-    """``(H, W)`` scaled so that the longer of them is at most ``longest_side`` pixels; 0 means no cap."""
-    scale = longest_side / max(size)
-    if not longest_side or scale >= 1:
-        return size
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def reduce_image(image: Image, longest_side: int) -> Image:
-    """The image at its reduced size, by area averaging; the same array where that is its own size."""
-    height, width = reduced_size((image.shape[0], image.shape[1]), longest_side)
-    if (height, width) == image.shape[:2]:
-        return image
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def restore_mask(mask: Mask, reduced: Image, image: Image, range_sigma: float) -> Mask:
     """Bring a mask from the working size to the size of the image, its border following the image's edges.
 
-    mask: bool (h, w). reduced: RGB uint8 (h, w, 3). image: RGB uint8 (H, W, 3). range_sigma: of RGB in 0..1.
-
     Pixels whose neighbourhood in the mask is all of one kind take it. Near the mask's border the working pixels around
     vote, weighted by distance and by likeness of colour (joint bilateral upsampling of the mask).
+
+    Args:
+        mask: bool ``(h, w)``.
+        reduced: RGB uint8 ``(h, w, 3)``.
+        image: RGB uint8 ``(H, W, 3)``.
+        range_sigma: of RGB in 0..1.
+
+    Returns:
+        bool ``(H, W)``; the mask itself where it has that size already.
     """
     if mask.shape == image.shape[:2]:
         return mask
