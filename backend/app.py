@@ -1,35 +1,29 @@
-"""The application: desks, limits, and one shape for every error."""
+"""The application: routes, limits, and one shape for every error."""
 
 from __future__ import annotations
 
 import logging
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, jsonify, request
+from prometheus_client import CollectorRegistry
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from backend.cvat.port import CvatPort
-from backend.cvat.routes import CvatDesk
+from backend.cvat.routes import CvatRoutes
+from backend.engines.background import EngineSource
+from backend.errors import Busy, ImageRefused, ImageUnavailable, NotReady
 from backend.guide import routes as guide
-from backend.http import auth, request_log
-from backend.images.fetcher import ImageFetcher
-from backend.label_studio.routes import LabelStudioDesk
+from backend.http import auth
+from backend.http.request import RequestRecorder, current_record
+from backend.images.fetcher import create_picture_cache
+from backend.label_studio.routes import LabelStudioRoutes
 from backend.monitoring import routes as monitoring
 from backend.monitoring.metrics import Metrics
+from backend.scheduling.clicks import ClickQueue, ClickService
 from backend.scheduling.preparation import BackgroundPreparation
-from backend.scheduling.queue import ClickQueue
 from backend.settings import Settings
 from m2n2_engine.config import MEBIBYTE
-from m2n2_engine.errors import (
-    Busy,
-    ImageRefused,
-    ImageUnavailable,
-    InvalidInput,
-    M2N2Error,
-    NotReady,
-    OutOfMemory,
-    WeightsError,
-)
-from m2n2_engine.types import Segmenter
+from m2n2_engine.errors import DeadlineExceeded, InvalidInput, M2N2Error, OutOfMemory, WeightsError
 
 _STATUSES: dict[type[M2N2Error], int] = {
     InvalidInput: 400,
@@ -37,6 +31,7 @@ _STATUSES: dict[type[M2N2Error], int] = {
     ImageUnavailable: 424,
     WeightsError: 503,
     OutOfMemory: 503,
+    DeadlineExceeded: 503,
     NotReady: 503,
     Busy: 503,
     M2N2Error: 500,
@@ -46,25 +41,26 @@ _RETRY_AFTER_SECONDS = 10
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, segmenter: Segmenter) -> Flask:
-    """The WSGI application. It holds no state but what the segmenter, the image fetcher, the line of clicks, that of
+def create_app(settings: Settings, source: EngineSource) -> Flask:
+    """The WSGI application. It holds no state but what the engine, the cache of pictures, the queue of clicks, that of
     images to prepare and the metrics hold."""
     app = Flask("backend", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mib * MEBIBYTE
     app.config["BODY_TIMEOUT_SECONDS"] = settings.body_timeout_seconds
-    queue = ClickQueue(settings.prediction_places, settings.computing_clicks, count_networks=segmenter.count_networks)
-    images = ImageFetcher(settings)
-    preparation = BackgroundPreparation(settings.prepare_ahead, segmenter, images, queue)
-    # Whoever ends the process finds it there, to close it.
-    app.extensions["preparation"] = preparation
-    metrics = Metrics(segmenter, queue, images, preparation)
-    request_log.register(app)
-    metrics.register(app)
+    registry = CollectorRegistry()
+    RequestRecorder(settings.answer_timeout_seconds, registry).register(app)
     if settings.basic_auth_user is not None and settings.basic_auth_password is not None:
         auth.register(app, settings.basic_auth_user, settings.basic_auth_password)
-    app.register_blueprint(monitoring.create_blueprint(segmenter, metrics))
-    app.register_blueprint(LabelStudioDesk(settings, segmenter, images, queue, preparation).create_blueprint())
-    app.register_blueprint(CvatDesk(settings, segmenter, images, queue).create_blueprint())
+    queue = ClickQueue(settings.prediction_places, settings.computing_clicks)
+    pictures = create_picture_cache(settings)
+    clicks = ClickService(source, pictures, queue)
+    preparation = BackgroundPreparation(settings.prepare_ahead, clicks)
+    # Whoever ends the process finds it there, to close it.
+    app.extensions["preparation"] = preparation
+    metrics = Metrics(registry, source, queue, pictures, preparation)
+    app.register_blueprint(monitoring.create_blueprint(source, metrics))
+    app.register_blueprint(LabelStudioRoutes(settings, clicks, preparation).create_blueprint())
+    app.register_blueprint(CvatRoutes(settings, source, clicks).create_blueprint())
     app.register_blueprint(guide.create_blueprint())
     if settings.cvat_port is not None:
         # Flask's own way to wrap an application.
@@ -98,16 +94,17 @@ def _render_http_error(error: HTTPException) -> Response:
 
 
 def _render_unexpected_error(error: Exception) -> Response:
-    logger.error("%s unexpected error", request_log.request_id(), exc_info=error)
+    logger.error("%s unexpected error", current_record().id, exc_info=error)
     return _render_error("InternalError", "an unexpected error: the server's log has it under this request_id", 500)
 
 
 def _log_problem(error: Exception, message: str) -> None:
-    logger.warning("%s %s: %s", request_log.request_id(), type(error).__name__, message)
+    logger.warning("%s %s: %s", current_record().id, type(error).__name__, message)
 
 
 def _render_error(kind: str, message: str, status: int) -> Response:
-    g.error_kind = kind
-    response = jsonify(error={"type": kind, "message": message, "request_id": request_log.request_id()})
+    record = current_record()
+    record.error_kind = kind
+    response = jsonify(error={"type": kind, "message": message, "request_id": record.id})
     response.status_code = status
     return response

@@ -254,6 +254,13 @@ class Settings(BaseSettings):
     body_timeout_seconds: float = Field(
         30, gt=0, le=90, description="Time for the whole body of a request to arrive, in seconds."
     )
+    answer_timeout_seconds: float = Field(
+        90,
+        gt=0,
+        le=3600,
+        description="Time from the first byte of a click to its answer, in seconds; then it is answered 503. Label "
+        "Studio itself waits 100.",
+    )
     max_image_mib: int = Field(64, ge=1, le=4096, description="Largest image file, in MiB.")
     max_image_megapixels: int = Field(
         100, ge=1, le=_LARGEST_IMAGE_MEGAPIXELS, description="Largest image, in millions of pixels."

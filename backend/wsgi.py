@@ -7,13 +7,12 @@ import logging
 from flask import Flask
 
 from backend.app import create_app
-from backend.engines.background import BackgroundSegmenter
+from backend.engines.background import BackgroundEngine, EngineSource
 from backend.engines.load import choose_load
 from backend.http.log_format import create_formatter
 from backend.process import calm_idle_threads
 from backend.settings import Settings, load_settings
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.types import Segmenter
 
 # gunicorn starts a worker again and again unless it ends with this status.
 _FINAL_STATUS = 4
@@ -21,11 +20,11 @@ _FINAL_STATUS = 4
 logger = logging.getLogger(__name__)
 
 
-def create(segmenter: Segmenter | None = None) -> Flask:
+def create(source: EngineSource | None = None) -> Flask:
     """The application of the environment's settings. A wrong setting ends the process with one line.
 
     Args:
-        segmenter: Finds the masks. None: the model of the settings, which loads in the background.
+        source: Has the engine. None: that of the settings, which loads in the background.
     """
     calm_idle_threads()
     try:
@@ -34,7 +33,7 @@ def create(segmenter: Segmenter | None = None) -> Flask:
         logger.critical("%s", error)
         raise SystemExit(_FINAL_STATUS) from None
     _configure_logging(settings)
-    return create_app(settings, segmenter or BackgroundSegmenter(choose_load(settings)))
+    return create_app(settings, source or BackgroundEngine(choose_load(settings)))
 
 
 def _configure_logging(settings: Settings) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -16,17 +17,29 @@ import torch
 from m2n2_engine import __version__
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.cache.disk import DiskStore
-from m2n2_engine.cache.factors import FactorCache
 from m2n2_engine.cache.memory import AttentionKey, ResidentCache
 from m2n2_engine.cache.transitions import BackboneSource, TransitionSource
 from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
-from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
-from m2n2_engine.image_digest import ImageDigests
+from m2n2_engine.errors import InvalidClicks, OutOfMemory
 from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
 from m2n2_engine.presets import PAPER, PRESETS
 from m2n2_engine.session.session import Session, session_bytes
-from m2n2_engine.types import Box, Click, Image, Level, Segmentation, Timings
+from m2n2_engine.types import (
+    FREE,
+    NEVER,
+    Box,
+    Click,
+    Deadline,
+    EngineStatus,
+    Image,
+    Picture,
+    Segmentation,
+    Slots,
+    State,
+    Tier,
+    Timings,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,29 +64,33 @@ def set_up_threads(config: EngineConfig) -> None:
     torch.set_num_threads(thread_count())
 
 
-def build_engine(loaded: LoadedBackbone, config: EngineConfig) -> Engine:
-    """An engine on a backbone that is loaded already."""
+def build_engine(loaded: LoadedBackbone, config: EngineConfig, release: str = __version__) -> Engine:
+    """An engine on a backbone that is loaded already. release: see ``Engine``."""
     backbone = loaded.backbone
     return Engine(
-        BackboneSource(backbone, loaded.method, FactorCache(config.host_cache_bytes, open_disk_store(config))),
+        BackboneSource(backbone, loaded.method.chain, config.host_cache_bytes, open_disk_store(config)),
         fingerprint=backbone.fingerprint,
         cells=backbone.grid[0] * backbone.grid[1],
         method=loaded.method,
         session_cache_bytes=choose_session_cache_bytes(config, backbone.device),
         click_maps_bytes=config.click_maps_bytes,
-        facts={
-            "backbone": backbone.name,
-            "backbone_reason": loaded.reason,
-            "preset": loaded.preset,
-            "device": backbone.device,
-            "grid": f"{backbone.grid[0]}x{backbone.grid[1]}",
-            "model_version": _name_version(loaded),
-        },
+        release=release,
+        identity=EngineStatus(
+            model_version=_name_version(loaded),
+            backbone=backbone.name,
+            backbone_reason=loaded.reason,
+            preset=loaded.preset,
+            device=backbone.device,
+            grid=f"{backbone.grid[0]}x{backbone.grid[1]}",
+        ),
     )
 
 
-def choose_session_cache_bytes(config: EngineConfig, device: str) -> int:
-    """Budget of the resident images that ``config`` asks for, else one that suits the device.
+def choose_session_cache_bytes(
+    config: EngineConfig, device: str, ask: Callable[[str], tuple[int, int]] = torch.cuda.mem_get_info
+) -> int:
+    """Budget of the resident images that ``config`` asks for, else one that suits the device. ask: see
+    ``add_device_memory``.
 
     On CUDA half of what is free: called once the network is loaded, it leaves the other half to the network's passes
     and to images in preparation.
@@ -82,7 +99,7 @@ def choose_session_cache_bytes(config: EngineConfig, device: str) -> int:
         return config.session_cache_bytes
     if not device.startswith("cuda"):
         return PROCESSOR_SESSION_CACHE_BYTES
-    free, _ = torch.cuda.mem_get_info(device)
+    free, _ = ask(device)
     return free // 2
 
 
@@ -102,7 +119,10 @@ def open_disk_store(config: EngineConfig) -> DiskStore | None:
 
 
 class Engine:
-    """Image and clicks -> mask. Holds no current image: every call brings its own; safe under threads."""
+    """Image and clicks -> mask; implements ``types.Segmenter``.
+
+    It holds no current image: every call brings its own. Safe under threads.
+    """
 
     def __init__(
         self,
@@ -113,68 +133,88 @@ class Engine:
         method: MethodConfig = PRESETS[PAPER],
         session_cache_bytes: int = PROCESSOR_SESSION_CACHE_BYTES,
         click_maps_bytes: int = EngineConfig.click_maps_bytes,
-        facts: Mapping[str, str] | None = None,
+        identity: EngineStatus | None = None,
+        release: str = __version__,
     ) -> None:
-        """fingerprint: changes whenever the attention of the same image would. cells: ``h * w`` of its grid, by which
-        room is made before an image is prepared; 0 where it is not known before."""
+        """Build an engine on a source of transition matrices.
+
+        Args:
+            source: gives the transition matrix of an image.
+            fingerprint: changes whenever the attention of the same image would.
+            cells: ``h * w`` of its grid, by which room is made before an image is prepared; 0 where it is not known.
+            method: the constants.
+            session_cache_bytes: budget of the resident images.
+            click_maps_bytes: budget of the maps of one image's clicks.
+            identity: the part of the status that never changes; its device is where room is made.
+            release: of this product; another one may prepare images in another way, and the disk outlives it.
+        """
         self._source = source
-        self._digests = ImageDigests()
-        self._fingerprint = f"{__version__} {fingerprint} {method}"
-        # Only what the transition matrix depends on: images that are kept serve under all other constants too. The
-        # version, for a release may prepare images in another way, and the disk outlives it.
-        self._chain_fingerprint = f"{__version__} {fingerprint} {method.chain}"
         self._cells = cells
         self._method = method
         self._click_maps_bytes = click_maps_bytes
-        self._facts = dict(facts or {})
-        self._kernels = choose_kernels(self._facts.get("device", "cpu"))
+        self._identity = identity or EngineStatus(model_version=f"m2n2-{release}")
+        self._kernels = choose_kernels(self._identity.device or "cpu")
         self._cache: ResidentCache[Session] = ResidentCache(session_cache_bytes)
+        self._fingerprint = f"{release} {fingerprint} {method}"
+        # Only what the transition matrix depends on: what is kept of images serves under all other constants too.
+        self._chain_fingerprint = f"{release} {fingerprint} {method.chain}"
 
     @property
     def fingerprint(self) -> str:
         """Changes whenever the answer to the same clicks would, but for the device."""
         return self._fingerprint
 
-    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
+    @property
+    def model_version(self) -> str:
+        """What platforms keep with the masks."""
+        return self._identity.model_version
+
+    def segment(
+        self, picture: Image | Picture, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER
+    ) -> Segmentation:
         """The mask of the object that the clicks and the box describe.
 
-        image: RGB uint8 ``(H, W, 3)`` of any size from 1 x 1, any strides. clicks: at least one, unless there is a box;
-        ``0 <= x <= W``, ``0 <= y <= H``. box: nothing outside of it is in the mask; where no click is positive, seeds
-        inside it are chosen (``session.box``). Only negative clicks and no box give an empty mask of score 0. Raises
-        InvalidImage, InvalidClicks or OutOfMemory.
+        Args:
+            picture: made of an RGB uint8 ``(H, W, 3)`` array, or such an array of any size from 1 x 1, any strides.
+            clicks: at least one, unless there is a box; ``0 <= x <= W``, ``0 <= y <= H``. Only negative clicks and no
+                box give an empty mask of score 0.
+            box: nothing outside of it is in the mask; where no click is positive, seeds inside it are chosen
+                (``session.box``).
+            deadline: looked at before every expensive step.
+
+        Raises:
+            InvalidImage: the image is no such array.
+            InvalidClicks: no clicks, or some that cannot be used.
+            OutOfMemory: no room for this image, even with every other one dropped.
+            DeadlineExceeded: no time is left.
         """
-        check_image(image)
-        if box is None or clicks:
-            check_clicks(clicks, image.shape[1], image.shape[0])
-        if box is not None:
-            check_box(box, image.shape[1], image.shape[0])
-        elif not any(click.positive for click in clicks):
-            return Segmentation(np.zeros(image.shape[:2], bool), 0.0, Timings(0.0, 0.0))
-        image = np.ascontiguousarray(image)
+        picture = _as_picture(picture)
+        check_prompt(clicks, box, picture.size)
+        if _asks_for_nothing(clicks, box):
+            return _find_nothing(picture)
+        with self.open(picture, deadline) as opened:
+            return opened.segment(clicks, box, deadline)
+
+    @contextlib.contextmanager
+    def open(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Iterator[OpenSession]:
+        """See ``types.Segmenter.open``."""
         started = time.perf_counter()
-        with self._open(image) as (session, _):
-            prepared = time.perf_counter()
-            mask, score = self._with_room(image, lambda: session.segment(image, clicks, box))
-        timings = Timings(prepared - started, time.perf_counter() - prepared)
-        return Segmentation(mask, score if mask.any() else 0.0, timings)
+        with self._cache.open(self._find_key(picture), self._expect_bytes(picture), deadline) as lease:
+            tier = Tier.DEVICE
+            if lease.is_new:
+                session, tier = self.with_room(picture, lambda: self._build_session(picture, deadline, slots))
+                lease.fill(session)
+            yield OpenSession(self, picture, lease.value, tier, time.perf_counter() - started)
 
-    def prepare(self, image: Image) -> Level:
-        """Make the image resident, so that the first click finds it ready; says where it was found.
+    def prepare(self, picture: Image | Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
+        """See ``types.Segmenter.prepare``. picture: as for ``segment``."""
+        with self.open(_as_picture(picture), deadline, slots) as opened:
+            return opened.tier
 
-        image: as for ``segment``. Raises InvalidImage or OutOfMemory.
-        """
-        check_image(image)
-        with self._open(np.ascontiguousarray(image)) as (_, level):
-            return level
-
-    def find_level(self, image: Image) -> Level:
-        """Where a click would find the image now; takes as long as its pixels take to be hashed.
-
-        image: as for ``segment``. Raises InvalidImage.
-        """
-        check_image(image)
-        key = self._find_key(np.ascontiguousarray(image))
-        return Level.DEVICE if key in self._cache else self._source.find_level(key)
+    def find_tier(self, picture: Image | Picture) -> Tier:
+        """Where a click would find the picture now. Waits for nothing. picture: as for ``segment``."""
+        key = self._find_key(_as_picture(picture))
+        return Tier.DEVICE if key in self._cache else self._source.find_tier(key)
 
     def count_networks(self) -> int:
         """One: a second image at the same time would only make both later."""
@@ -183,48 +223,31 @@ class Engine:
     def warm_up(self) -> None:
         """Compile every kernel and run the network once, so that no annotator waits for it."""
         rng = np.random.default_rng(0)
-        image = rng.integers(0, 256, (48, 64, 3), np.uint8)
+        image = Picture.of(rng.integers(0, 256, (48, 64, 3), np.uint8)).pixels
         # Past the caches: an image found there would not run the network.
         transition = self._source.build_transition(image)
         clicks = [Click(10, 10), Click(50, 30, positive=False)]
-        session = self._start_session(image, transition)
+        session = self._make_session(image, transition)
         session.segment(image, clicks)
         session.segment(image, [], Box(10, 10, 40, 40))
         # An image above the working size, so that the way back to full size is compiled too.
         side = self._method.working_size_pixels
         if side:
-            large = np.resize(image, (8, side + 1, 3))
-            self._start_session(large, transition).segment(large, [Click(10, 4)])
+            large = Picture.of(np.resize(image, (8, side + 1, 3))).pixels
+            self._make_session(large, transition).segment(large, [Click(10, 4)])
 
-    def describe(self) -> Mapping[str, str | int | float | bool | None]:
-        """Facts for /health, /metrics and logs; never blocks for long."""
-        return {
-            **self._facts,
-            "threads": thread_count(),
-            **self._cache.statistics.describe("session"),
-            **self._source.describe(),
-            **_describe_device(self._facts.get("device", "cpu")),
-        }
+    def status(self) -> EngineStatus:
+        """For /health, /metrics and logs; never blocks for long."""
+        return add_device_memory(
+            dataclasses.replace(
+                self._identity,
+                threads=thread_count(),
+                tiers={Tier.DEVICE: self._cache.status, **self._source.tiers},
+                disk_write_failures=self._source.write_failures,
+            )
+        )
 
-    @contextlib.contextmanager
-    def _open(self, image: Image) -> Iterator[tuple[Session, Level]]:
-        """The image's session, and where the image was found."""
-        key = self._find_key(image)
-        expected_bytes = session_bytes(image.shape[:2], self._cells, self._method, self._kernels)
-        level = Level.DEVICE
-
-        def build() -> Session:
-            nonlocal level
-            session, level = self._with_room(image, lambda: self._build_session(image, key))
-            return session
-
-        with self._cache.open(key, expected_bytes, build) as session:
-            yield session, level
-
-    def _find_key(self, image: Image) -> AttentionKey:
-        return AttentionKey(self._digests.digest(image), self._chain_fingerprint)
-
-    def _with_room(self, image: Image, work: Callable[[], ResultT]) -> ResultT:
+    def with_room(self, picture: Picture, work: Callable[[], ResultT]) -> ResultT:
         """What ``work`` gives; where there is no memory left for it, it is tried once more without the idle sessions.
 
         Raises OutOfMemory where that does not help.
@@ -240,29 +263,59 @@ class Engine:
             return work()
         except _OUT_OF_MEMORY as error:
             traceback.clear_frames(error.__traceback__)
-            height, width = image.shape[:2]
+            height, width = picture.size
             raise OutOfMemory(
                 f"no memory left for this {width} x {height} image: use a smaller grid or working size, a smaller "
                 "session budget, or a larger device"
             ) from error
 
-    def _build_session(self, image: Image, key: AttentionKey) -> tuple[Session, Level]:
-        transition, level = self._source.find_transition(image, key)
-        return self._start_session(image, transition), level
+    def _find_key(self, picture: Picture) -> AttentionKey:
+        return AttentionKey(picture.digest, self._chain_fingerprint)
 
-    def _start_session(self, image: Image, transition: torch.Tensor) -> Session:
-        # By the matrix: an aggregator of the caller's may have another device than the facts say.
+    def _expect_bytes(self, picture: Picture) -> int:
+        return session_bytes(picture.size, self._cells, self._method, self._kernels)
+
+    def _build_session(self, picture: Picture, deadline: Deadline, slots: Slots) -> tuple[Session, Tier]:
+        found = self._source.find(picture, self._find_key(picture), deadline, slots)
+        with slots.computing():
+            deadline.check("prepare the image")
+            return self._make_session(picture.pixels, self._source.restore(found)), found.tier
+
+    def _make_session(self, image: Image, transition: torch.Tensor) -> Session:
+        # By the matrix: an aggregator of the caller's may work on another device than the one that is told.
         kernels = choose_kernels(str(transition.device))
         return Session(image, transition, kernels, self._method, self._click_maps_bytes)
 
 
-def check_image(image: Image) -> None:
-    """Raise InvalidImage unless this is an RGB uint8 ``(H, W, 3)`` array with pixels in it."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InvalidImage(f"the image must be RGB uint8 (H, W, 3), not {found}")
-    if 0 in image.shape:
-        raise InvalidImage(f"the image has no pixels: its shape is {image.shape}")
+class OpenSession:
+    """A picture that an engine keeps ready; implements ``types.OpenPicture``."""
+
+    def __init__(self, engine: Engine, picture: Picture, session: Session, tier: Tier, prepare_seconds: float) -> None:
+        self.tier = tier
+        self._engine = engine
+        self._picture = picture
+        self._session = session
+        self._prepare_seconds = prepare_seconds
+
+    def segment(self, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER) -> Segmentation:
+        """As ``Engine.segment``."""
+        picture = self._picture
+        check_prompt(clicks, box, picture.size)
+        if _asks_for_nothing(clicks, box):
+            return _find_nothing(picture)
+        deadline.check("compute the mask")
+        started = time.perf_counter()
+        mask, score = self._engine.with_room(picture, lambda: self._session.segment(picture.pixels, clicks, box))
+        timings = Timings(self._prepare_seconds, time.perf_counter() - started)
+        return Segmentation(mask, score if mask.any() else 0.0, timings)
+
+
+def check_prompt(clicks: Sequence[Click], box: Box | None, size: tuple[int, int]) -> None:
+    """Raise InvalidClicks unless these clicks and this box can be used in an image of this size ``(H, W)``."""
+    if box is None or clicks:
+        check_clicks(clicks, size[1], size[0])
+    if box is not None:
+        check_box(box, size[1], size[0])
 
 
 def check_clicks(clicks: Sequence[Click], width: int, height: int) -> None:
@@ -287,12 +340,34 @@ def check_box(box: Box, width: int, height: int) -> None:
         )
 
 
-def _describe_device(device: str) -> Mapping[str, int | bool]:
-    """Whether the device still answers, and its memory. An error of CUDA stays until the process ends."""
-    if not device.startswith("cuda"):
-        return {"device_usable": True}
+def _as_picture(image: Image | Picture) -> Picture:
+    return image if isinstance(image, Picture) else Picture.of(image)
+
+
+def _asks_for_nothing(clicks: Sequence[Click], box: Box | None) -> bool:
+    return box is None and not any(click.positive for click in clicks)
+
+
+def _find_nothing(picture: Picture) -> Segmentation:
+    return Segmentation(np.zeros(picture.size, bool), 0.0, Timings(0.0, 0.0))
+
+
+def add_device_memory(
+    status: EngineStatus, ask: Callable[[str], tuple[int, int]] = torch.cuda.mem_get_info
+) -> EngineStatus:
+    """The status with the memory of its device, where that has memory of its own.
+
+    Args:
+        status: of an engine.
+        ask: torch's name of a device -> bytes that are free and bytes in all; RuntimeError where the device does not
+            answer. An error of CUDA stays until the process ends, so the engine counts as failed then.
+    """
+    device = status.device
+    if device is None or not device.startswith("cuda"):
+        return status
     try:
-        free, total = torch.cuda.mem_get_info(device)
+        free, total = ask(device)
     except RuntimeError:
-        return {"device_usable": False}
-    return {"device_usable": True, "device_memory_used_bytes": total - free, "device_memory_bytes": total}
+        reason = f"the device {device} does not answer any more: restart this server"
+        return dataclasses.replace(status, state=State.FAILED, reason=reason)
+    return dataclasses.replace(status, device_memory_used_bytes=total - free, device_memory_bytes=total)

@@ -1,19 +1,15 @@
-"""Every error this product raises on purpose.
+"""Every error that the engine raises on purpose; ``backend.errors`` has those of requests.
 
     M2N2Error
     +-- InvalidInput             the caller's request cannot be answered as it is
     |   +-- InvalidImage         not an image, or not one the engine can take
     |   +-- InvalidClicks        no clicks, or a click that is no point of the image
-    |   +-- InvalidRequest       a payload that does not follow its protocol
-    +-- ImageUnavailable         an image reference that could not be turned into bytes
-    |   +-- ImageRefused         ... because a rule of this server forbids it
     +-- ConfigurationError       a setting that cannot work
     +-- WeightsError             model weights
     |   +-- WeightsUnavailable   not here, and not to be had
     |   +-- WeightsCorrupt       here, but not what they should be
     +-- DatasetError             a data set that is not there, cannot be had, or is not what it should be
-    +-- NotReady                 the model is still loading
-    +-- Busy                     more is asked at once than is worked on
+    +-- DeadlineExceeded         the time for an answer is over
     +-- OutOfMemory              the device has no room for this image
 
 A message names the value that was wrong and what to do about it; it is safe to show to a client.
@@ -36,18 +32,6 @@ class InvalidClicks(InvalidInput):
     """No clicks, or a click that is no point of the image."""
 
 
-class InvalidRequest(InvalidInput):
-    """A payload that does not follow its protocol."""
-
-
-class ImageUnavailable(M2N2Error):
-    """An image reference that could not be turned into bytes."""
-
-
-class ImageRefused(ImageUnavailable):
-    """An image reference that a rule of this server forbids; the message names the setting."""
-
-
 class ConfigurationError(M2N2Error, ValueError):
     """A setting that cannot work; raised at start, never while serving."""
 
@@ -68,13 +52,9 @@ class DatasetError(M2N2Error):
     """A data set that is not there, cannot be had, or is not what it should be; the message says what to do."""
 
 
-class NotReady(M2N2Error):
-    """The model is still loading; the same request will work later."""
-
-
-class Busy(M2N2Error):
-    """More is asked at once than is worked on; the same request will work later."""
-
-
 class OutOfMemory(M2N2Error):
     """The device has no room for this image, even with every other session dropped."""
+
+
+class DeadlineExceeded(M2N2Error):
+    """The time for this answer is over before it could be computed; the same request may work later."""

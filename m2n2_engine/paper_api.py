@@ -17,13 +17,13 @@ import torch
 from m2n2_engine.backbones import Backbone, load_backbone
 from m2n2_engine.cache.transitions import AggregatorSource, AttentionAggregator
 from m2n2_engine.config import EngineConfig, MethodConfig, WeightsConfig
-from m2n2_engine.engine import Engine, check_clicks, check_image
+from m2n2_engine.engine import Engine, check_clicks
 from m2n2_engine.errors import InvalidClicks, InvalidInput
 from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.kernels.cpu.click_maps import flood_fill
 from m2n2_engine.kernels.cpu.upsampling_weights import upsample
-from m2n2_engine.method.walk import build_start_state
-from m2n2_engine.types import Click, Image
+from m2n2_engine.method.chain import build_start_state
+from m2n2_engine.types import Click, Image, Picture
 
 TensorT = TypeVar("TensorT", torch.Tensor, npt.NDArray[np.float32])
 Point = Sequence[float] | npt.NDArray[Any]
@@ -101,7 +101,7 @@ class M2N2SegmentationModel:
     def __init__(self, aggregator: AttentionAggregator, **constants: Any) -> None:
         """constants: those of ``config.MethodConfig`` and its chain to change, for example ``temperature=0.5``."""
         method = MethodConfig().replace(**constants)
-        source = AggregatorSource(_CopyingAggregator(aggregator), method)
+        source = AggregatorSource(_CopyingAggregator(aggregator), method.chain)
         self._engine = Engine(source, fingerprint="the aggregator given", method=method)
 
     @property
@@ -134,9 +134,9 @@ def adjust_temperature_and_ipf(attention: TensorT, **constants: Any) -> TensorT:
 def create_markov_map_from_point(image: Image, A_tensor: TensorT, point: Point, **constants: Any) -> TensorT:
     """The flood-filled Markov-map of a point, ``(H, W)`` in steps of the chain: 0 at the point, not divided by its
     maximum. A_tensor: transition matrix ``(h, w, h, w)``. Raises InvalidImage or InvalidClicks."""
-    check_image(image)
+    picture = Picture.of(image)
     x, y = _parse_point(point)
-    height, width = image.shape[:2]
+    height, width = picture.size
     check_clicks([Click(x, y)], width, height)
     method = MethodConfig().replace(**constants)
     matrix, shape = _flatten(A_tensor)
@@ -144,7 +144,7 @@ def create_markov_map_from_point(image: Image, A_tensor: TensorT, point: Point, 
     kernels = choose_kernels(str(matrix.device))
     coarse = kernels.build_coarse_maps(kernels.from_probabilities(matrix), start[None], method)[0]
     pixel = min(int(x), width - 1), min(int(y), height - 1)
-    filled = flood_fill(upsample(coarse, np.ascontiguousarray(image), method), pixel)
+    filled = flood_fill(upsample(coarse, picture.pixels, method), pixel)
     return _like(A_tensor, torch.from_numpy(filled))
 
 

@@ -1,4 +1,4 @@
-"""The shared language of both floors: one noun each, numpy only.
+"""The shared language of both packages: one noun each, numpy only.
 
 Points are ``(x, y)`` pixels of the full-size image, x to the right, y down, as floats; the pixel ``(0, 0)`` covers
 ``0 <= x < 1``. Images are uint8 RGB ``(H, W, 3)``. Masks are bool ``(H, W)``.
@@ -6,17 +6,109 @@ Points are ``(x, y)`` pixels of the full-size image, x to the right, y down, as 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from m2n2_engine.errors import DeadlineExceeded, InvalidImage
+
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Map = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """An image and its name, made where its bytes are decoded; equal to every picture of the same shape and pixels.
+
+    pixels: RGB uint8 ``(H, W, 3)``, C-contiguous and read-only. digest: 32 hex digits of shape and pixels.
+    """
+
+    pixels: Image
+    digest: str
+
+    @classmethod
+    def of(cls, image: Image) -> Picture:
+        """The picture of an array.
+
+        Args:
+            image: RGB uint8 ``(H, W, 3)`` of any size from 1 x 1, any strides. Its pixels are not copied where they are
+                C-contiguous, so whoever changes them later changes the picture, but not its name.
+
+        Raises:
+            InvalidImage: it is no such array.
+        """
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise InvalidImage(f"the image must be RGB uint8 (H, W, 3), not {found}")
+        if 0 in image.shape:
+            raise InvalidImage(f"the image has no pixels: its shape is {image.shape}")
+        pixels = np.ascontiguousarray(image).view()
+        pixels.setflags(write=False)
+        digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+        digest.update(pixels.data)
+        return cls(pixels, digest.hexdigest())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(H, W)`` in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Picture) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deadline:
+    """Until when an answer is of use. at: seconds of ``time.monotonic``; it means nothing on another machine."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """The one that is so far away now."""
+        return cls(time.monotonic() + seconds)
+
+    @property
+    def remaining_seconds(self) -> float:
+        """What is left, at least 0."""
+        return max(0.0, self.at - time.monotonic())
+
+    def check(self, step: str) -> None:
+        """To be called before every expensive step. Raises DeadlineExceeded, naming it, where no time is left."""
+        if self.at <= time.monotonic():
+            raise _exceeded(step)
+
+    @contextlib.contextmanager
+    def hold(self, lock: threading.Lock, step: str) -> Iterator[None]:
+        """Hold the lock while the block works. Raises DeadlineExceeded where it is not free in time."""
+        if not lock.acquire(timeout=-1 if math.isinf(self.at) else self.remaining_seconds):
+            raise _exceeded(step)
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+NEVER = Deadline(math.inf)
+"""For callers that wait as long as it takes."""
+
+
+def _exceeded(step: str) -> DeadlineExceeded:
+    return DeadlineExceeded(f"no time is left to {step}: too much is asked at once, try again")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,8 +163,8 @@ class Segmentation:
     timings: Timings
 
 
-class Level(enum.StrEnum):
-    """Where an image was found, from the fastest place to the slowest; NETWORK is nowhere: it was prepared anew."""
+class Tier(enum.StrEnum):
+    """A tier of the attention cache, from the fastest to the slowest. NETWORK is none: the image was prepared anew."""
 
     DEVICE = "device"
     HOST = "host"
@@ -80,44 +172,134 @@ class Level(enum.StrEnum):
     NETWORK = "network"
 
 
-class Segmenter(Protocol):
-    """What a desk of the backend needs of the engine."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class TierStatus:
+    """What a tier holds now, and counts since the start. bytes: with what is reserved for builds under way. hits:
+    images that were found there, or were being built for another caller."""
 
-    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
+    images: int
+    bytes: int
+    budget_bytes: int
+    hits: int
+    misses: int
+    evictions: int
+
+
+class State(enum.StrEnum):
+    """Whether an engine answers: its weights loaded, its kernels compiled, its device usable."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """What an engine says of itself. What it does not know is None; a tier that it does not have is not in ``tiers``.
+
+    model_version: what platforms keep with the masks. state, reason: whether it answers, and what went wrong. backbone,
+    backbone_reason: the network, and why it is this one. grid: cells, as ``48x48``. replicas: how many engines answer
+    as this one. device_memory_*: of a device with memory of its own. disk_write_failures: images that could not be
+    written, since the start.
+    """
+
+    model_version: str
+    state: State = State.READY
+    reason: str | None = None
+    backbone: str | None = None
+    backbone_reason: str | None = None
+    preset: str | None = None
+    device: str | None = None
+    grid: str | None = None
+    threads: int | None = None
+    replicas: int | None = None
+    device_memory_used_bytes: int | None = None
+    device_memory_bytes: int | None = None
+    disk_write_failures: int | None = None
+    tiers: Mapping[Tier, TierStatus] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a click can be answered now."""
+        return self.state is State.READY
+
+
+class Slots(Protocol):
+    """Places that an engine works at. It enters one before the work and leaves it after; entering may wait, and raises
+    where that takes too long."""
+
+    def network(self) -> AbstractContextManager[None]:
+        """Held while an image passes the network."""
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Held while anything else is computed."""
+
+
+class FreeSlots:
+    """As many places as are wanted, for callers that are alone."""
+
+    def network(self) -> AbstractContextManager[None]:
+        """Entered at once."""
+        return contextlib.nullcontext()
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Entered at once."""
+        return contextlib.nullcontext()
+
+
+FREE = FreeSlots()
+
+
+class OpenPicture(Protocol):
+    """A picture that an engine keeps ready while it is open."""
+
+    @property
+    def tier(self) -> Tier:
+        """Where it was found."""
+
+    def segment(self, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER) -> Segmentation:
+        """As ``Segmenter.segment``, without looking the picture up again."""
+
+
+class Segmenter(Protocol):
+    """What the backend needs of an engine. Implementations are stateless to their callers and safe under threads."""
+
+    @property
+    def model_version(self) -> str:
+        """What platforms keep with the masks. Waits for nothing."""
+
+    def segment(
+        self, picture: Picture, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER
+    ) -> Segmentation:
         """The mask of the object that the clicks and the box describe.
 
-        box: the object lies in it; without positive clicks it is looked for there. Stateless to its caller and safe
-        under threads. Only negative clicks and no box give an empty mask of score 0. Raises InvalidImage,
-        InvalidClicks or OutOfMemory.
+        box: the object lies in it; without positive clicks it is looked for there. Only negative clicks and no box give
+        an empty mask of score 0. Raises InvalidClicks, and as ``open``.
         """
 
-    def prepare(self, image: Image) -> Level:
-        """Make the image resident, so that the first click finds it ready; says where it was found.
+    def open(
+        self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE
+    ) -> AbstractContextManager[OpenPicture]:
+        """Make the picture ready and keep it so while the block works.
 
-        Raises InvalidImage or OutOfMemory.
+        Raises OutOfMemory, DeadlineExceeded where no time is left, and what the slots raise.
         """
 
-    def find_level(self, image: Image) -> Level:
-        """Where a click would find the image now. Waits for nothing; raises InvalidImage."""
+    def prepare(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
+        """Make the picture ready, so that its first click finds it; says where it was found. Raises as ``open``."""
 
     def count_networks(self) -> int:
-        """How many images it prepares at the same time, as far as it knows, at least one. Waits for nothing."""
+        """How many pictures it prepares at the same time, as far as it knows, at least one. Waits for nothing."""
 
-    def describe(self) -> Mapping[str, str | int | float | bool | None]:
-        """Facts for /health, /metrics and logs; never blocks for long.
-
-        Always: model_version. Where known: backbone, backbone_reason, preset, device, grid; session_images,
-        session_bytes, session_budget_bytes, and since the start session_hits, session_misses, session_evictions; the
-        same of the levels below, host_* and disk_*, with disk_write_failures; device_usable, and of a device with its
-        own memory device_memory_used_bytes, device_memory_bytes.
-        """
+    def status(self) -> EngineStatus:
+        """For /health, /metrics and logs; never blocks for long."""
 
 
 class ClickSegmenter(Protocol):
     """The part of a segmenter that a simulated annotator needs; a running server has it too."""
 
-    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
-        """As ``Segmenter.segment``."""
+    def segment(self, picture: Image, clicks: Sequence[Click], /) -> Segmentation:
+        """As ``Engine.segment``."""
 
-    def describe(self) -> Mapping[str, str | int | float | bool | None]:
-        """As ``Segmenter.describe``."""
+    def status(self) -> EngineStatus:
+        """As ``Segmenter.status``."""

@@ -24,11 +24,12 @@ import base64, io, json, sys
 import backend.wsgi
 from PIL import Image
 from backend.app import create_app
+from backend.engines.background import LoadedEngine
 from backend.engines.load import load_warm
 from backend.settings import load_settings
 
 settings = load_settings()
-client = create_app(settings, load_warm(settings.engine_config())).test_client()
+client = create_app(settings, LoadedEngine(load_warm(settings.engine_config()))).test_client()
 file = io.BytesIO()
 Image.new("RGB", (640, 480), (10, 200, 30)).save(file, "PNG")
 body = json.load(open(sys.argv[1]))["body"]

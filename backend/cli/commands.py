@@ -72,12 +72,12 @@ def segment(
     if overlay is not None:
         write_picture(overlay, draw_overlay(pixels, result.mask, clicks))
     share = result.mask.mean()
-    facts = engine.describe()
+    status = engine.status()
     output.print(
         f"{target}: {int(result.mask.sum())} of {result.mask.size} pixels ({share:.1%}), score {result.score:.2f}, "
         f"prepared in {result.timings.prepare_seconds:.2f} s, clicks in {result.timings.clicks_seconds:.2f} s, "
-        f"{facts['backbone']} ({facts['backbone_reason']}) on {facts['device']}, grid {facts['grid']}, "
-        f"preset {facts['preset']}"
+        f"{status.backbone} ({status.backbone_reason}) on {status.device}, grid {status.grid}, "
+        f"preset {status.preset}"
     )
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import track
@@ -20,7 +20,7 @@ from backend.cli.label_studio import (
     open_client,
     use_label_studio,
 )
-from backend.images.fetcher import ImageFetcher
+from backend.images.fetcher import create_picture_cache
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.tasks import fetch_all_tasks, find_images
 from backend.settings import Settings
@@ -29,7 +29,10 @@ from m2n2_engine.config import MEBIBYTE, EngineConfig
 from m2n2_engine.errors import ConfigurationError, M2N2Error
 from m2n2_engine.image_file import find_image_files
 from m2n2_engine.tools.context import INTERRUPTED, engine_config, messages, output, read_image, working_on
-from m2n2_engine.types import Image, Level, Segmenter
+from m2n2_engine.types import Picture, Tier
+
+if TYPE_CHECKING:
+    from m2n2_engine.engine import Engine
 
 _FETCHING_THREADS = 4
 
@@ -39,7 +42,7 @@ class Source:
     """An image to prepare. fetch: gives its pixels, or an M2N2Error that names it."""
 
     name: str
-    fetch: Callable[[], Image]
+    fetch: Callable[[], Picture]
 
 
 def warm(
@@ -61,7 +64,7 @@ def warm(
             "the disk cache is off, and nothing prepared here would outlast this command: set M2N2_DISK_CACHE_MIB"
         )
     if folder is not None:
-        sources = [Source(str(path), functools.partial(read_image, path)) for path in find_image_files(folder)]
+        sources = [Source(str(path), functools.partial(_read_picture, path)) for path in find_image_files(folder)]
     else:
         sources = _list_project(use_label_studio(settings.server, url, token), project or 0)
     with working_on("loading the network"):
@@ -75,29 +78,30 @@ def warm(
         raise typer.Exit(INTERRUPTED) from None
     finally:
         output.print(warmth.render(config), markup=False, highlight=False)
-    if warmth.failures or engine.describe()["disk_write_failures"]:
+    if warmth.failures or engine.status().disk_write_failures:
         raise typer.Exit(1)
 
 
 def _list_project(settings: Settings, project: int) -> list[Source]:
     client = open_client(settings)
     # Every image is wanted once.
-    images = ImageFetcher(settings.model_copy(update={"image_cache_mib": 0}))
+    pictures = create_picture_cache(settings, max_bytes=0)
     with working_on("asking Label Studio for the tasks"):
         config = parse_label_config(client.get(f"/api/projects/{project}/")["label_config"])
         found = [
             image for task in fetch_all_tasks(client, project) for image in find_images(task, config, every_page=True)
         ]
-    return [
-        Source(f"task {image.task_id}", functools.partial(images.fetch_image, image.reference, image.task_id))
-        for image in dict.fromkeys(found)
-    ]
+    return [Source(f"task {image.task_id}", functools.partial(pictures.get, image)) for image in dict.fromkeys(found)]
+
+
+def _read_picture(path: Path) -> Picture:
+    return Picture.of(read_image(path))
 
 
 class Warmth:
     """Prepares images one after the other, and counts what it cost. failures: images that could not be prepared."""
 
-    def __init__(self, engine: Segmenter) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.failures = 0
         self._engine = engine
         self._found = 0
@@ -123,37 +127,38 @@ class Warmth:
 
     def render(self, config: EngineConfig) -> str:
         """What was prepared, how long it took, and what lies on disk now."""
-        new, facts = len(self._new_seconds), self._engine.describe()
+        new, status = len(self._new_seconds), self._engine.status()
+        disk = status.tiers[Tier.DISK]
         each = f" ({sum(self._new_seconds) / new:.2f} s each)" if new else ""
         lines = [
             f"{new + self._found + self.failures} images in {time.perf_counter() - self._started:.1f} s: "
             f"{new} new{each}, {self._found} on disk already, {self.failures} failed",
-            f"{config.disk_cache_folder}: {facts['disk_images']} images, "
-            f"{int(facts['disk_bytes'] or 0) / MEBIBYTE:.1f} of {config.disk_cache_bytes // MEBIBYTE} MiB",
+            f"{config.disk_cache_folder}: {disk.images} images, "
+            f"{disk.bytes / MEBIBYTE:.1f} of {config.disk_cache_bytes // MEBIBYTE} MiB",
         ]
-        if facts["disk_write_failures"]:
-            lines.append(f"{facts['disk_write_failures']} could not be written: make room there, and run this again")
-        if facts["disk_evictions"]:
-            lines.append(f"{facts['disk_evictions']} made room for others: raise M2N2_DISK_CACHE_MIB")
+        if status.disk_write_failures:
+            lines.append(f"{status.disk_write_failures} could not be written: make room there, and run this again")
+        if disk.evictions:
+            lines.append(f"{disk.evictions} made room for others: raise M2N2_DISK_CACHE_MIB")
         return "\n".join(lines)
 
-    def _prepare(self, name: str, fetched: Future[Image]) -> None:
-        image = fetched.result()
-        if self._engine.find_level(image) is not Level.NETWORK:
+    def _prepare(self, name: str, fetched: Future[Picture]) -> None:
+        picture = fetched.result()
+        if self._engine.find_tier(picture) is not Tier.NETWORK:
             self._found += 1
             return
         started = time.perf_counter()
         try:
-            self._engine.prepare(image)
+            self._engine.prepare(picture)
         except M2N2Error as error:
             raise type(error)(f"{name}: {error}") from None
         self._new_seconds.append(time.perf_counter() - started)
 
 
-def fetch_ahead(sources: Iterable[Source], threads: int) -> Iterator[tuple[str, Future[Image]]]:
+def fetch_ahead(sources: Iterable[Source], threads: int) -> Iterator[tuple[str, Future[Picture]]]:
     """Names and images in the order of the sources, so many of them fetched while earlier ones are worked on."""
     pool = ThreadPoolExecutor(threads)
-    pending: collections.deque[tuple[str, Future[Image]]] = collections.deque()
+    pending: collections.deque[tuple[str, Future[Picture]]] = collections.deque()
     try:
         for source in sources:
             pending.append((source.name, pool.submit(source.fetch)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from backend.engines.readiness import Readiness
+from m2n2_engine.types import State
 
 NAME = "m2n2"
 
 _DESCRIPTION = "Training-free interactive segmentation (M2N2)"
-_STATES = {"loading": "building", "ready": "ready", "failed": "error"}
+_STATES = {State.LOADING: "building", State.READY: "ready", State.FAILED: "error"}
 """Our states -> nuclio's."""
 
 # All are strings, as nuclio has them. CVAT takes any string for true, "false" too, so that startswith_box is left out.
@@ -28,10 +28,10 @@ _ANNOTATIONS = {
 }
 
 
-def describe_function(readiness: Readiness, port: int) -> dict[str, Any]:
+def describe_function(state: State, port: int) -> dict[str, Any]:
     """What nuclio's dashboard says of a function. port: where CVAT's invoke method "direct" sends its requests to."""
     return {
         "metadata": {"name": NAME, "namespace": "nuclio", "annotations": _ANNOTATIONS},
         "spec": {"description": _DESCRIPTION},
-        "status": {"state": _STATES[readiness.state], "httpPort": port},
+        "status": {"state": _STATES[state], "httpPort": port},
     }

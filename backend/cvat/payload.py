@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
-from backend.http.body import MOST_CLICKS, Payload
+from backend.http.request import MOST_CLICKS, Payload
 from backend.settings import CvatAnswer
 from m2n2_engine.types import Box, Click
 
@@ -36,10 +36,11 @@ class InvocationRequest(Payload):
         """The positive points, then the negative ones."""
         return [Click(x, y, True) for x, y in self.pos_points] + [Click(x, y, False) for x, y in self.neg_points]
 
-    def box(self, width: int, height: int) -> Box | None:
-        """The box in a frame of this size, what sticks out cut off; None where there is none."""
+    def box(self, size: tuple[int, int]) -> Box | None:
+        """The box in a frame of this ``(H, W)``, what sticks out cut off; None where there is none."""
         if not self.obj_bbox:
             return None
+        height, width = size
         xs, ys = zip(*self.obj_bbox, strict=True)
         left, right = (min(max(x, 0.0), float(width)) for x in sorted(xs))
         top, bottom = (min(max(y, 0.0), float(height)) for y in sorted(ys))

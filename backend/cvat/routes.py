@@ -1,4 +1,4 @@
-"""Desk 2: CVAT's protocol for interactors, that of a nuclio dashboard with one function.
+"""CVAT's protocol for interactors, that of a nuclio dashboard with one function.
 
 CVAT asks for the function before each click, and sends the frame with it; it names no task and no user. So images are
 known by their pixels alone, and no click is ever taken for a newer one of the same object: CVAT itself sends one at a
@@ -8,6 +8,8 @@ time. In what order the points were set it does not say either; `click_order.py`
 from __future__ import annotations
 
 import re
+import threading
+import weakref
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
@@ -17,15 +19,12 @@ from backend.cvat.click_order import ClickOrder
 from backend.cvat.function import NAME, describe_function
 from backend.cvat.payload import InvocationRequest
 from backend.cvat.port import PREFIX
-from backend.engines.readiness import read_readiness
-from backend.http import timings
-from backend.http.body import parse_body
-from backend.images.fetcher import ImageFetcher, TaskImage
-from backend.scheduling.clicks import QueuedSegmenter
-from backend.scheduling.queue import ClickQueue
+from backend.engines.background import EngineSource
+from backend.http.request import RequestRecord, current_record, parse_body
+from backend.images.cache import TaskImage
+from backend.scheduling.clicks import ClickService, PixelPrompt
 from backend.settings import Settings
-from m2n2_engine.image_digest import OncePerImage
-from m2n2_engine.types import Image, Mask, Segmenter
+from m2n2_engine.types import Mask, Picture
 
 _NAME_HEADER = "x-nuclio-function-name"
 _RENDERERS = {"mask": render_mask, "shapes": render_shapes}
@@ -33,17 +32,16 @@ _NOT_FOR_A_STATUS_LINE = re.compile(r"[^ -~]+")
 _LONGEST_REASON = 300
 
 
-class CvatDesk:
+class CvatRoutes:
     """What CVAT's endpoints answer; safe under threads."""
 
-    def __init__(self, settings: Settings, segmenter: Segmenter, images: ImageFetcher, queue: ClickQueue) -> None:
+    def __init__(self, settings: Settings, source: EngineSource, clicks: ClickService) -> None:
         self._settings = settings
-        self._segmenter = segmenter
-        self._images = images
-        self._queue = queue
-        self._queued = QueuedSegmenter(segmenter, queue)
+        self._source = source
+        self._clicks = clicks
         # As long as the frame is kept decoded.
-        self._orders = OncePerImage(_make_order)
+        self._orders: weakref.WeakKeyDictionary[Picture, ClickOrder] = weakref.WeakKeyDictionary()
+        self._orders_lock = threading.Lock()
 
     def create_blueprint(self) -> Blueprint:
         """The endpoints; those that only describe the function answer at once."""
@@ -71,30 +69,26 @@ class CvatDesk:
 
     def segment(self) -> Response:
         """The mask of the object that is asked for. Raises Busy where too many are under way."""
-        with self._queue.admit():
-            asked = parse_body(InvocationRequest)
-            mask = self._find_mask(asked)
-            with timings.measure("encode"):
+        record = current_record()
+        with self._clicks.queue.admit():
+            asked = parse_body(InvocationRequest, record)
+            mask = self._find_mask(asked, record)
+            with record.measure("encode"):
                 return _render(_RENDERERS[asked.answer or self._settings.cvat_answer](mask))
 
-    def _find_mask(self, asked: InvocationRequest) -> Mask:
-        name = TaskImage(f"data:;base64,{asked.image}", None)
-        with self._queue.join(None, name) as ticket:
-            with timings.measure("fetch"):
-                image = self._images.fetch_image(name.reference)
-            height, width = image.shape[:2]
-            box = asked.box(width, height)
-            clicks = self._orders.find(image).restore(asked.clicks)
-            self._queued.prepare(ticket, image)
-            return self._queued.segment(ticket, image, clicks, box).mask
+    def _find_mask(self, asked: InvocationRequest, record: RequestRecord) -> Mask:
+        with self._clicks.queue.join(None, record) as ticket:
+            picture = self._clicks.fetch(TaskImage(f"data:;base64,{asked.image}"), ticket)
+            clicks = self._find_order(picture).restore(asked.clicks)
+            (found,) = self._clicks.segment(picture, [PixelPrompt(clicks, asked.box(picture.size))], ticket)
+            return found.mask
+
+    def _find_order(self, picture: Picture) -> ClickOrder:
+        with self._orders_lock:
+            return self._orders.setdefault(picture, ClickOrder())
 
     def _describe(self) -> dict[str, object]:
-        readiness = read_readiness(self._segmenter.describe())
-        return describe_function(readiness, self._settings.cvat_port or self._settings.port)
-
-
-def _make_order(image: Image) -> ClickOrder:
-    return ClickOrder()
+        return describe_function(self._source.status().state, self._settings.cvat_port or self._settings.port)
 
 
 def _check_name(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Loads the model beside the server, so that health checks are answered from the first second.
+"""Loads the engine beside the server, so that health checks are answered from the first second.
 
 A load that failed is begun again by the next request, at most once a minute: a hub that was down or a folder that was
 not mounted yet needs nobody to restart the server, and one that stays away costs nothing. Settings that cannot work
@@ -7,37 +7,72 @@ stay failed: only a restart changes them.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Protocol
 
-from m2n2_engine.errors import ConfigurationError, M2N2Error, NotReady
-from m2n2_engine.types import Box, Click, Image, Level, Segmentation, Segmenter
+from backend.errors import NotReady
+from m2n2_engine.errors import ConfigurationError, M2N2Error
+from m2n2_engine.types import Deadline, EngineStatus, Segmenter, State
 
-# Label Studio gives a click up after 100 s; waiting longer would only hold a thread that others need.
-_LONGEST_WAIT_SECONDS = 90.0
 _RETRY_SECONDS = 60.0
+_NAMELESS = "m2n2"
+"""Version of an engine that is not loaded yet."""
 
 logger = logging.getLogger(__name__)
 
 
-class BackgroundSegmenter:
-    """A segmenter that is being loaded in a thread of its own.
+class EngineSource(Protocol):
+    """Where the server has its engine from. Implementations are safe under threads."""
 
-    load: builds the segmenter and warms it up; called again, ``retry_seconds`` after it raised at the earliest.
-    """
+    @property
+    def model_version(self) -> str:
+        """What platforms keep with the masks; a stand-in until there is an engine. Waits for nothing."""
+
+    def wait(self, deadline: Deadline) -> Segmenter:
+        """The engine, which is the same ever after. Raises NotReady where it is not there in time, and as M2N2Error
+        what kept it away."""
+
+    def status(self) -> EngineStatus:
+        """As ``Segmenter.status``; also while there is no engine."""
+
+
+class LoadedEngine:
+    """An engine that is there already; implements ``EngineSource``."""
+
+    def __init__(self, engine: Segmenter) -> None:
+        self._engine = engine
+
+    @property
+    def model_version(self) -> str:
+        """The engine's."""
+        return self._engine.model_version
+
+    def wait(self, deadline: Deadline) -> Segmenter:
+        """The engine, at once."""
+        return self._engine
+
+    def status(self) -> EngineStatus:
+        """The engine's."""
+        return self._engine.status()
+
+
+class BackgroundEngine:
+    """An engine that is being loaded in a thread of its own; implements ``EngineSource``."""
 
     def __init__(
         self,
         load: Callable[[], Segmenter],
-        longest_wait_seconds: float = _LONGEST_WAIT_SECONDS,
         retry_seconds: float = _RETRY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """load: builds the engine and warms it up; called again, ``retry_seconds`` after it raised at the earliest."""
         self._load = load
-        self._longest_wait_seconds = longest_wait_seconds
         self._retry_seconds = retry_seconds
         self._clock = clock
         self._lock = threading.Lock()
@@ -45,55 +80,38 @@ class BackgroundSegmenter:
         self._failed_at = 0.0
         self._loaded = self._begin()
 
-    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
-        """The segmenter's answer, after waiting for it to be loaded.
+    @property
+    def model_version(self) -> str:
+        """The engine's, or a stand-in."""
+        engine = self._peek()
+        return _NAMELESS if engine is None else engine.model_version
 
-        Raises what loading raised, as M2N2Error, and NotReady where loading takes longer than a client waits.
-        """
-        return self._wait_for_segmenter().segment(image, clicks, box)
-
-    def prepare(self, image: Image) -> Level:
-        """The same for preparing an image."""
-        return self._wait_for_segmenter().prepare(image)
-
-    def find_level(self, image: Image) -> Level:
-        """The segmenter's answer; nothing is kept anywhere until it is loaded."""
-        segmenter = self._peek()
-        return Level.NETWORK if segmenter is None else segmenter.find_level(image)
-
-    def count_networks(self) -> int:
-        """The segmenter's answer; one until it is loaded."""
-        segmenter = self._peek()
-        return 1 if segmenter is None else segmenter.count_networks()
-
-    def describe(self) -> Mapping[str, str | int | float | bool | None]:
-        """The segmenter's facts with ``state`` (``loading``, ``ready`` or ``failed``; its own, where it tells one) and
-        ``reason``, why the last load failed; only a stand-in version until it is ready."""
-        loaded = self._find_loaded()
-        if not loaded.done():
-            return {"model_version": "m2n2", "state": "loading", "reason": self._reason()}
-        if loaded.exception() is not None:
-            return {"model_version": "m2n2", "state": "failed", "reason": self._reason()}
-        return {"state": "ready", "reason": None, **loaded.result().describe()}
-
-    def _wait_for_segmenter(self) -> Segmenter:
+    def wait(self, deadline: Deadline) -> Segmenter:
+        """See ``EngineSource.wait``."""
         loaded = self._find_loaded()
         try:
-            failure = loaded.exception(self._longest_wait_seconds)
+            failure = loaded.exception(min(deadline.remaining_seconds, threading.TIMEOUT_MAX))
         except TimeoutError:
             raise NotReady("the model is still loading: try again in a minute") from None
         if failure is not None:
             # A copy: the one kept would gather the traceback, and with it the image, of each request it is raised in.
-            raise type(failure)(*failure.args)
+            raise copy.copy(failure)
         return loaded.result()
 
+    def status(self) -> EngineStatus:
+        """The engine's, with why the last load failed; ``loading`` or ``failed`` until it is there."""
+        loaded = self._find_loaded()
+        reason = None if self._failure is None else str(self._failure)
+        if not loaded.done():
+            return EngineStatus(_NAMELESS, State.LOADING, reason)
+        if loaded.exception() is not None:
+            return EngineStatus(_NAMELESS, State.FAILED, reason)
+        return loaded.result().status()
+
     def _peek(self) -> Segmenter | None:
-        """The segmenter where it is loaded."""
+        """The engine where it is loaded."""
         loaded = self._find_loaded()
         return loaded.result() if loaded.done() and loaded.exception() is None else None
-
-    def _reason(self) -> str | None:
-        return None if self._failure is None else str(self._failure)
 
     def _find_loaded(self) -> Future[Segmenter]:
         """The load that is done or under way; one that failed is begun again when it is time."""
@@ -116,7 +134,7 @@ class BackgroundSegmenter:
     def _run(self, loaded: Future[Segmenter]) -> None:
         started = time.perf_counter()
         try:
-            segmenter = self._load()
+            engine = self._load()
         except M2N2Error as error:
             logger.error("the model could not be loaded: %s", error)
             self._fail(loaded, error)
@@ -124,10 +142,17 @@ class BackgroundSegmenter:
             logger.exception("the model could not be loaded")
             self._fail(loaded, M2N2Error("the model could not be loaded: the server's log says why"))
         else:
-            logger.info("model ready after %.1f s: %s", time.perf_counter() - started, dict(segmenter.describe()))
-            loaded.set_result(segmenter)
+            logger.info("model ready after %.1f s: %s", time.perf_counter() - started, _describe(engine.status()))
+            loaded.set_result(engine)
 
     def _fail(self, loaded: Future[Segmenter], error: M2N2Error) -> None:
         self._failed_at = self._clock()
         self._failure = error
         loaded.set_exception(error)
+
+
+def _describe(status: EngineStatus) -> str:
+    """What never changes of it, in one line."""
+    named = ("model_version", "backbone", "backbone_reason", "preset", "device", "grid", "threads", "replicas")
+    facts = dataclasses.asdict(dataclasses.replace(status, tiers={}))
+    return ", ".join(f"{name} {facts[name]}" for name in named if facts[name] is not None)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from backend.settings import Settings
 from m2n2_engine.config import EngineConfig
 from m2n2_engine.errors import ConfigurationError
 from m2n2_engine.types import Segmenter
+
+if TYPE_CHECKING:
+    from m2n2_engine.engine import Engine
 
 
 def choose_load(settings: Settings) -> Callable[[], Segmenter]:
@@ -18,7 +22,7 @@ def choose_load(settings: Settings) -> Callable[[], Segmenter]:
     return lambda: load_warm(config)
 
 
-def load_warm(config: EngineConfig) -> Segmenter:
+def load_warm(config: EngineConfig) -> Engine:
     """An engine that has compiled its kernels and run its network once. Raises what `load_engine` raises."""
     # Imported here, in the loading thread: torch takes seconds, and the server answers meanwhile.
     from m2n2_engine.engine import load_engine

@@ -17,11 +17,12 @@ from ray.serve.exceptions import (
 from ray.serve.handle import DeploymentHandle
 
 from backend.engines.ray_segmenter import ReplicaLost
+from backend.errors import Busy, NotReady
 from backend.process import keep_signal_handlers
-from m2n2_engine.errors import Busy, M2N2Error, NotReady
-from m2n2_engine.types import Image
+from m2n2_engine.errors import M2N2Error
+from m2n2_engine.types import NEVER, Deadline, Image
 
-_FACTS_TIMEOUT_SECONDS = 2.0
+_STATUS_TIMEOUT_SECONDS = 2.0
 
 
 def connect(address: str, app: str) -> RayCluster:
@@ -50,11 +51,11 @@ class RayCluster:
         # In a list, for Ray would fetch a bare reference for every call.
         return [ray.put(image)]
 
-    def ask(self, method: str, digest: str, arguments: Sequence[object], timeout_seconds: float) -> Any:
+    def ask(self, method: str, digest: str, arguments: Sequence[object], deadline: Deadline) -> Any:
         """See `ray_segmenter.Cluster.ask`."""
         response = self._handle.options(method_name=method, multiplexed_model_id=digest).remote(*arguments)
         try:
-            return response.result(timeout_s=max(0.0, timeout_seconds))
+            return response.result(timeout_s=None if deadline == NEVER else deadline.remaining_seconds)
         except RayTaskError as error:
             # Ray's own error has the traceback in its message.
             raise (error.cause if isinstance(error.cause, M2N2Error) else error) from None
@@ -71,7 +72,7 @@ class RayCluster:
     def ask_all(self, method: str) -> Mapping[str, Any]:
         """See `ray_segmenter.Cluster.ask_all`."""
         try:
-            answers = self._handle.broadcast(method).results(timeout_s=_FACTS_TIMEOUT_SECONDS, return_exceptions=True)
+            answers = self._handle.broadcast(method).results(timeout_s=_STATUS_TIMEOUT_SECONDS, return_exceptions=True)
         except (TimeoutError, DeploymentUnavailableError):
             return {}
         return dict(answer for answer in answers if not isinstance(answer, BaseException))

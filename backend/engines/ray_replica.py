@@ -19,12 +19,10 @@ import ray
 from ray import serve
 
 from backend.engines.load import load_warm
-from backend.engines.readiness import read_readiness
-from backend.engines.replica_facts import Facts
+from backend.errors import NotReady
 from backend.process import calm_idle_threads
 from backend.settings import load_settings
-from m2n2_engine.errors import NotReady
-from m2n2_engine.types import Box, Click, Image, Level, Segmentation
+from m2n2_engine.types import Box, Click, Deadline, EngineStatus, Image, Picture, Segmentation, Tier
 
 _Arguments = ParamSpec("_Arguments")
 _AnswerT = TypeVar("_AnswerT")
@@ -43,31 +41,33 @@ class EngineReplica:
         # Where there is no device to share, clicks at the same time would take the processors of other replicas.
         places = settings.computing_clicks if ray.get_gpu_ids() else min(settings.computing_clicks, processors)
         self._threads = ThreadPoolExecutor(places)
-        self._find_image = serve.multiplexed(max_num_models_per_replica=settings.ray_images)(_fetch)
+        self._find_picture = serve.multiplexed(max_num_models_per_replica=settings.ray_images)(_fetch)
 
-    async def segment(self, offer: list[ray.ObjectRef], clicks: Sequence[Click], box: Box | None) -> Segmentation:
-        """offer: the image's one reference. See `types.Segmenter.segment`."""
-        return await self._run(self._engine.segment, await self._take(offer), clicks, box)
+    async def segment(
+        self, offer: list[ray.ObjectRef], seconds: float, clicks: Sequence[Click], box: Box | None
+    ) -> Segmentation:
+        """offer: the image's one reference. seconds: until the deadline. See ``Engine.segment``."""
+        deadline = Deadline.after(seconds)
+        return await self._run(self._engine.segment, await self._take(offer), clicks, box, deadline)
 
-    async def prepare(self, offer: list[ray.ObjectRef]) -> Level:
-        """offer: the image's one reference. See `types.Segmenter.prepare`."""
-        return await self._run(self._engine.prepare, await self._take(offer))
+    async def prepare(self, offer: list[ray.ObjectRef], seconds: float) -> Tier:
+        """offer: the image's one reference. seconds: until the deadline. See ``Engine.prepare``."""
+        deadline = Deadline.after(seconds)
+        return await self._run(self._engine.prepare, await self._take(offer), deadline)
 
-    async def describe(self) -> tuple[str, Facts]:
-        """The replica's name and its engine's facts."""
-        return serve.get_replica_context().replica_id.unique_id, dict(self._engine.describe())
+    async def status(self) -> tuple[str, EngineStatus]:
+        """The replica's name and its engine's status."""
+        return serve.get_replica_context().replica_id.unique_id, self._engine.status()
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces the replica where this raises."""
-        readiness = read_readiness(self._engine.describe())
-        if not readiness.is_ready:
-            raise NotReady(readiness.reason or readiness.state)
+        require_ready(self._engine.status())
 
-    async def _take(self, offer: list[ray.ObjectRef]) -> Image:
-        """The image, fetched where it is not kept."""
+    async def _take(self, offer: list[ray.ObjectRef]) -> Picture:
+        """The picture, fetched where it is not kept."""
         _offered.set(offer[0])
-        image: Image = await self._find_image(serve.get_multiplexed_model_id())
-        return image
+        picture: Picture = await self._find_picture(serve.get_multiplexed_model_id())
+        return picture
 
     async def _run(
         self, work: Callable[_Arguments, _AnswerT], *arguments: _Arguments.args, **named: _Arguments.kwargs
@@ -76,11 +76,17 @@ class EngineReplica:
         return await asyncio.wrap_future(self._threads.submit(work, *arguments, **named))
 
 
-async def _fetch(digest: str) -> Image:
+async def _fetch(digest: str) -> Picture:
     """The image that the request in hand offers, whose digest is known to be this one. A copy: kept by this process,
-    it takes no room in the object store, and it is seen to be unchangeable, so that its pixels are hashed once."""
+    it takes no room in the object store."""
     image: Image = await _offered.get()
-    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape)
+    return Picture(np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape), digest)
+
+
+def require_ready(status: EngineStatus) -> None:
+    """Raises NotReady where an engine says that it cannot answer."""
+    if not status.is_ready:
+        raise NotReady(status.reason or status.state)
 
 
 def _count_processors() -> int:

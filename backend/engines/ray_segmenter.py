@@ -1,29 +1,26 @@
-"""The engine on other machines: a segmenter whose questions are answered by its replicas, one of many for each image.
+"""The engine on other machines: a segmenter whose questions are answered by its replicas, one of many for each picture.
 
-An image is offered by reference, under its digest: the replica that clicks on this digest are sent to fetches it once.
+A picture is offered by reference, under its digest: the replica that clicks on this digest are sent to fetches it once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
+from backend.engines.replica_status import ReplicaStatus
+from backend.errors import NotReady
+from m2n2_engine.types import FREE, NEVER, Box, Click, Deadline, EngineStatus, Image, Picture, Segmentation, Slots, Tier
 
-from backend.engines.replica_facts import Facts, ReplicaFacts
-from m2n2_engine.errors import NotReady
-from m2n2_engine.image_digest import ImageDigests, OncePerImage
-from m2n2_engine.types import Box, Click, Image, Level, Segmentation
-
-# Label Studio gives a click up after 100 s.
-_LONGEST_WAIT_SECONDS = 90.0
 _ATTEMPTS = 3
-# The version goes with every answer, so facts are asked for more often than replicas should be bothered.
-_FACTS_SECONDS = 5.0
+_STATUS_SECONDS = 5.0
+"""Age at which the status of the replicas is asked for again."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +35,10 @@ class Cluster(Protocol):
     def put(self, image: Image) -> object:
         """A reference that replicas fetch the image by; it is theirs as long as the reference is kept here."""
 
-    def ask(self, method: str, digest: str, arguments: Sequence[object], timeout_seconds: float) -> Any:
+    def ask(self, method: str, digest: str, arguments: Sequence[object], deadline: Deadline) -> Any:
         """The answer of the replica that holds the image of this digest, or of one that will.
 
-        Raises what the replica raises, ReplicaLost, and Busy where too many wait or the time is over.
+        Raises what the replica raises, ReplicaLost, and Busy where too many wait or no time is left.
         """
 
     def ask_all(self, method: str) -> Mapping[str, Any]:
@@ -50,86 +47,127 @@ class Cluster(Protocol):
 
 @dataclasses.dataclass(slots=True)
 class _Offer:
-    digest: str
     reference: object
     is_prepared: bool = False
 
 
 class RaySegmenter:
-    """See `types.Segmenter`; safe under threads.
+    """See ``types.Segmenter``; safe under threads.
 
-    What an image was offered under lives as long as the image: the server's cache of decoded images bounds both.
+    What a picture was offered under lives as long as the picture: the server's cache of pictures bounds both.
     """
 
     def __init__(
         self,
         cluster: Cluster,
-        facts_seconds: float = _FACTS_SECONDS,
+        status_seconds: float = _STATUS_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
-        self._facts_seconds = facts_seconds
+        self._status_seconds = status_seconds
         self._clock = clock
-        self._digests = ImageDigests()
-        self._offers = OncePerImage(self._make_offer)
-        self._lock = threading.Lock()
-        self._replica_facts = ReplicaFacts()
-        self._facts: Facts = {}
-        self._facts_until = clock()
+        self._offers: weakref.WeakKeyDictionary[Picture, _Offer] = weakref.WeakKeyDictionary()
+        self._offers_lock = threading.Lock()
+        self._status_lock = threading.Lock()
+        self._replicas = ReplicaStatus()
+        self._status: EngineStatus | None = None
+        self._status_until = clock()
 
-    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
-        """The mask of a replica. Raises what the engine raises, Busy, and NotReady where no replica is left."""
-        answer: Segmentation = self._ask("segment", image, list(clicks), box)
-        return answer
+    @property
+    def model_version(self) -> str:
+        """That of the replicas."""
+        return self.status().model_version
 
-    def prepare(self, image: Image) -> Level:
-        """Make the image resident on a replica. Raises as `segment` does."""
-        return Level(self._ask("prepare", image))
+    @contextlib.contextmanager
+    def open(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Iterator[RemotePicture]:
+        """The picture, ready on a replica as far as is known here: it may have dropped it since. Raises what the engine
+        raises, Busy, and NotReady where no replica is left."""
+        offer = self._find_offer(picture)
+        tier = Tier.DEVICE
+        if not offer.is_prepared:
+            with slots.network():
+                tier = Tier(self._ask("prepare", picture, offer, deadline))
+        yield RemotePicture(self, picture, offer, tier)
 
-    def find_level(self, image: Image) -> Level:
-        """DEVICE once a replica has answered for the image, as far as is known here: it may have dropped it since."""
-        return Level.DEVICE if self._find_offer(image).is_prepared else Level.NETWORK
+    def segment(
+        self, picture: Picture, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER
+    ) -> Segmentation:
+        """The mask of a replica. Raises as ``open`` does."""
+        with self.open(picture, deadline) as opened:
+            return opened.segment(clicks, box, deadline)
+
+    def prepare(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
+        """Make the picture resident on a replica. Raises as ``open`` does."""
+        with self.open(picture, deadline, slots) as opened:
+            return opened.tier
 
     def count_networks(self) -> int:
-        """As many as replicas answered when they were asked for their facts, at least one."""
-        return max(1, int(self._facts.get("replicas") or 0))
+        """As many as replicas answered when they were asked for their status, at least one."""
+        return max(1, 0 if self._status is None else self._status.replicas or 0)
 
-    def describe(self) -> Facts:
-        """The facts of all replicas as those of one engine, some seconds old; see `ReplicaFacts.merge`.
+    def status(self) -> EngineStatus:
+        """That of all replicas as that of one engine, some seconds old; see ``ReplicaStatus.merge``.
 
-        One caller asks the replicas; the others do not wait for it, but for the first facts of all.
+        One caller asks the replicas; the others do not wait for it, but for the first status of all.
         """
-        if self._clock() >= self._facts_until and self._lock.acquire(blocking=not self._facts):
+        if self._clock() >= self._status_until and self._status_lock.acquire(blocking=self._status is None):
             try:
-                self._refresh_facts()
+                self._refresh_status()
             finally:
-                self._lock.release()
-        return self._facts
+                self._status_lock.release()
+        assert self._status is not None
+        return self._status
 
-    def _refresh_facts(self) -> None:
-        # Whoever waited for the first facts finds them here.
-        if self._clock() >= self._facts_until:
-            self._facts = self._replica_facts.merge(self._cluster.ask_all("describe"))
-            self._facts_until = self._clock() + self._facts_seconds
+    def ask_to_segment(
+        self, picture: Picture, offer: _Offer, clicks: Sequence[Click], box: Box | None, deadline: Deadline
+    ) -> Segmentation:
+        """The mask of a replica."""
+        answer: Segmentation = self._ask("segment", picture, offer, deadline, list(clicks), box)
+        return answer
 
-    def _ask(self, method: str, image: Image, *arguments: object) -> Any:
-        offer = self._find_offer(image)
-        deadline = self._clock() + _LONGEST_WAIT_SECONDS
+    def _refresh_status(self) -> None:
+        # Whoever waited for the first status finds it here.
+        if self._clock() >= self._status_until:
+            self._status = self._replicas.merge(self._cluster.ask_all("status"))
+            self._status_until = self._clock() + self._status_seconds
+
+    def _ask(self, method: str, picture: Picture, offer: _Offer, deadline: Deadline, *arguments: object) -> Any:
         for _ in range(_ATTEMPTS - 1):
             try:
-                return self._ask_once(method, offer, arguments, deadline)
+                return self._ask_once(method, picture, offer, deadline, arguments)
             except ReplicaLost as error:
-                logger.warning("image %s is asked for again: %s", offer.digest[:12], error)
-        return self._ask_once(method, offer, arguments, deadline)
+                logger.warning("image %s is asked for again: %s", picture.digest[:12], error)
+        return self._ask_once(method, picture, offer, deadline, arguments)
 
-    def _ask_once(self, method: str, offer: _Offer, arguments: Sequence[object], deadline: float) -> Any:
-        question = (offer.reference, *arguments)
-        answer = self._cluster.ask(method, offer.digest, question, deadline - self._clock())
+    def _ask_once(
+        self, method: str, picture: Picture, offer: _Offer, deadline: Deadline, arguments: Sequence[object]
+    ) -> Any:
+        deadline.check("ask a replica")
+        # A moment means nothing on another machine, so what is left goes along.
+        question = (offer.reference, deadline.remaining_seconds, *arguments)
+        answer = self._cluster.ask(method, picture.digest, question, deadline)
         offer.is_prepared = True
         return answer
 
-    def _find_offer(self, image: Image) -> _Offer:
-        return self._offers.find(np.ascontiguousarray(image))
+    def _find_offer(self, picture: Picture) -> _Offer:
+        with self._offers_lock:
+            offer = self._offers.get(picture)
+        if offer is None:
+            made = _Offer(self._cluster.put(picture.pixels))
+            with self._offers_lock:
+                offer = self._offers.setdefault(picture, made)
+        return offer
 
-    def _make_offer(self, image: Image) -> _Offer:
-        return _Offer(self._digests.digest(image), self._cluster.put(image))
+
+class RemotePicture:
+    """A picture that a replica keeps ready; implements ``types.OpenPicture``."""
+
+    def __init__(self, segmenter: RaySegmenter, picture: Picture, offer: _Offer, tier: Tier) -> None:
+        self.tier = tier
+        self._segmenter = segmenter
+        self._picture = picture
+        self._offer = offer
+
+    def segment(self, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER) -> Segmentation:
+        """The mask of a replica. Raises as ``RaySegmenter.open``."""
+        return self._segmenter.ask_to_segment(self._picture, self._offer, clicks, box, deadline)

@@ -1,0 +1,1 @@
+"""Images of tasks: from a reference to a picture, within every limit."""

@@ -1,21 +1,46 @@
-"""Decoded images kept between clicks: one copy for equal bytes, one download for parallel first clicks."""
+"""Pictures of tasks, kept between clicks: one copy for equal bytes, one download for first clicks at the same time."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import hashlib
+import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from m2n2_engine.types import Image
+from backend.errors import ImageUnavailable
+from m2n2_engine.errors import DeadlineExceeded, InvalidImage
+from m2n2_engine.types import NEVER, Deadline, Image, Picture
+
+_LONGEST_SHOWN = 160
+_LOCAL_FILES_PATH = "/data/local-files/"
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ImageCacheStatistics:
+class TaskImage:
+    """An image as a task names it. reference: as it stands in the task's data. task_id: in Label Studio, by which it
+    gives access to cloud storage. Other references need none."""
+
+    reference: str
+    task_id: int | None = None
+
+    def __str__(self) -> str:
+        """The reference for messages and logs: no payload, no password, no signature, one line."""
+        if self.reference[:5].lower() == "data:":
+            return f"data: URI of {len(self.reference)} characters"
+        is_local = self.reference.startswith(_LOCAL_FILES_PATH)
+        shown = self.reference if is_local else self.reference.partition("?")[0]
+        shown = _UNPRINTABLE.sub("?", re.sub(r"//[^/]*@", "//", shown))
+        return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PictureCacheStatistics:
     """What the cache holds now, and counts since the start. hits: references answered without asking their source."""
 
     kept: int
@@ -26,30 +51,45 @@ class ImageCacheStatistics:
     evictions: int
 
 
-class ImageCache:
-    """Images by the content of their files, the least recently used ones dropped; safe under threads.
+class PictureCache:
+    """Pictures by the content of their files, the least recently used ones dropped; safe under threads."""
 
-    max_bytes: room for decoded images; a larger one is not kept. fresh_seconds: how long a reference stands for the
-    content it had, before it is fetched and compared again.
-    """
+    def __init__(
+        self,
+        max_bytes: int,
+        fresh_seconds: float,
+        fetch: Callable[[TaskImage, Deadline], bytes],
+        decode: Callable[[bytes], Image],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Build a cache on a source of image files.
 
-    def __init__(self, max_bytes: int, fresh_seconds: float) -> None:
+        Args:
+            max_bytes: room for decoded images; a larger one is not kept.
+            fresh_seconds: how long a reference stands for the content it had, before it is fetched and compared again.
+            fetch: gives the file behind a reference.
+            decode: gives the pixels of a file, RGB uint8 ``(H, W, 3)``.
+            clock: seconds that never go back.
+        """
         self._max_bytes = max_bytes
         self._fresh_seconds = fresh_seconds
+        self._fetch = fetch
+        self._decode = decode
+        self._clock = clock
         self._lock = threading.Lock()
-        self._images: OrderedDict[bytes, Image] = OrderedDict()
+        self._pictures: OrderedDict[bytes, Picture] = OrderedDict()
         self._used_bytes = 0
         self._contents: dict[bytes, tuple[bytes, float]] = {}
         """Reference -> content and the time it was seen."""
-        self._loading: dict[bytes, Future[Image]] = {}
+        self._loading: dict[bytes, Future[Picture]] = {}
         self._hits = self._misses = self._evictions = 0
 
     @property
-    def statistics(self) -> ImageCacheStatistics:
+    def statistics(self) -> PictureCacheStatistics:
         """A consistent snapshot."""
         with self._lock:
-            return ImageCacheStatistics(
-                kept=len(self._images),
+            return PictureCacheStatistics(
+                kept=len(self._pictures),
                 bytes=self._used_bytes,
                 budget_bytes=self._max_bytes,
                 hits=self._hits,
@@ -57,81 +97,99 @@ class ImageCache:
                 evictions=self._evictions,
             )
 
-    def get(self, reference: str, fetch: Callable[[], bytes], decode: Callable[[bytes], Image]) -> Image:
-        """The image behind a reference, read-only; fetched and decoded once, however many ask at the same time.
+    def get(self, image: TaskImage, deadline: Deadline = NEVER) -> Picture:
+        """The picture that a task shows; fetched, decoded and hashed once, however many ask at the same time.
 
-        Raises what ``fetch`` and ``decode`` raise, to all who wait; the next one tries again.
+        Raises ImageRefused where a rule forbids it, ImageUnavailable where its bytes cannot be had, InvalidImage where
+        they are no image, to all who wait; the next one tries again. Their messages name the reference. Raises
+        DeadlineExceeded where no time is left.
         """
-        key = _digest(reference.encode("utf-8", "surrogatepass"))
+        # With the task: two projects may mean different storages by one cloud address.
+        key = _digest(f"{image.task_id} {image.reference}".encode("utf-8", "surrogatepass"))
+        try:
+            return self._get_once(key, image, deadline)
+        except DeadlineExceeded:
+            if not deadline.remaining_seconds:
+                raise
+            # The time of whoever was waited for was over, not that of this click.
+            return self._get_once(key, image, deadline)
+
+    def _get_once(self, key: bytes, image: TaskImage, deadline: Deadline) -> Picture:
         with self._lock:
-            image = self._find_fresh(key)
+            picture = self._find_fresh(key)
             others = self._loading.get(key)
-            if image is not None or others is not None:
+            if picture is not None or others is not None:
                 self._hits += 1
             else:
                 self._misses += 1
-            if image is not None:
-                return image
-            own: Future[Image] = Future()
+            if picture is not None:
+                return picture
+            own: Future[Picture] = Future()
             if others is None:
                 self._loading[key] = own
-        return self._lead(key, own, fetch, decode) if others is None else _follow(others)
+        return self._lead(key, own, image, deadline) if others is None else _follow(others, deadline)
 
-    def _lead(
-        self, key: bytes, loaded: Future[Image], fetch: Callable[[], bytes], decode: Callable[[bytes], Image]
-    ) -> Image:
+    def _lead(self, key: bytes, loaded: Future[Picture], image: TaskImage, deadline: Deadline) -> Picture:
         try:
-            image = self._load(key, fetch(), decode)
+            picture = self._load(key, image, deadline)
         except BaseException as error:
             self._land(key)
             loaded.set_exception(error)
             raise
         self._land(key)
-        loaded.set_result(image)
-        return image
+        loaded.set_result(picture)
+        return picture
 
     def _land(self, key: bytes) -> None:
         with self._lock:
             del self._loading[key]
 
-    def _load(self, key: bytes, data: bytes, decode: Callable[[bytes], Image]) -> Image:
-        content = _digest(data)
+    def _load(self, key: bytes, image: TaskImage, deadline: Deadline) -> Picture:
+        try:
+            data = self._fetch(image, deadline)
+            content = _digest(data)
+            with self._lock:
+                picture = self._pictures.get(content)
+            if picture is None:
+                deadline.check("decode the image")
+                picture = Picture.of(self._decode(data))
+        except (InvalidImage, ImageUnavailable) as error:
+            raise type(error)(f"image {image}: {error}") from None
         with self._lock:
-            image = self._images.get(content)
-        if image is None:
-            image = decode(data)
-            image.setflags(write=False)
-        with self._lock:
-            self._keep(content, image)
-            if content in self._images:
-                self._contents[key] = (content, time.monotonic())
-        return image
+            self._keep(content, picture)
+            if content in self._pictures:
+                self._contents[key] = (content, self._clock())
+        return picture
 
-    def _find_fresh(self, key: bytes) -> Image | None:
+    def _find_fresh(self, key: bytes) -> Picture | None:
         content, seen = self._contents.get(key, (b"", 0.0))
-        image = self._images.get(content)
-        if image is None or time.monotonic() - seen >= self._fresh_seconds:
+        picture = self._pictures.get(content)
+        if picture is None or self._clock() - seen >= self._fresh_seconds:
             return None
-        self._images.move_to_end(content)
-        return image
+        self._pictures.move_to_end(content)
+        return picture
 
-    def _keep(self, content: bytes, image: Image) -> None:
-        if content in self._images:
-            self._images.move_to_end(content)
+    def _keep(self, content: bytes, picture: Picture) -> None:
+        nbytes = picture.pixels.nbytes
+        if content in self._pictures:
+            self._pictures.move_to_end(content)
             return
-        if image.nbytes > self._max_bytes:
+        if nbytes > self._max_bytes:
             return
-        while self._used_bytes + image.nbytes > self._max_bytes:
-            _, dropped = self._images.popitem(last=False)
-            self._used_bytes -= dropped.nbytes
+        while self._used_bytes + nbytes > self._max_bytes:
+            _, dropped = self._pictures.popitem(last=False)
+            self._used_bytes -= dropped.pixels.nbytes
             self._evictions += 1
-        self._images[content] = image
-        self._used_bytes += image.nbytes
-        self._contents = {key: seen for key, seen in self._contents.items() if seen[0] in self._images}
+        self._pictures[content] = picture
+        self._used_bytes += nbytes
+        self._contents = {key: seen for key, seen in self._contents.items() if seen[0] in self._pictures}
 
 
-def _follow(loaded: Future[Image]) -> Image:
-    error = loaded.exception()
+def _follow(loaded: Future[Picture], deadline: Deadline) -> Picture:
+    try:
+        error = loaded.exception(None if deadline == NEVER else deadline.remaining_seconds)
+    except TimeoutError:
+        raise DeadlineExceeded("the image is still being fetched for another click: try again") from None
     if error is not None:
         # A copy: the one kept would gather the traceback of each request that it is raised in.
         raise copy.copy(error)

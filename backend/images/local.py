@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from backend.net.download import check_size
-from m2n2_engine.errors import ImageRefused, ImageUnavailable
+from backend.errors import ImageRefused, ImageUnavailable, image_too_large
 
 
 def read_file(root: Path, name: str, max_bytes: int) -> bytes:
@@ -25,9 +24,11 @@ def read_file(root: Path, name: str, max_bytes: int) -> bytes:
         if not path.is_file():
             raise ImageUnavailable("no such file in the folder of M2N2_LOCAL_FILES_ROOT: check both")
         with path.open("rb") as file:
-            check_size(os.fstat(file.fileno()).st_size, max_bytes)
+            if os.fstat(file.fileno()).st_size > max_bytes:
+                raise image_too_large(max_bytes)
             data = file.read(max_bytes + 1)
     except (OSError, RuntimeError, ValueError) as error:
         raise ImageUnavailable(f"the file cannot be read ({type(error).__name__}): check its permissions") from None
-    check_size(len(data), max_bytes)
+    if len(data) > max_bytes:
+        raise image_too_large(max_bytes)
     return data

@@ -10,11 +10,13 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 import requests
 import urllib3
 
-from backend.net.download import Deadline, Timeouts, open_response, read_body, render_failure
+from backend.errors import ImageRefused, ImageUnavailable
+from backend.net.download import TimeLimit, Timeouts, open_response, read_body, render_failure
 from backend.net.host_rules import HostRules, IPAddress, Origin, find_origin
 from backend.net.label_studio_auth import LabelStudioAuth, NoAuth
 from backend.settings import Settings
-from m2n2_engine.errors import ImageRefused, ImageUnavailable, InvalidImage
+from m2n2_engine.errors import InvalidImage
+from m2n2_engine.types import NEVER, Deadline
 
 CLOUD_SCHEMES = ("s3", "gs", "azure-blob")
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -69,33 +71,34 @@ class WebImages:
         """A path of Label Studio without the one that all of it lies below."""
         return path.removeprefix(self._prefix)
 
-    def download(self, parts: SplitResult, max_bytes: int) -> bytes:
+    def download(self, parts: SplitResult, max_bytes: int, deadline: Deadline = NEVER) -> bytes:
         """The body behind an address; one without a host is a path below Label Studio's own.
 
         Raises ImageRefused for a host, address or size that the settings forbid, at any redirect; ImageUnavailable
         where the body does not arrive in time.
         """
-        return self._download(self._find_target(parts), max_bytes)
+        return self._download(self._find_target(parts), max_bytes, deadline)
 
-    def download_cloud(self, uri: str, task_id: int | None, max_bytes: int) -> bytes:
+    def download_cloud(self, uri: str, task_id: int | None, max_bytes: int, deadline: Deadline = NEVER) -> bytes:
         """The file behind a cloud URI of a task, which Label Studio passes on or redirects to. Raises as download."""
         if not self._url:
             raise ImageRefused(_NO_LABEL_STUDIO)
         if task_id is None:
             raise ImageUnavailable("cloud storage is reached through the task, but the request gives no task id")
         encoded = quote(base64.urlsafe_b64encode(uri.encode()))
-        return self._download(self._aim_at_label_studio(f"/tasks/{task_id}/presign/", f"fileuri={encoded}"), max_bytes)
+        target = self._aim_at_label_studio(f"/tasks/{task_id}/presign/", f"fileuri={encoded}")
+        return self._download(target, max_bytes, deadline)
 
-    def _download(self, target: _Target, max_bytes: int) -> bytes:
-        with Deadline(self._timeouts.total_seconds) as deadline:
+    def _download(self, target: _Target, max_bytes: int, deadline: Deadline) -> bytes:
+        with TimeLimit(min(self._timeouts.total_seconds, deadline.remaining_seconds)) as limit:
             for _ in range(_MOST_REDIRECTS + 1):
-                answer = self._ask(target, max_bytes, deadline)
+                answer = self._ask(target, max_bytes, limit)
                 if isinstance(answer, bytes):
                     return answer
                 target = answer
         raise ImageUnavailable(f"{target.name} redirects more than {_MOST_REDIRECTS} times: check the address")
 
-    def _ask(self, target: _Target, max_bytes: int, deadline: Deadline) -> bytes | _Target:
+    def _ask(self, target: _Target, max_bytes: int, limit: TimeLimit) -> bytes | _Target:
         """The body, or where to go on."""
 
         def check(address: IPAddress) -> None:
@@ -105,15 +108,13 @@ class WebImages:
 
         auth = self._auth if target.is_label_studio else NoAuth()
         try:
-            with open_response(
-                target.url, auth=auth, check=check, timeouts=self._timeouts, deadline=deadline
-            ) as response:
+            with open_response(target.url, auth=auth, check=check, timeouts=self._timeouts, limit=limit) as response:
                 if response.is_redirect:
                     return self._follow(target, response.headers["Location"])
                 self._check_status(target, response.status_code)
-                return read_body(response, max_bytes, deadline)
+                return read_body(response, max_bytes, limit)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise ImageUnavailable(render_failure(error, target.name, deadline)) from None
+            raise ImageUnavailable(render_failure(error, target.name, limit)) from None
 
     def _find_target(self, parts: SplitResult) -> _Target:
         if not parts.scheme and not parts.netloc:

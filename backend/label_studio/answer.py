@@ -1,20 +1,24 @@
-"""Masks -> Label Studio's regions: brush RLE and polygons."""
+"""Prompts -> Label Studio's regions: brush RLE and polygons."""
 
 from __future__ import annotations
 
 import logging
+import statistics
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from backend.errors import InvalidRequest
+from backend.http.request import RequestRecord
 from backend.label_studio import brush_rle
 from backend.label_studio.label_config import BRUSH, POLYGON, Control
 from backend.label_studio.payload import DraftRegion, Region
 from backend.label_studio.polygons import trace_polygons
 from backend.label_studio.prompt import Prompt
+from backend.scheduling.clicks import ClickService
 from backend.settings import Settings
-from m2n2_engine.errors import InvalidRequest
 from m2n2_engine.types import Click, Mask
 
 _BRUSH_TYPE = "brushlabels"
@@ -24,6 +28,27 @@ _POLYGON_TYPE = "polygonlabels"
 _PERCENT_DIGITS = 4
 
 logger = logging.getLogger(__name__)
+
+
+def answer_prompts(
+    prompts: Sequence[Prompt], clicks: ClickService, record: RequestRecord, settings: Settings
+) -> dict[str, Any]:
+    """One prediction with the masks of all prompts of a request; an empty one where there are none.
+
+    Raises what ``ClickService.segment`` raises, InvalidClicks and InvalidRequest.
+    """
+    if not prompts:
+        return render_answer([], 0.0, clicks.model_version)
+    max_pixels = settings.max_image_megapixels * 1_000_000
+    with clicks.queue.join(prompts[0].object_key, record) as ticket:
+        picture = clicks.fetch(prompts[0].image, ticket)
+        shapes = [find_answer_shape(prompt.region, picture.size, max_pixels) for prompt in prompts]
+        found = clicks.segment(picture, [prompt.in_pixels(picture.size) for prompt in prompts], ticket)
+    with record.measure("encode"):
+        regions = []
+        for prompt, shape, one in zip(prompts, shapes, found, strict=True):
+            regions += render_regions(prompt, resize_mask(one.mask, shape), one.score, settings)
+        return render_answer(regions, statistics.mean(one.score for one in found), clicks.model_version)
 
 
 def find_answer_shape(region: Region, image_shape: tuple[int, int], max_pixels: int) -> tuple[int, int]:
@@ -56,7 +81,7 @@ def render_regions(prompt: Prompt, mask: Mask, score: float, settings: Settings)
         return []
     regions = []
     for control in _choose_controls(prompt.controls, settings.output):
-        labels = [label for label in prompt.region.labels if control.takes(prompt.region.to_name, label)]
+        labels = [label for label in prompt.region.value.labels if control.takes(prompt.region.to_name, label)]
         if control.tag == BRUSH:
             value: dict[str, Any] = {"format": "rle", "rle": brush_rle.encode(mask), _BRUSH_TYPE: labels}
             replaced = _find_replaced_id(prompt, control, mask.shape) if settings.replace_draft_region else None
@@ -121,7 +146,7 @@ def _is_same_object(drafted: DraftRegion, region: Region, control: Control) -> b
         and bool(drafted.id)
         and (drafted.from_name, drafted.to_name) == (control.name, region.to_name)
         and drafted.item_index == region.item_index
-        and drafted.value.get(_BRUSH_TYPE) == region.labels
+        and drafted.value.get(_BRUSH_TYPE) == region.value.labels
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from m2n2_engine.errors import InvalidRequest
+from backend.errors import InvalidRequest
 from m2n2_engine.types import Mask
 
 _Integers = npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from m2n2_engine.errors import InvalidRequest
+from backend.errors import InvalidRequest
 
 BRUSH = "BrushLabels"
 POLYGON = "PolygonLabels"

@@ -10,36 +10,40 @@ its repository, which makes a new one for every request. So the engine belongs t
 is loaded by the first prediction, which Label Studio asks for when a task is opened. The package is imported when
 ``M2N2Model`` is first named, never before.
 
-Such a server has no line that clicks wait in, no limit on bodies and no metrics, sends tracebacks to its clients, and
-that of 1.0.9 keeps one labelling configuration for all projects, the one it was told last: take this product's own
-server where you can.
+Such a server has no limit on bodies, no metrics and no health of ours, and sends tracebacks to its clients. That of
+1.0.9 keeps one labelling configuration for all projects, the one it was told last. Take this product's own server where
+you can.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import statistics
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
 
-from backend.engines.background import BackgroundSegmenter
+from backend.engines.background import BackgroundEngine, EngineSource
 from backend.engines.load import load_warm
-from backend.http.body import render_problem
-from backend.images.fetcher import ImageFetcher
-from backend.label_studio.answer import find_answer_shape, render_answer, render_regions, resize_mask
+from backend.errors import InvalidRequest
+from backend.http.request import RequestRecord, render_problem
+from backend.images.fetcher import create_picture_cache
+from backend.label_studio.answer import answer_prompts, render_answer
 from backend.label_studio.payload import PredictRequest
 from backend.label_studio.prompt import parse_prompts
 from backend.process import calm_idle_threads
+from backend.scheduling.clicks import ClickQueue, ClickService, Obsolete
 from backend.settings import Settings, load_settings
 from m2n2_engine import __version__
-from m2n2_engine.errors import ConfigurationError, InvalidRequest, M2N2Error
-from m2n2_engine.types import Segmenter
+from m2n2_engine.errors import ConfigurationError, M2N2Error
+from m2n2_engine.types import Deadline
 
 _MODEL_NAME = "M2N2Model"
+_UNLIMITED = sys.maxsize
+"""Such a server limits its requests itself."""
 
 logger = logging.getLogger(__name__)
 _load_lock = threading.Lock()
@@ -48,38 +52,23 @@ _load_lock = threading.Lock()
 class Predictor:
     """Tasks and a context -> predictions, as label-studio-ml wants them; safe under threads."""
 
-    def __init__(self, settings: Settings, segmenter: Segmenter) -> None:
+    def __init__(self, settings: Settings, source: EngineSource) -> None:
+        queue = ClickQueue(_UNLIMITED, settings.computing_clicks)
         self._settings = settings
-        self._segmenter = segmenter
-        self._images = ImageFetcher(settings)
+        self._clicks = ClickService(source, create_picture_cache(settings), queue)
 
     def predict(self, tasks: list[Any], label_config: str | None, context: Any) -> list[Any]:
         """One prediction for an interactive request, one empty list a task for a batch. What goes wrong on purpose is
         named in the log and answered with an empty result, for those servers show their clients a traceback."""
         if not context:  # 2.0 hands over an empty one where a request has none
             return [[] for _ in tasks]
+        record = RequestRecord(deadline=Deadline.after(self._settings.answer_timeout_seconds))
         try:
-            return [self._answer(_parse_request(tasks, label_config, context))]
-        except M2N2Error as error:
+            prompts = parse_prompts(_parse_request(tasks, label_config, context))
+            return [answer_prompts(prompts, self._clicks, record, self._settings)]
+        except (M2N2Error, Obsolete) as error:
             logger.warning("empty result: %s: %s", type(error).__name__, error)
-            return [self._render([], 0.0)]
-
-    def _answer(self, request: PredictRequest) -> dict[str, Any]:
-        prompts = parse_prompts(request)
-        if not prompts:
-            return self._render([], 0.0)
-        image = self._images.fetch_image(prompts[0].image_reference, prompts[0].task_id)
-        height, width = image.shape[:2]
-        regions, scores = [], []
-        for prompt in prompts:
-            shape = find_answer_shape(prompt.region, (height, width), self._images.max_pixels)
-            found = self._segmenter.segment(image, prompt.clicks(width, height), prompt.box(width, height))
-            regions += render_regions(prompt, resize_mask(found.mask, shape), found.score, self._settings)
-            scores.append(found.score)
-        return self._render(regions, statistics.mean(scores))
-
-    def _render(self, regions: list[dict[str, Any]], score: float) -> dict[str, Any]:
-        return render_answer(regions, score, str(self._segmenter.describe()["model_version"]))
+            return [render_answer([], 0.0, self._clicks.model_version)]
 
 
 def __getattr__(name: str) -> Any:
@@ -137,7 +126,7 @@ def _build_predictor() -> Predictor:
     calm_idle_threads()
     settings = load_settings()
     config = settings.engine_config()
-    return Predictor(settings, BackgroundSegmenter(lambda: load_warm(config)))
+    return Predictor(settings, BackgroundEngine(lambda: load_warm(config)))
 
 
 def _parse_request(tasks: list[Any], label_config: str | None, context: Any) -> PredictRequest:

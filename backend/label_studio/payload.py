@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import abc
 from typing import Any, ClassVar
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 
-from backend.http.body import Payload
+from backend.http.request import Payload
 
 
 class SetupRequest(Payload):
@@ -43,7 +42,13 @@ class Task(Payload):
     drafts: tuple[Draft, ...] = ()
 
 
-class Region(Payload, abc.ABC):
+class LabelledValue(Payload):
+    """What a region holds besides its place. labels: those that were selected when it was made, at least one."""
+
+    labels: list[str]
+
+
+class Region(Payload):
     """A region of the context. Sizes are those of the upright image, in pixels, rotation is in degrees; item_index
     counts the pages of an image that has several, from 0."""
 
@@ -55,49 +60,35 @@ class Region(Payload, abc.ABC):
     original_width: PositiveInt | None = None
     original_height: PositiveInt | None = None
     image_rotation: float = 0
-
-    @property
-    @abc.abstractmethod
-    def labels(self) -> list[str]:
-        """The labels that were selected when the region was made, at least one."""
+    value: LabelledValue
 
 
-class KeyPointValue(Payload):
-    """Place of a key point in percent of the image's width and height, and its labels."""
+class KeyPointValue(LabelledValue):
+    """Place of a key point in percent of the image's width and height."""
 
     x: FiniteFloat
     y: FiniteFloat
-    keypointlabels: list[str] = Field(min_length=1)
+    labels: list[str] = Field(min_length=1, alias="keypointlabels")
 
 
 class KeyPoint(Region):
-    """A click."""
+    """A click. is_positive: whether the point belongs to the object; it does where nothing says otherwise."""
 
     result_type = "keypointlabels"
 
     value: KeyPointValue
     is_positive: bool | None = None
 
-    @property
-    def labels(self) -> list[str]:
-        """The labels of the click."""
-        return self.value.keypointlabels
 
-    @property
-    def positive(self) -> bool:
-        """Whether the point belongs to the object; it does where nothing says otherwise."""
-        return self.is_positive is not False
-
-
-class RectangleValue(Payload):
-    """A rectangle in percent of the image's width and height, turned by degrees, and its labels."""
+class RectangleValue(LabelledValue):
+    """A rectangle in percent of the image's width and height, turned by degrees."""
 
     x: FiniteFloat
     y: FiniteFloat
     width: FiniteFloat
     height: FiniteFloat
     rotation: FiniteFloat = 0
-    rectanglelabels: list[str] = Field(min_length=1)
+    labels: list[str] = Field(min_length=1, alias="rectanglelabels")
 
 
 class Rectangle(Region):
@@ -106,11 +97,6 @@ class Rectangle(Region):
     result_type = "rectanglelabels"
 
     value: RectangleValue
-
-    @property
-    def labels(self) -> list[str]:
-        """The labels of the box."""
-        return self.value.rectanglelabels
 
 
 class Context(Payload):

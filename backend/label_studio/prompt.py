@@ -12,11 +12,13 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from backend.http.body import MOST_CLICKS, render_problem
+from backend.errors import InvalidRequest
+from backend.http.request import MOST_CLICKS, render_problem
+from backend.images.cache import TaskImage
 from backend.label_studio.label_config import ANSWER_TAGS, Control, ImageTag, parse_label_config
 from backend.label_studio.payload import DraftRegion, KeyPoint, PredictRequest, Rectangle, Region, Task
-from backend.scheduling.queue import Chain
-from m2n2_engine.errors import InvalidClicks, InvalidRequest
+from backend.scheduling.clicks import ObjectKey, PixelPrompt
+from m2n2_engine.errors import InvalidClicks
 from m2n2_engine.types import Box, Click
 
 _REGION_KINDS: dict[str, type[Region]] = {kind.result_type: kind for kind in (KeyPoint, Rectangle)}
@@ -33,19 +35,18 @@ logger = logging.getLogger(__name__)
 class Prompt:
     """One object that is asked for, and what its mask needs to be rendered.
 
-    chain: what these clicks have in common with the next of the same object; None where nothing says so.
+    object_key: what these clicks have in common with the next of the same object; None where nothing says so.
     region: the click or box that was set last: label, image, page and size. key_points: all clicks in the order of the
     request, with their signs; none for a box. controls: the tags that the mask can go to, one of a kind.
-    image_reference: as it stands in the task's data. task_id: in Label Studio. drafted: the regions of the annotator's
+    image: the one that they lie on. drafted: the regions of the annotator's
     drafts.
     """
 
-    chain: Chain | None
+    object_key: ObjectKey | None
     region: Region
     key_points: tuple[KeyPoint, ...]
     controls: tuple[Control, ...]
-    image_reference: str
-    task_id: int | None
+    image: TaskImage
     drafted: tuple[DraftRegion, ...]
 
     def clicks(self, width: int, height: int) -> list[Click]:
@@ -54,10 +55,15 @@ class Prompt:
             Click(
                 x=_clamp_percent("x", point.value.x) / 100 * width,
                 y=_clamp_percent("y", point.value.y) / 100 * height,
-                positive=point.positive,
+                positive=point.is_positive is not False,
             )
             for point in self.key_points
         ]
+
+    def in_pixels(self, size: tuple[int, int]) -> PixelPrompt:
+        """The same in pixels of an image of this ``(H, W)``. Raises InvalidClicks for a point outside of it."""
+        height, width = size
+        return PixelPrompt(self.clicks(width, height), self.box(width, height))
 
     def box(self, width: int, height: int) -> Box | None:
         """The box in pixels of the image, what sticks out cut off; None where the prompt is clicks."""
@@ -81,7 +87,7 @@ def parse_prompts(request: PredictRequest) -> list[Prompt]:
     regions = _parse_regions(request.params.context.result)
     drafted = _parse_drafted(task)
     key_points = tuple(_restore_sign(region, drafted) for region in regions if isinstance(region, KeyPoint))
-    if not regions or (key_points and not any(point.positive for point in key_points)):
+    if not regions or (key_points and not any(point.is_positive is not False for point in key_points)):
         logger.info("empty result: no positive key point and no rectangle in the context")
         return []
     reason = _find_refusal(regions)
@@ -90,20 +96,20 @@ def parse_prompts(request: PredictRequest) -> list[Prompt]:
         return []
     last = regions[-1]
     config = parse_label_config(request.label_config)
-    found = (config.find_answer_control(tag, last.to_name, last.labels[0]) for tag in ANSWER_TAGS)
+    found = (config.find_answer_control(tag, last.to_name, last.value.labels[0]) for tag in ANSWER_TAGS)
     controls = tuple(control for control in found if control is not None)
     if not controls:
         logger.warning(
             "empty result: the labelling configuration has no BrushLabels or PolygonLabels with toName=%r and a "
             "Label %r; add it",
             last.to_name,
-            last.labels[0],
+            last.value.labels[0],
         )
         return []
-    reference = _find_reference(task, config.find_image(last.to_name), last)
-    chain = _find_chain(request, regions[0])
+    image = TaskImage(_find_reference(task, config.find_image(last.to_name), last), task.id)
+    object_key = _find_object_key(request, regions[0])
     asked = [last] if key_points else regions
-    return [Prompt(chain, region, key_points, controls, reference, task.id, drafted) for region in asked]
+    return [Prompt(object_key, region, key_points, controls, image, drafted) for region in asked]
 
 
 def _parse_regions(context: Sequence[dict[str, object]]) -> list[Region]:
@@ -136,7 +142,7 @@ def _parse_drafted(task: Task) -> tuple[DraftRegion, ...]:
 
 
 def _find_subject(region: Region) -> tuple[object, ...]:
-    return type(region), region.labels, region.to_name, region.item_index
+    return type(region), region.value.labels, region.to_name, region.item_index
 
 
 def _find_refusal(regions: Sequence[Region]) -> str | None:
@@ -163,11 +169,11 @@ def _find_reference(task: Task, image: ImageTag, region: Region) -> str:
     return shown
 
 
-def _find_chain(request: PredictRequest, first: Region) -> Chain | None:
+def _find_object_key(request: PredictRequest, first: Region) -> ObjectKey | None:
     """Project, task, label and first region: they stay while an object is refined. None where the region has no id."""
     if not first.id:
         return None
-    return Chain(str(request.project), str(request.tasks[0].id), first.labels[0], first.id)
+    return ObjectKey(str(request.project), str(request.tasks[0].id), first.value.labels[0], first.id)
 
 
 def _restore_sign(point: KeyPoint, drafted: Sequence[DraftRegion]) -> KeyPoint:

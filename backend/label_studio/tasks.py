@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from backend.http.body import render_problem
-from backend.images.fetcher import TaskImage
+from backend.http.request import render_problem
+from backend.images.cache import TaskImage
 from backend.label_studio.client import LabelStudioClient, LabelStudioError
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.payload import PredictRequest, Task, TaskPage

@@ -4,27 +4,53 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
 
-from backend.engines.readiness import read_readiness
+from backend.engines.background import EngineSource
 from backend.monitoring.metrics import CONTENT_TYPE, Metrics
-from m2n2_engine.types import Segmenter
+from m2n2_engine.types import EngineStatus, Tier
+
+_TIER_NAMES = {Tier.DEVICE: "session", Tier.HOST: "host", Tier.DISK: "disk"}
+"""Tier -> beginning of its facts' names."""
 
 
-def create_blueprint(segmenter: Segmenter, metrics: Metrics) -> Blueprint:
+def create_blueprint(source: EngineSource, metrics: Metrics) -> Blueprint:
     """GET /health (also /), GET /ready and GET /metrics. All answer at once, also while the model loads or works."""
     blueprint = Blueprint("monitoring", __name__)
 
     @blueprint.get("/")
     @blueprint.get("/health")
     def health() -> Response:
-        return jsonify({"status": "UP", **segmenter.describe()})
+        return jsonify({"status": "UP", **render_facts(source.status())})
 
     @blueprint.get("/ready")
     def ready() -> tuple[Response, int]:
-        readiness = read_readiness(segmenter.describe())
-        return jsonify(state=readiness.state, reason=readiness.reason), 200 if readiness.is_ready else 503
+        status = source.status()
+        return jsonify(state=status.state, reason=status.reason), 200 if status.is_ready else 503
 
     @blueprint.get("/metrics")
     def render_metrics() -> Response:
         return Response(metrics.render(), content_type=CONTENT_TYPE)
 
     return blueprint
+
+
+def render_facts(status: EngineStatus) -> dict[str, str | int | None]:
+    """The status as flat JSON, what is not known left out."""
+    names = (
+        "backbone",
+        "backbone_reason",
+        "preset",
+        "device",
+        "grid",
+        "threads",
+        "replicas",
+        "device_memory_used_bytes",
+        "device_memory_bytes",
+        "disk_write_failures",
+    )
+    known = {name: value for name in names if (value := getattr(status, name)) is not None}
+    tiers = {
+        f"{_TIER_NAMES[tier]}_{name}": getattr(found, name)
+        for tier, found in status.tiers.items()
+        for name in ("images", "bytes", "budget_bytes", "hits", "misses", "evictions")
+    }
+    return {"model_version": status.model_version, "state": status.state, "reason": status.reason, **known, **tiers}

@@ -25,10 +25,9 @@ from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ReadTimeoutError
 
+from backend.errors import ImageUnavailable, image_too_large
 from backend.net.host_rules import IPAddress
 from backend.net.name_resolution import Answer, NameResolver
-from m2n2_engine.config import MEBIBYTE
-from m2n2_engine.errors import ImageRefused, ImageUnavailable
 
 _CHUNK_BYTES = 64 * 1024
 _TOO_LATE = "it takes too long to arrive: raise M2N2_FETCH_TIMEOUT_SECONDS"
@@ -44,7 +43,7 @@ class Timeouts:
     total_seconds: float
 
 
-class Deadline:
+class TimeLimit:
     """An end to a whole download, redirects and slow headers included; a context manager.
 
     The timeout of a socket begins anew with every byte. When this one passes, the watched connections are cut, which
@@ -59,7 +58,7 @@ class Deadline:
         self._handles: list[socket.socket] = []
         self._connections: list[socket.socket] = []
 
-    def __enter__(self) -> Deadline:
+    def __enter__(self) -> TimeLimit:
         self._timer.start()
         return self
 
@@ -84,7 +83,7 @@ class Deadline:
         """Whether no time is left."""
         return time.monotonic() >= self._ends
 
-    def limit(self, seconds: float) -> float:
+    def left(self, seconds: float) -> float:
         """At most so many seconds, and no more than are left. Raises ImageUnavailable where none are."""
         left = self._ends - time.monotonic()
         if left <= 0:
@@ -94,7 +93,7 @@ class Deadline:
     def watch(self, connection: socket.socket) -> None:
         """Cut this connection when the time is over, also after it was handed on to TLS."""
         with self._lock:
-            self.limit(0)
+            self.left(0)
             self._handles.append(connection.dup())
             self._connections.append(connection)
 
@@ -112,7 +111,7 @@ def open_response(
     auth: AuthBase,
     check: Callable[[IPAddress], None],
     timeouts: Timeouts,
-    deadline: Deadline,
+    limit: TimeLimit,
     payload: Any = None,
 ) -> Iterator[requests.Response]:
     """The answer to one GET, or to a POST of the payload as JSON; its body not read yet, redirects not followed.
@@ -120,7 +119,7 @@ def open_response(
     check: raises for an address that must not be connected to; not called where a proxy connects. A private CA and
     proxies come from the environment as usual. Raises what ``render_failure`` takes, and what ``check`` raises.
     """
-    adapter = _GuardedAdapter(_Guard(check, timeouts.connect_seconds, deadline))
+    adapter = _GuardedAdapter(_Guard(check, timeouts.connect_seconds, limit))
     with _Session() as session:
         session.mount("http://", adapter)
         session.mount("https://", adapter)
@@ -130,35 +129,31 @@ def open_response(
             json=payload,
             auth=auth,
             headers={"Accept-Encoding": "identity"},
-            timeout=(deadline.limit(timeouts.connect_seconds), deadline.limit(timeouts.read_seconds)),
+            timeout=(limit.left(timeouts.connect_seconds), limit.left(timeouts.read_seconds)),
             allow_redirects=False,
             stream=True,
         ) as response:
             yield response
 
 
-def read_body(response: requests.Response, max_bytes: int, deadline: Deadline) -> bytes:
+def read_body(response: requests.Response, max_bytes: int, limit: TimeLimit) -> bytes:
     """The whole body. Raises ImageRefused above ``max_bytes``, at once where the header already says so."""
     body: urllib3.HTTPResponse = response.raw
-    check_size(body.length_remaining or 0, max_bytes)
+    if (body.length_remaining or 0) > max_bytes:
+        raise image_too_large(max_bytes)
     data = bytearray()
     while chunk := body.read1(_CHUNK_BYTES, decode_content=True):
         data += chunk
-        check_size(len(data), max_bytes)
+        if len(data) > max_bytes:
+            raise image_too_large(max_bytes)
     # A body without a length looks complete when its connection is cut.
-    deadline.limit(0)
+    limit.left(0)
     return bytes(data)
 
 
-def check_size(count: int, max_bytes: int) -> None:
-    """Raise ImageRefused for a file of more bytes than allowed."""
-    if count > max_bytes:
-        raise ImageRefused(f"more than {max_bytes // MEBIBYTE} MiB: reduce it or raise M2N2_MAX_IMAGE_MIB")
-
-
-def render_failure(error: Exception, source: str, deadline: Deadline) -> str:
+def render_failure(error: Exception, source: str, limit: TimeLimit) -> str:
     """What went wrong with a download from ``source`` and what to do about it, in one line without the address."""
-    if deadline.has_passed:
+    if limit.has_passed:
         return _TOO_LATE
     match error:
         case requests.ConnectTimeout():
@@ -183,7 +178,7 @@ class _Guard:
 
     check: Callable[[IPAddress], None]
     connect_seconds: float
-    deadline: Deadline
+    limit: TimeLimit
 
     def open(self, host: str, port: int, *, is_proxy: bool) -> socket.socket:
         """A connection to the first address of the host that answers, after all but those of a proxy were checked."""
@@ -194,16 +189,16 @@ class _Guard:
         failure = OSError(f"{host} has no address")
         for family, _, _, _, target in found:
             try:
-                return _connect(family, target, self.deadline.limit(self.connect_seconds))
+                return _connect(family, target, self.limit.left(self.connect_seconds))
             except OSError as error:
                 failure = error
         raise failure
 
     def _resolve(self, host: str, port: int) -> Answer:
         try:
-            return _resolver.resolve(host, port, self.deadline.limit(self.connect_seconds))
+            return _resolver.resolve(host, port, self.limit.left(self.connect_seconds))
         except TimeoutError:
-            self.deadline.limit(0)
+            self.limit.left(0)
             raise ImageUnavailable(
                 f"the name {host} is not resolved in time: check the name server, or raise M2N2_CONNECT_TIMEOUT_SECONDS"
             ) from None
@@ -230,7 +225,7 @@ class _GuardedConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         connection = self._open()
         try:
-            self._guard.deadline.watch(connection)
+            self._guard.limit.watch(connection)
         except BaseException:
             connection.close()
             raise

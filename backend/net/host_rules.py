@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
-from m2n2_engine.errors import ImageRefused
+from backend.errors import ImageRefused
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -17,9 +17,9 @@ import urllib3
 from pydantic import SecretStr
 from requests.auth import AuthBase
 
-from backend.net.download import Deadline, Timeouts, open_response
+from backend.errors import ImageUnavailable
+from backend.net.download import TimeLimit, Timeouts, open_response
 from m2n2_engine.config import MEBIBYTE
-from m2n2_engine.errors import ImageUnavailable
 
 _JWT_PARTS = 3
 _MARGIN_SECONDS = 30.0
@@ -91,13 +91,13 @@ class LabelStudioAuth(AuthBase):
         """Status and body of the answer."""
         seconds = self._timeout_seconds
         with (
-            Deadline(seconds) as deadline,
+            TimeLimit(seconds) as limit,
             open_response(
                 f"{self._url}/api/token/refresh/",
                 auth=NoAuth(),
                 check=lambda _: None,
                 timeouts=Timeouts(seconds, seconds, seconds),
-                deadline=deadline,
+                limit=limit,
                 payload={"refresh": self._key},
             ) as response,
         ):

@@ -1,7 +1,7 @@
-"""Prepares images before their first click, in the background: those of tasks that were opened, and of what comes next.
+"""Prepares pictures before their first click, in the background: of tasks that were opened, and of what comes next.
 
-Nobody waits for it. So clicks go first, what goes wrong is only told to the log, and of more images than the line holds
-the newest are taken.
+Nobody waits for it. So clicks go first, what goes wrong is only told to the log, and of more images than the queue
+holds the newest are taken.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from backend.images.fetcher import ImageFetcher, TaskImage
-from backend.scheduling.queue import ClickQueue
+from backend.http.request import RequestRecord
+from backend.images.cache import TaskImage
+from backend.scheduling.clicks import ClickService, Ticket
 from m2n2_engine.errors import M2N2Error
-from m2n2_engine.types import Level, Segmenter
+from m2n2_engine.types import Tier
 
 _LONGEST_STOP_SECONDS = 60.0
 
@@ -25,18 +26,18 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PreparationStatistics:
-    """Images in line now, and counts since the start: prepared ones by where they were found, failures (of an image, or
-    of finding out what comes next), and images that newer ones drove out of the line."""
+    """Images in the queue now, and counts since the start: prepared ones by where they were found, failures (of an
+    image, or of finding out what comes next), and images that newer ones drove out of the queue."""
 
     waiting: int
-    found: Mapping[Level, int]
+    found: Mapping[Tier, int]
     failures: int
     dropped: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Place:
-    """A place in the line: images of opened tasks go before others, newer ones before older ones. look_ahead: gives
+    """A place in the queue: images of opened tasks go before others, newer ones before older ones. look_ahead: gives
     the images that come after this one."""
 
     is_opened: bool
@@ -49,22 +50,20 @@ class _Place:
 
 
 class BackgroundPreparation:
-    """A bounded line of images and one thread that prepares them while no click is under way; safe under threads.
+    """A bounded queue of images and one thread that prepares them while no click is under way; safe under threads.
 
     places: images that may wait; 0 prepares nothing.
     """
 
-    def __init__(self, places: int, segmenter: Segmenter, images: ImageFetcher, queue: ClickQueue) -> None:
+    def __init__(self, places: int, clicks: ClickService) -> None:
         self._places = places
-        self._segmenter = segmenter
-        self._images = images
-        self._queue = queue
+        self._clicks = clicks
         self._changed = threading.Condition()
-        self._line: dict[TaskImage, _Place] = {}
+        self._waiting: dict[TaskImage, _Place] = {}
         self._numbers = itertools.count()
         self._worker: threading.Thread | None = None
         self._is_closed = False
-        self._found: collections.Counter[Level] = collections.Counter()
+        self._found: collections.Counter[Tier] = collections.Counter()
         self._failures = self._dropped = 0
 
     def add(
@@ -74,7 +73,7 @@ class BackgroundPreparation:
         is_opened: bool,
         look_ahead: Callable[[], Sequence[TaskImage]] | None = None,
     ) -> None:
-        """Put the images of a task in line; does not wait.
+        """Put the images of a task in the queue; does not wait.
 
         is_opened: somebody has opened the task, so that its images go before those of tasks nobody looks at yet.
         look_ahead: called in the background after the last of them; gives the images of the tasks that come next.
@@ -86,9 +85,9 @@ class BackgroundPreparation:
             # The first image of a task is the first one that is looked at, so it becomes the newest.
             for image in reversed(taken):
                 place = _Place(is_opened, next(self._numbers), look_ahead if image is taken[-1] else None)
-                self._line[image] = max(place, self._line.get(image, place), key=lambda place: place.rank)
-            while len(self._line) > self._places:
-                del self._line[min(self._line, key=self._rank)]
+                self._waiting[image] = max(place, self._waiting.get(image, place), key=lambda place: place.rank)
+            while len(self._waiting) > self._places:
+                del self._waiting[min(self._waiting, key=self._rank)]
                 self._dropped += 1
             self._changed.notify()
             if self._worker is None:
@@ -109,43 +108,43 @@ class BackgroundPreparation:
     def statistics(self) -> PreparationStatistics:
         """A consistent snapshot."""
         with self._changed:
-            return PreparationStatistics(len(self._line), dict(self._found), self._failures, self._dropped)
+            return PreparationStatistics(len(self._waiting), dict(self._found), self._failures, self._dropped)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._line or self._is_closed)
+                self._changed.wait_for(lambda: self._waiting or self._is_closed)
                 if self._is_closed:
                     return
-                image = max(self._line, key=self._rank)
+                image = max(self._waiting, key=self._rank)
             try:
                 self._prepare(image)
             except Exception as error:
                 self._give_up(image, error)
 
     def _prepare(self, image: TaskImage) -> None:
-        """Prepare an image of the line and take it out, or leave it where a newer one came while it was fetched."""
-        pixels = self._images.fetch_image(image.reference, image.task_id)
-        with self._queue.idle_preparation() as ticket:
-            place = self._take_newest(image)
-            if place is None:
-                return
-            ticket.image = image
-            level = self._segmenter.prepare(pixels)
+        """Prepare an image of the queue and take it out, or leave it where a newer one came while it was fetched."""
+        ticket = Ticket(None, RequestRecord())
+        picture = self._clicks.fetch(image, ticket)
+        self._clicks.queue.wait_until_idle()
+        place = self._take_newest(image)
+        if place is None:
+            return
+        tier = self._clicks.prepare(picture, ticket)
         with self._changed:
-            self._found[level] += 1
+            self._found[tier] += 1
         if place.look_ahead is not None:
             self.add(place.look_ahead(), is_opened=False)
 
     def _take_newest(self, image: TaskImage) -> _Place | None:
         with self._changed:
-            if not self._is_closed and image in self._line and image == max(self._line, key=self._rank):
-                return self._line.pop(image)
+            if not self._is_closed and image in self._waiting and image == max(self._waiting, key=self._rank):
+                return self._waiting.pop(image)
             return None
 
     def _give_up(self, image: TaskImage, error: Exception) -> None:
         with self._changed:
-            self._line.pop(image, None)
+            self._waiting.pop(image, None)
             self._failures += 1
         if isinstance(error, M2N2Error):
             logger.warning("preparing in the background failed: %s: %s", type(error).__name__, error)
@@ -153,4 +152,4 @@ class BackgroundPreparation:
             logger.error("preparing in the background failed", exc_info=error)
 
     def _rank(self, image: TaskImage) -> tuple[bool, int]:
-        return self._line[image].rank
+        return self._waiting[image].rank

@@ -15,7 +15,7 @@ from typing import Self
 
 import requests
 
-from m2n2_engine.errors import NotReady
+from backend.errors import NotReady
 
 CONFIGURATION = "python:backend.http.gunicorn_conf"
 """Of gunicorn, as its option ``-c`` takes it."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import requests
 
+from backend.errors import NotReady
 from backend.settings import Settings
-from m2n2_engine.errors import M2N2Error, NotReady
-from m2n2_engine.types import Click
+from m2n2_engine.errors import M2N2Error
+from m2n2_engine.types import Click, EngineStatus, State
 
 Size = tuple[int, int]
 """(H, W) in pixels."""
@@ -98,6 +99,14 @@ def read_facts(url: str, auth: tuple[str, str] | None) -> dict[str, Any]:
             remedy = f"{type(error).__name__}; start the server there, or give another address"
         raise NotReady(f"{url}/health: {remedy}") from error
     return facts
+
+
+def read_status(url: str, auth: tuple[str, str] | None) -> EngineStatus:
+    """The engine's status, as far as /health tells it: ready where it tells no state, without the tiers of its cache.
+    Raises as ``read_facts``."""
+    facts = read_facts(url, auth)
+    names = {field.name for field in dataclasses.fields(EngineStatus)} & facts.keys()
+    return EngineStatus(**{**{name: facts[name] for name in names}, "state": State(facts.get("state", State.READY))})
 
 
 def _read_stage(timings: str, stage: str) -> float:

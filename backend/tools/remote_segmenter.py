@@ -5,18 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import requests
 from PIL import Image as PillowImage
 
-from backend.engines.readiness import read_readiness
+from backend.errors import NotReady
 from backend.label_studio import brush_rle
 from backend.settings import Settings
-from backend.tools.predict_client import ask, make_body, read_auth, read_facts
-from m2n2_engine.errors import NotReady
-from m2n2_engine.types import Click, Image, Segmentation, Timings
+from backend.tools.predict_client import ask, make_body, read_auth, read_status
+from m2n2_engine.types import Click, EngineStatus, Image, Segmentation, Timings
 
 _COMPRESS_LEVEL = 1
 """Of zlib, the fastest: the image goes along with every click."""
@@ -26,34 +25,31 @@ def connect(settings: Settings, url: str) -> RemoteSegmenter:
     """A server that is ready. settings: whose user and password are given to it. Raises NotReady."""
     url = url.rstrip("/")
     auth = read_auth(settings)
-    facts = read_facts(url, auth)
-    readiness = read_readiness(facts)
-    if not readiness.is_ready:
-        raise NotReady(f"{url} is not ready ({readiness.reason or readiness.state}): try again later")
-    return RemoteSegmenter(url, auth, facts)
+    status = read_status(url, auth)
+    if not status.is_ready:
+        raise NotReady(f"{url} is not ready ({status.reason or status.state}): try again later")
+    return RemoteSegmenter(url, auth, status)
 
 
 class RemoteSegmenter:
-    """Stateless to its caller and safe under threads."""
+    """Stateless to its caller and safe under threads; implements ``types.ClickSegmenter``."""
 
-    def __init__(
-        self, url: str, auth: tuple[str, str] | None, facts: Mapping[str, str | int | float | bool | None]
-    ) -> None:
+    def __init__(self, url: str, auth: tuple[str, str] | None, status: EngineStatus) -> None:
         self._url = url
         self._auth = auth
-        self._facts = facts
+        self._status = status
 
-    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+    def segment(self, picture: Image, clicks: Sequence[Click], /) -> Segmentation:
         """As ``Segmenter.segment``; the time of a click includes the way there and back, the score is not sent and 0.
 
         The image is sent as PNG, without loss. Raises Unanswered.
         """
-        height, width = image.shape[:2]
+        height, width = picture.shape[:2]
         placed = [
             Click(find_percent(click.x, width), find_percent(click.y, height), click.positive) for click in clicks
         ]
         file = io.BytesIO()
-        PillowImage.fromarray(image).save(file, "PNG", compress_level=_COMPRESS_LEVEL)
+        PillowImage.fromarray(picture).save(file, "PNG", compress_level=_COMPRESS_LEVEL)
         uri = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
         with requests.Session() as session:
             session.auth = self._auth
@@ -62,9 +58,9 @@ class RemoteSegmenter:
         mask = brush_rle.decode(answer.rle, shape) if answer.rle else np.zeros(shape, bool)
         return Segmentation(mask, 0.0, Timings(answer.prepare_seconds, answer.seconds - answer.prepare_seconds))
 
-    def describe(self) -> Mapping[str, str | int | float | bool | None]:
-        """The server's facts, as they were when it was connected."""
-        return self._facts
+    def status(self) -> EngineStatus:
+        """The server's, as it was when it was connected."""
+        return self._status
 
 
 def find_percent(pixels: float, size: int) -> float:

@@ -15,7 +15,7 @@ from m2n2_engine.types import Image
 from m2n2_engine.weights import store
 
 if TYPE_CHECKING:
-    from m2n2_engine.method.factors import AttentionFactors
+    from m2n2_engine.method.chain import AttentionFactors
 
 PREFERRED = "stable-diffusion-2"
 EMBEDDED = "dinov2-small"

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 import torch
 from torch import nn
 
-from m2n2_engine.method.factors import AttentionFactors, LayerFactors
+from m2n2_engine.method.chain import AttentionFactors, LayerFactors
 from m2n2_engine.types import Image
 
 

@@ -1,4 +1,4 @@
-"""Level 3 of the attention cache: a safetensors file an image, in a folder that processes and restarts share.
+"""The attention cache on disk: a safetensors file an image, in a folder that processes and restarts share.
 
 In the folder, ``attention-<digits>.safetensors`` is an image, ``.partial`` one that is being written, ``.lock`` one
 that is being built; ``attention.lock`` is held by who writes or deletes. Nothing else there is touched. Locks are the
@@ -25,8 +25,9 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from m2n2_engine.cache.memory import AttentionKey, CacheStatistics
-from m2n2_engine.method.factors import AttentionFactors, BalancedFactors, LayerFactors
+from m2n2_engine.cache.memory import AttentionKey
+from m2n2_engine.method.chain import AttentionFactors, BalancedFactors, LayerFactors
+from m2n2_engine.types import NEVER, Deadline, TierStatus
 
 FORMAT = "1"
 """Changes with the layout of the files; files of another format are never found, and go as the least recently used."""
@@ -34,8 +35,13 @@ FORMAT = "1"
 _IMAGE, _PARTIAL, _LOCK = ".safetensors", ".partial", ".lock"
 _NAME = re.compile(r"attention-[0-9a-f]{32}(\.safetensors|\.partial|\.lock)")
 _LONGEST_BUILD_SECONDS = 60.0
+"""What is waited at most for another process to build an image; longer than that can sensibly take."""
+
 _LONGEST_WRITE_SECONDS = 10.0
-"""What is waited for another process; longer than it can sensibly take, shorter than a client waits for its answer."""
+"""What is waited for another process to write."""
+
+_WAITING_SHARE = 0.5
+"""Of the time that is left, what may go to waiting for another process: the rest is for building the image here."""
 
 logger = logging.getLogger(__name__)
 
@@ -125,12 +131,14 @@ class DiskStore:
         return images
 
     @contextlib.contextmanager
-    def building(self, key: AttentionKey) -> Iterator[None]:
+    def building(self, key: AttentionKey, deadline: Deadline = NEVER) -> Iterator[None]:
         """Held while an image is looked for and built, so that of all processes one builds it.
 
-        Goes on without the lock where there can be none, or where its holder takes too long.
+        Goes on without the lock where there can be none, or where its holder takes too long: a minute, or half of what
+        is left until the deadline.
         """
-        lock = self._file_lock(Path(_file_name(key)).stem, _LONGEST_BUILD_SECONDS)
+        seconds = min(_LONGEST_BUILD_SECONDS, _WAITING_SHARE * deadline.remaining_seconds)
+        lock = self._file_lock(Path(_file_name(key)).stem, seconds)
         try:
             lock.acquire()
         except OSError as problem:
@@ -151,11 +159,16 @@ class DiskStore:
         return sorted(images, key=lambda image: image.used_seconds)
 
     @property
-    def statistics(self) -> CacheStatistics:
+    def status(self) -> TierStatus:
         """Counts of this process; images and bytes as they were after its last write."""
         with self._lock:
-            return CacheStatistics(
-                self._hits, self._misses, self._evictions, self._images, self._bytes, self._budget_bytes
+            return TierStatus(
+                images=self._images,
+                bytes=self._bytes,
+                budget_bytes=self._budget_bytes,
+                hits=self._hits,
+                misses=self._misses,
+                evictions=self._evictions,
             )
 
     @property

@@ -1,28 +1,31 @@
-"""What stays in memory, by least recent use and a byte budget: levels 1 and 2 of the attention cache.
-
-Level 1 holds sessions on the device; a miss there asks level 2, factors in host memory (``factor_cache``), and a miss
-there the disk (``disk_store``).
-"""
+"""What stays in memory, by least recent use and a byte budget: the tiers on the device and in host memory."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import copy
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Generic, Protocol, TypeVar
+
+from m2n2_engine.errors import DeadlineExceeded
+from m2n2_engine.types import NEVER, Deadline, TierStatus
+
+_ATTEMPTS = 2
+"""Builds that one caller waits for or makes: whoever waited for a build that failed tries once more."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AttentionKey:
-    """Names one resident image: what was seen, and what looked at it.
+    """Names what is kept of one image: what was seen, and what looked at it.
 
-    image: hex digest of shape and pixels. fingerprint: backbone, weights, grid and method constants.
+    image: hex digest of shape and pixels. fingerprint: release, backbone, weights, grid and constants of the chain.
     """
 
     image: str
@@ -40,41 +43,32 @@ class Resident(Protocol):
 ResidentT = TypeVar("ResidentT", bound=Resident)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CacheStatistics:
-    """Counts since the start, and what is held now. A hit includes waiting for another caller's build.
-
-    used_bytes: with what is reserved for builds under way.
-    """
-
-    hits: int
-    misses: int
-    evictions: int
-    images: int
-    used_bytes: int
-    budget_bytes: int
-
-    def describe(self, level: str) -> dict[str, int]:
-        """As facts of an engine: ``<level>_images``, ``<level>_bytes`` and so on."""
-        return {
-            f"{level}_images": self.images,
-            f"{level}_bytes": self.used_bytes,
-            f"{level}_budget_bytes": self.budget_bytes,
-            f"{level}_hits": self.hits,
-            f"{level}_misses": self.misses,
-            f"{level}_evictions": self.evictions,
-        }
-
-
 class _Entry(Generic[ResidentT]):
     def __init__(self, expected_bytes: int) -> None:
-        self.future: Future[ResidentT] = Future()
+        self.built: Future[ResidentT] = Future()
         self.users = 0
         self._expected_bytes = expected_bytes
 
     @property
     def nbytes(self) -> int:
-        return self.future.result().nbytes if self.future.done() else self._expected_bytes
+        return self.built.result().nbytes if self.built.done() else self._expected_bytes
+
+
+class Lease(Generic[ResidentT]):
+    """An entry of the cache, pinned for its holder. is_new: nothing is kept there yet, and the holder is to fill it."""
+
+    def __init__(self, entry: _Entry[ResidentT], *, is_new: bool) -> None:
+        self._entry = entry
+        self.is_new = is_new
+
+    @property
+    def value(self) -> ResidentT:
+        """What is kept, once it was filled."""
+        return self._entry.built.result(timeout=0)
+
+    def fill(self, value: ResidentT) -> None:
+        """Keep this, and let everybody have it who waits."""
+        self._entry.built.set_result(value)
 
 
 class ResidentCache(Generic[ResidentT]):
@@ -90,25 +84,38 @@ class ResidentCache(Generic[ResidentT]):
         self._hits = self._misses = self._evictions = 0
 
     @contextlib.contextmanager
-    def open(self, key: AttentionKey, expected_bytes: int, build: Callable[[], ResidentT]) -> Iterator[ResidentT]:
-        """What is kept of ``key``, built at most once however many callers ask; pinned until the block ends.
+    def open(self, key: AttentionKey, expected_bytes: int, deadline: Deadline = NEVER) -> Iterator[Lease[ResidentT]]:
+        """What is kept of ``key``, pinned until the block ends. Of all callers one gets a new lease, and fills it in
+        its block; the others wait for that.
 
-        expected_bytes: room made before ``build`` is called, and reserved until it has ended. A build that raises
-        leaves nothing behind, and everyone who waited for it gets its exception.
+        A block that ends without filling a new lease leaves nothing behind, and those who wait try once more.
+
+        Args:
+            key: the thing's name.
+            expected_bytes: room that is made for it, and reserved until it is filled.
+            deadline: of waiting for another caller.
+
+        Raises:
+            DeadlineExceeded: another caller is still at it.
+            Exception: what the other callers' blocks raised, two times in a row.
         """
-        entry, is_builder = self._enter(key, expected_bytes)
+        entry, is_new = self._find(key, expected_bytes, deadline)
+        failure: BaseException = RuntimeError(f"nothing was made of image {key.image}")
         try:
-            if is_builder:
-                self._build(key, entry, build)
-            yield entry.future.result()
+            yield Lease(entry, is_new=is_new)
+        except BaseException as error:
+            failure = error
+            raise
         finally:
+            if is_new and not entry.built.done():
+                self._abandon(key, entry, failure)
             self._leave(entry)
 
     def __contains__(self, key: AttentionKey) -> bool:
         """Whether ``key`` is kept and built; what is being built is not."""
         with self._lock:
             entry = self._entries.get(key)
-            return entry is not None and entry.future.done()
+            return entry is not None and entry.built.done()
 
     def drop_idle(self) -> None:
         """Evict everything that is not in use."""
@@ -116,18 +123,41 @@ class ResidentCache(Generic[ResidentT]):
             self._evict_until(0)
 
     @property
-    def statistics(self) -> CacheStatistics:
+    def status(self) -> TierStatus:
         """A consistent snapshot."""
         with self._lock:
-            used = self._used_bytes()
-            return CacheStatistics(
-                self._hits, self._misses, self._evictions, len(self._entries), used, self._budget_bytes
+            return TierStatus(
+                images=len(self._entries),
+                bytes=self._used_bytes(),
+                budget_bytes=self._budget_bytes,
+                hits=self._hits,
+                misses=self._misses,
+                evictions=self._evictions,
             )
+
+    def _find(self, key: AttentionKey, expected_bytes: int, deadline: Deadline) -> tuple[_Entry[ResidentT], bool]:
+        """An entry that is built, or a new one; in use from now on."""
+        failure: BaseException | None = None
+        for _ in range(_ATTEMPTS):
+            entry, is_new = self._enter(key, expected_bytes)
+            if is_new:
+                return entry, True
+            try:
+                failure = entry.built.exception(None if deadline == NEVER else deadline.remaining_seconds)
+            except TimeoutError:
+                self._leave(entry)
+                raise DeadlineExceeded("the image is still being prepared for another click: try again") from None
+            if failure is None:
+                return entry, False
+            self._leave(entry)
+        assert failure is not None
+        # A copy: the one kept would gather the traceback of every caller that it is raised in.
+        raise copy.copy(failure)
 
     def _enter(self, key: AttentionKey, expected_bytes: int) -> tuple[_Entry[ResidentT], bool]:
         with self._lock:
             entry = self._entries.get(key)
-            is_builder = entry is None
+            is_new = entry is None
             if entry is None:
                 self._misses += 1
                 self._evict_until(self._budget_bytes - expected_bytes)
@@ -136,17 +166,12 @@ class ResidentCache(Generic[ResidentT]):
                 self._hits += 1
                 self._entries.move_to_end(key)
             entry.users += 1
-            return entry, is_builder
+            return entry, is_new
 
-    def _build(self, key: AttentionKey, entry: _Entry[ResidentT], build: Callable[[], ResidentT]) -> None:
-        try:
-            built = build()
-        except BaseException as error:
-            with self._lock:
-                self._entries.pop(key, None)
-            entry.future.set_exception(error)
-        else:
-            entry.future.set_result(built)
+    def _abandon(self, key: AttentionKey, entry: _Entry[ResidentT], error: BaseException) -> None:
+        with self._lock:
+            self._entries.pop(key, None)
+        entry.built.set_exception(error)
 
     def _leave(self, entry: _Entry[ResidentT]) -> None:
         with self._lock:

@@ -16,8 +16,8 @@ import torch
 
 from m2n2_engine.config import ChainConfig, MethodConfig
 from m2n2_engine.kernels.cpu import CpuKernels
+from m2n2_engine.method.chain import AttentionFactors, BalancedFactors
 from m2n2_engine.method.correction import EdgeMap
-from m2n2_engine.method.factors import AttentionFactors, BalancedFactors
 from m2n2_engine.types import Image, Mask
 
 
@@ -90,7 +90,7 @@ class Kernels(Protocol):
         *,
         interpolate: bool = True,
     ) -> npt.NDArray[np.float32]:
-        """Step 3, ``(k, h, w)`` in steps of the walk, as ``method.walk.build_coarse_maps``."""
+        """Step 3, ``(k, h, w)`` in steps of the walk, as ``method.chain.build_coarse_maps``."""
 
     def click_maps_bytes(self, image_size: tuple[int, int], method: MethodConfig) -> int:
         """Memory of ``build_click_maps``, in bytes, but for some tables. image_size: ``(H, W)`` pixels."""

@@ -4,6 +4,10 @@ An annotator who clicks where the mask is wrong wants that place changed and the
 segment grows only over what is connected to it and has the wrong sign. It ends where the click's Markov-map has its
 strongest edge, as in step 6, but a segment counts less the farther from its middle the click lies, for annotators click
 into the middle of what is wrong.
+
+Last, the border of the mask follows colours. The cells of the attention are several pixels wide, so the border is right
+to about a cell. Within that band the colours of object and background, each a Gaussian mixture learned from this mask,
+and the edges of the image tell better where it runs (Rother, Kolmogorov and Blake, GrabCut, 2004).
 """
 
 from __future__ import annotations
@@ -17,11 +21,20 @@ import numpy as np
 import numpy.typing as npt
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.method.colour_cut import Mark, refine_border
 from m2n2_engine.types import Click, Image, Map, Mask
 
 _KEPT_STEPS = 64
 """Masks of earlier steps that are kept: those of a few objects that are worked on in turn."""
+
+_INNER_SHARE = 0.6
+"""The band reaches at most this share of the mask's depth inwards, so that of thin objects something is left. Here."""
+
+_MIXTURE = 5
+"""Gaussians of each mixture, fixed in OpenCV: it learns them from no fewer pixels."""
+
+_SEED = 0
+
+_LIKELY, _CERTAIN = (cv2.GC_PR_FGD, cv2.GC_PR_BGD), (cv2.GC_FGD, cv2.GC_BGD)
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
@@ -203,3 +216,45 @@ def _measure_depths(region: Mask, pixel: tuple[int, int]) -> tuple[float, float]
     """How deep a pixel lies in its region, and the deepest place there, in pixels; the image's border is an edge."""
     depths = cv2.distanceTransform(np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, 3)
     return float(depths[pixel[1] + 1, pixel[0] + 1]), float(depths.max())
+
+
+# --- the border follows colours
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mark:
+    """A disc whose sign colours cannot change. pixel: its centre (x, y). radius: in pixels, 0 for the centre alone."""
+
+    pixel: tuple[int, int]
+    radius: int
+    positive: bool
+
+
+def refine_border(mask: Mask, image: Image, marks: Sequence[Mark], band_pixels: float, rounds: int) -> Mask:
+    """The mask ``(H, W)`` with its border where the colours of an RGB uint8 image ``(H, W, 3)`` change.
+
+    Only pixels within ``band_pixels`` of the border may change; where one side has too few pixels to learn from, none.
+    marks: a later one counts where two overlap. rounds: of learning and cutting.
+    """
+    labels = _label(mask, band_pixels)
+    for mark in marks:
+        cv2.circle(labels, mark.pixel, mark.radius, cv2.GC_FGD if mark.positive else cv2.GC_BGD, cv2.FILLED)
+    is_object = _is_object(labels)
+    if min(is_object.sum(), (~is_object).sum()) < _MIXTURE:
+        return mask
+    cv2.setRNGSeed(_SEED)  # the mixtures start from random pixels
+    cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), rounds, cv2.GC_INIT_WITH_MASK)
+    return _is_object(labels)
+
+
+def _label(mask: Mask, band_pixels: float) -> Image:
+    """OpenCV's four labels ``(H, W)``: pixels near the border are likely on their side, all others certainly."""
+    inside, outside = (cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 3) for side in (mask, ~mask))
+    is_near = (inside <= min(band_pixels, _INNER_SHARE * float(inside.max()))) & (outside <= band_pixels)
+    likely, certain = (np.where(mask, *labels) for labels in (_LIKELY, _CERTAIN))
+    return np.where(is_near, likely, certain).astype(np.uint8)
+
+
+def _is_object(labels: Image) -> Mask:
+    is_object: Mask = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    return is_object

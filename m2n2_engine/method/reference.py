@@ -1,8 +1,8 @@
 """The direct, textbook form of the steps that ``kernels`` has faster: their text, and the oracle of their tests.
 
 Written for plainness in torch and numpy, as the steps are stated; nothing here is used to answer a click. The benchmark
-measures against it. Step 3 is in ``walk``, and steps 6 and 7 from the borders on are in ``thresholds``: these are plain
-and fast at once.
+measures against it. Step 3 is in ``chain``, and steps 6 and 7 from the borders on are in ``thresholds``: these are
+plain and fast at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from m2n2_engine.config import ChainConfig, MethodConfig
-from m2n2_engine.method.factors import AttentionFactors
+from m2n2_engine.method.chain import AttentionFactors
 from m2n2_engine.types import Image, Map, Mask
 
 

@@ -85,7 +85,7 @@ def _split_cells(box: Box, image_size: tuple[int, int], grid: tuple[int, int], r
 
 
 def _cell_places(image_size: tuple[int, int], grid: tuple[int, int]) -> tuple[_Places, _Places]:
-    """x and y, ``(h, w)`` each, of the pixel that each cell stands for, as ``method.walk.build_start_state`` has it."""
+    """x and y, ``(h, w)`` each, of the pixel that a cell stands for, as ``method.chain.build_start_state`` has it."""
     y, x = (np.linspace(0, size, cells) for size, cells in zip(image_size, grid, strict=True))
     columns, rows = np.meshgrid(x, y)
     return columns, rows

@@ -14,8 +14,8 @@ import torch
 
 from m2n2_engine.config import Decision, MethodConfig
 from m2n2_engine.kernels import Kernels
+from m2n2_engine.method.chain import build_start_state
 from m2n2_engine.method.correction import StepwiseDecider
-from m2n2_engine.method.walk import build_start_state
 from m2n2_engine.session.box import exclude_outside, find_seeds, surround
 from m2n2_engine.types import Box, Click, Image, Mask
 

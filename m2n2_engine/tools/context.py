@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -16,7 +16,10 @@ from m2n2_engine.config import EngineConfig
 from m2n2_engine.errors import ConfigurationError, InvalidImage
 from m2n2_engine.image_file import decode_image
 from m2n2_engine.presets import PRESETS, parse_change
-from m2n2_engine.types import Click, ClickSegmenter, Image, Segmenter
+from m2n2_engine.types import Click, ClickSegmenter, Image
+
+if TYPE_CHECKING:
+    from m2n2_engine.engine import Engine
 
 output = Console(soft_wrap=True)
 messages = Console(stderr=True, soft_wrap=True)
@@ -25,7 +28,7 @@ INTERRUPTED = 130
 """Exit status of a program that Ctrl+C ended, as shells have it."""
 
 
-def load_engine(config: EngineConfig) -> Segmenter:
+def load_engine(config: EngineConfig) -> Engine:
     """The engine of this process. Raises as ``m2n2_engine.engine.load_engine`` does."""
     # Imported here: torch takes seconds, which `m2n2 --help` need not.
     from m2n2_engine import engine
@@ -41,7 +44,7 @@ class ToolSettings:
     engine: EngineConfig
     port: int
     connect: Callable[[str], ClickSegmenter]
-    load: Callable[[EngineConfig], Segmenter] = load_engine
+    load: Callable[[EngineConfig], Engine] = load_engine
 
 
 def parse_constant(text: str) -> tuple[str, object]:

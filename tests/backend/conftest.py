@@ -19,50 +19,100 @@ from flask.testing import FlaskClient
 from PIL import Image as PillowImage
 
 from backend.app import create_app
+from backend.engines.background import EngineSource
 from backend.settings import load_settings
-from m2n2_engine.types import Box, Click, Image, Level, Segmentation, Segmenter, Timings
+from m2n2_engine.types import (
+    FREE,
+    NEVER,
+    Box,
+    Click,
+    Deadline,
+    EngineStatus,
+    Picture,
+    Segmentation,
+    Slots,
+    Tier,
+    Timings,
+)
 
 DATA = Path(__file__).parents[1] / "data"
 
 
 class DiscSegmenter:
-    """Answers with a disc around the last positive click, or with the box, and remembers what it was asked."""
+    """Answers with a disc around the last positive click, or with the box, and remembers what it was asked.
+
+    It is its own source. before_prepare, before_segment: called where the network would run and where a mask would be
+    computed. told: its status.
+    """
+
+    model_version = "disc-1"
 
     def __init__(self) -> None:
         self.asked: list[tuple[tuple[int, ...], tuple[Click, ...]]] = []
         self.boxes: list[Box | None] = []
         self.prepared: list[tuple[int, ...]] = []
-        self.resident: set[bytes] = set()
+        self.resident: set[str] = set()
+        self.found: list[Tier] = []
         self.error: Exception | None = None
         self.radius_pixels = 40.0
+        self.networks = 1
+        self.told = EngineStatus(self.model_version, backbone="disc", device="cpu")
+        self.before_prepare: Callable[[Picture], object] = lambda picture: None
+        self.before_segment: Callable[[Picture], object] = lambda picture: None
 
-    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
-        self.asked.append((image.shape, tuple(clicks)))
-        self.boxes.append(box)
-        if self.error is not None:
-            raise self.error
-        y, x = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
+    @contextlib.contextmanager
+    def open(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Iterator[OpenDisc]:
+        tier = Tier.DEVICE if picture.digest in self.resident else Tier.NETWORK
+        if tier is Tier.NETWORK:
+            with slots.network():
+                deadline.check("prepare the image")
+                self.before_prepare(picture)
+                self.prepared.append(picture.pixels.shape)
+                self.resident.add(picture.digest)
+        self.found.append(tier)
+        yield OpenDisc(self, picture, tier)
+
+    def segment(
+        self, picture: Picture, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER
+    ) -> Segmentation:
+        with self.open(picture, deadline) as opened:
+            return opened.segment(clicks, box, deadline)
+
+    def prepare(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
+        with self.open(picture, deadline, slots) as opened:
+            return opened.tier
+
+    def count_networks(self) -> int:
+        return self.networks
+
+    def status(self) -> EngineStatus:
+        return self.told
+
+    def wait(self, deadline: Deadline) -> DiscSegmenter:
+        return self
+
+
+@dataclasses.dataclass
+class OpenDisc:
+    segmenter: DiscSegmenter
+    picture: Picture
+    tier: Tier
+
+    def segment(self, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER) -> Segmentation:
+        disc, shape = self.segmenter, self.picture.pixels.shape
+        deadline.check("compute the mask")
+        disc.before_segment(self.picture)
+        disc.asked.append((shape, tuple(clicks)))
+        disc.boxes.append(box)
+        if disc.error is not None:
+            raise disc.error
+        y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
         if box is None:
             center = [click for click in clicks if click.positive][-1]
-            mask = (x - center.x) ** 2 + (y - center.y) ** 2 < self.radius_pixels**2
+            mask = (x - center.x) ** 2 + (y - center.y) ** 2 < disc.radius_pixels**2
         else:
             mask = (x > box.left) & (x < box.right) & (y > box.top) & (y < box.bottom)
         return Segmentation(mask, score=0.75, timings=Timings(prepare_seconds=0.25, clicks_seconds=0.125))
-
-    def prepare(self, image: Image) -> Level:
-        self.prepared.append(image.shape)
-        level = self.find_level(image)
-        self.resident.add(image.tobytes())
-        return level
-
-    def find_level(self, image: Image) -> Level:
-        return Level.DEVICE if image.tobytes() in self.resident else Level.NETWORK
-
-    def count_networks(self) -> int:
-        return 1
-
-    def describe(self) -> Mapping[str, str | int | float | bool | None]:
-        return {"model_version": "disc-1", "backbone": "disc", "device": "cpu"}
 
 
 @pytest.fixture
@@ -72,9 +122,9 @@ def segmenter() -> DiscSegmenter:
 
 @pytest.fixture
 def make_client(segmenter: DiscSegmenter) -> Callable[..., FlaskClient]:
-    """Client of an application with these settings; any segmenter instead of the disc."""
+    """Client of an application with these settings; any source of an engine instead of the disc."""
 
-    def make(environ: Mapping[str, str] | None = None, instead: Segmenter | None = None) -> FlaskClient:
+    def make(environ: Mapping[str, str] | None = None, instead: EngineSource | None = None) -> FlaskClient:
         return create_app(load_settings(environ or {}), instead or segmenter).test_client()
 
     return make

@@ -9,10 +9,9 @@ import logging
 import pytest
 
 from backend.engines.background import NotReady
+from backend.errors import ImageRefused, ImageUnavailable
 from m2n2_engine.errors import (
     ConfigurationError,
-    ImageRefused,
-    ImageUnavailable,
     InvalidClicks,
     InvalidImage,
     M2N2Error,

@@ -13,6 +13,7 @@ from schemathesis.core.failures import Failure
 
 from backend.app import create_app
 from backend.cvat.payload import InvocationRequest
+from backend.errors import ImageRefused, ImageUnavailable
 from backend.label_studio.payload import (
     KeyPoint,
     KeyPointValue,
@@ -23,7 +24,7 @@ from backend.label_studio.payload import (
     Task,
 )
 from backend.settings import load_settings
-from m2n2_engine.errors import ImageRefused, ImageUnavailable, M2N2Error, OutOfMemory
+from m2n2_engine.errors import M2N2Error, OutOfMemory
 
 FILE = Path(__file__).parents[2] / "deploy" / "openapi.yaml"
 DESCRIBED = schemathesis.openapi.from_path(FILE)

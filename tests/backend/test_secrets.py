@@ -9,7 +9,7 @@ import logging
 import pytest
 
 from backend import wsgi
-from backend.engines.background import BackgroundSegmenter
+from backend.engines.background import BackgroundEngine
 from backend.http.log_format import create_formatter
 
 PERSONAL = "personalheader.personalpayload.personalsignature"
@@ -58,7 +58,7 @@ def client(monkeypatch, segmenter, server, make_server, make_png, key):
     }
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    return wsgi.create(BackgroundSegmenter(lambda: segmenter)).test_client()
+    return wsgi.create(BackgroundEngine(lambda: segmenter)).test_client()
 
 
 def test_no_line_of_the_log_holds_a_secret(client, recorded, make_png, server, segmenter, key, caplog):

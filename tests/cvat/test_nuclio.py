@@ -23,10 +23,10 @@ import pytest
 import yaml
 
 from backend.cvat.function import describe_function
-from backend.engines.readiness import Readiness
 from backend.settings import load_settings
 from backend.tools.local_server import find_port
 from m2n2_engine.config import MEBIBYTE
+from m2n2_engine.types import State
 
 from .conftest import CvatServer, FindMask
 
@@ -174,7 +174,7 @@ def ask_until_answered(function: ModuleType, context: Any) -> Any:
 @pytest.mark.parametrize("name", FILES)
 def test_the_files_describe_the_function_as_the_server_does(name: str) -> None:
     function = yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
-    described = describe_function(Readiness("ready", None), 9090)
+    described = describe_function(State.READY, 9090)
     assert function["metadata"]["name"] == described["metadata"]["name"]
     assert function["metadata"]["annotations"] == described["metadata"]["annotations"]
     assert function["spec"]["description"] == described["spec"]["description"]

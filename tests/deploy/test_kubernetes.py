@@ -12,6 +12,7 @@ import pytest
 
 from backend.app import create_app
 from backend.settings import load_settings
+from m2n2_engine.types import EngineStatus, State
 from tests.helpers.deploy.kustomize import find_containers, read, render
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -118,11 +119,8 @@ def loading():
     """A client of a server whose model is being loaded."""
 
     class Loading:
-        def count_networks(self):
-            return 1
-
-        def describe(self):
-            return {"state": "loading"}
+        def status(self):
+            return EngineStatus("m2n2", State.LOADING)
 
     return create_app(load_settings({}), Loading()).test_client()
 

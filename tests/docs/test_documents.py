@@ -115,6 +115,14 @@ def test_every_target_for_people_is_in_contributing() -> None:
     assert set(phony.split()) - {"setup", "setup-test"} <= told
 
 
+def test_extras_that_are_named_exist() -> None:
+    extras = set(tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"])
+    texts = list_texts("backend", "m2n2_engine", "docs", "deploy", "examples", endings=(".md", ".py", ".yaml", ".yml"))
+    named = {name for path in texts for name in re.findall(r"m2n2-annotation\[([\w-]+)\]", path.read_text())}
+    assert "research" in named
+    assert named <= extras
+
+
 def test_commands_and_options_that_are_named_exist(commands: list[list[str]]) -> None:
     for words in commands:
         names = [index for index, word in enumerate(words) if word.rpartition("/")[2] == "m2n2"]

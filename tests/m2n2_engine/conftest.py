@@ -11,7 +11,7 @@ import torch
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.kernels.cpu.chain import build_transition
 from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
-from m2n2_engine.method.factors import AttentionFactors, BalancedFactors, LayerFactors
+from m2n2_engine.method.chain import AttentionFactors, BalancedFactors, LayerFactors
 from m2n2_engine.types import Image, Mask
 
 DrawDisc = Callable[..., tuple[Image, Mask]]

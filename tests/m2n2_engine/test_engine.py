@@ -18,11 +18,11 @@ from m2n2_engine.backbones import load_backbone
 from m2n2_engine.cache.transitions import AggregatorSource, AttentionAggregator
 from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, load_engine
-from m2n2_engine.errors import InvalidClicks, InvalidImage, OutOfMemory
+from m2n2_engine.errors import DeadlineExceeded, InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.kernels.cpu.threads import thread_count
 from m2n2_engine.paper_api import BackboneAggregator
 from m2n2_engine.presets import KEYS_AND_COLOURS, PRESETS
-from m2n2_engine.types import Click, Image, Mask
+from m2n2_engine.types import Click, Deadline, EngineStatus, Image, Mask, Picture, Tier, TierStatus
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
 RunOut = Callable[[int, type[Exception]], Callable[[], None]]
@@ -69,7 +69,7 @@ def make_engine(tiny_aggregator: BackboneAggregator) -> MakeEngine:
 
     def make(aggregator: AttentionAggregator = tiny_aggregator, method: MethodConfig = QUICK, **options: Any) -> Engine:
         cells = int(np.prod(tiny_aggregator.backbone.grid))
-        source = AggregatorSource(aggregator, method)
+        source = AggregatorSource(aggregator, method.chain)
         return Engine(source, fingerprint="tiny", cells=cells, method=method, **options)
 
     return make
@@ -294,7 +294,7 @@ def test_an_image_is_prepared_once_and_a_known_click_costs_nothing_new(
     for clicks in ([ON_DISC], [ON_DISC, Click(45, 40)], [ON_GROUND]):
         engine.segment(image, clicks)
     assert list(watched.prepared.values()) == [1]
-    assert engine.describe()["session_images"] == 1
+    assert engine.status().tiers[Tier.DEVICE].images == 1
 
 
 @pytest.mark.parametrize("session_cache_bytes", [2**30, 1])
@@ -320,7 +320,7 @@ def test_threads_get_the_masks_that_each_gets_alone(
     if session_cache_bytes > 1:
         assert list(watched.prepared.values()) == [1] * len(images)
     else:
-        assert engine.describe()["session_images"] == 1
+        assert engine.status().tiers[Tier.DEVICE].images == 1
 
 
 def test_a_budget_for_no_map_at_all_still_answers(make_engine: MakeEngine, image: Image) -> None:
@@ -337,12 +337,12 @@ def test_least_recent_images_make_room(
     images = [draw_disc(center=(x, 36))[0] for x in (30, 40, 50)]
     alone = make_engine()
     alone.segment(images[0], [ON_DISC])
-    one = int(alone.describe()["session_bytes"] or 0)
+    one = alone.status().tiers[Tier.DEVICE].bytes
     engine = make_engine(watched, session_cache_bytes=round(2.5 * one))
     for i in (0, 1, 0, 2, 0, 1):
         engine.segment(images[i], [ON_DISC])
     assert [watched.prepared[image.tobytes()] for image in images] == [1, 2, 1]
-    assert int(engine.describe()["session_bytes"] or 0) <= 2.5 * one
+    assert engine.status().tiers[Tier.DEVICE].bytes <= 2.5 * one
 
 
 # --- what goes wrong
@@ -380,7 +380,7 @@ def test_out_of_memory_once_is_tried_again_with_idle_images_dropped(
     watched.before = run_out_of_memory(1, kind)
     np.testing.assert_array_equal(engine.segment(image, [ON_DISC]).mask, expected)
     assert watched.prepared == {image.tobytes(): 2, other.tobytes(): 1}
-    assert engine.describe()["session_images"] == 1
+    assert engine.status().tiers[Tier.DEVICE].images == 1
 
 
 @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, MemoryError])
@@ -391,11 +391,11 @@ def test_out_of_memory_twice_is_an_error_that_leaves_nothing(
     engine = make_engine(watched)
     with pytest.raises(OutOfMemory, match=r"no memory left for this 96 x 72 image: use a smaller grid"):
         engine.segment(image, [ON_DISC])
-    assert engine.describe()["session_images"] == 0
+    assert engine.status().tiers[Tier.DEVICE].images == 0
     assert engine.segment(image, [ON_DISC]).mask.any()
 
 
-def test_a_failing_preparation_leaves_nothing_and_wakes_who_waits(
+def test_who_waits_for_a_failing_preparation_tries_once_more(
     make_engine: MakeEngine, watched: WatchedAggregator, image: Image
 ) -> None:
     preparing, may_fail = threading.Event(), threading.Event()
@@ -421,10 +421,28 @@ def test_a_failing_preparation_leaves_nothing_and_wakes_who_waits(
         asked.wait(LONG_SECONDS)
         may_fail.set()
         assert str(builder.exception(LONG_SECONDS)) == "the network failed"
-        # One that came after the failure prepares the image anew; none waits for what will not come.
-        assert all(str(waiter.exception(LONG_SECONDS)) in ("the network failed", "None") for waiter in waiters)
-    assert engine.segment(image, [ON_DISC]).mask.any()
+        # One of them prepares the image anew, and the others have it from there.
+        assert [waiter.exception(LONG_SECONDS) for waiter in waiters] == [None] * 3
     assert watched.prepared[image.tobytes()] == 2
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_nothing_is_computed_when_no_time_is_left(
+    make_engine: MakeEngine, watched: WatchedAggregator, image: Image, is_prepared: bool
+) -> None:
+    engine = make_engine(watched)
+    if is_prepared:
+        engine.prepare(image)
+    with pytest.raises(DeadlineExceeded, match="no time is left to"):
+        engine.segment(image, [ON_DISC], deadline=Deadline.after(0))
+    assert watched.prepared.total() == int(is_prepared)
+    assert engine.segment(image, [ON_DISC], deadline=Deadline.after(LONG_SECONDS)).mask.any()
+
+
+def test_a_picture_is_the_image_it_was_made_of(engine: Engine, image: Image) -> None:
+    picture = Picture.of(image)
+    np.testing.assert_array_equal(engine.segment(picture, [ON_DISC]).mask, engine.segment(image, [ON_DISC]).mask)
+    assert engine.status().tiers[Tier.DEVICE].images == 1
 
 
 # --- loading
@@ -432,31 +450,23 @@ def test_a_failing_preparation_leaves_nothing_and_wakes_who_waits(
 
 def test_load_engine_describes_what_it_loaded(tiny_config: EngineConfig, image: Image) -> None:
     engine = load_engine(tiny_config)
-    facts = dict(engine.describe())
-    assert facts.pop("model_version").startswith("m2n2-")
-    assert facts == {
-        "backbone": "tiny",
-        "backbone_reason": "asked for",
-        "preset": "paper",
-        "device": "cpu",
-        "grid": "24x24",
-        "threads": thread_count(),
-        "session_images": 0,
-        "session_bytes": 0,
-        "session_budget_bytes": PROCESSOR_SESSION_CACHE_BYTES,
-        "session_hits": 0,
-        "session_misses": 0,
-        "session_evictions": 0,
-        "host_images": 0,
-        "host_bytes": 0,
-        "host_budget_bytes": tiny_config.host_cache_bytes,
-        "host_hits": 0,
-        "host_misses": 0,
-        "host_evictions": 0,
-        "device_usable": True,
-    }
+    empty = TierStatus(images=0, bytes=0, budget_bytes=0, hits=0, misses=0, evictions=0)
+    assert engine.status() == EngineStatus(
+        model_version=engine.model_version,
+        backbone="tiny",
+        backbone_reason="asked for",
+        preset="paper",
+        device="cpu",
+        grid="24x24",
+        threads=thread_count(),
+        tiers={
+            Tier.DEVICE: dataclasses.replace(empty, budget_bytes=PROCESSOR_SESSION_CACHE_BYTES),
+            Tier.HOST: dataclasses.replace(empty, budget_bytes=tiny_config.host_cache_bytes),
+        },
+    )
+    assert engine.model_version.startswith("m2n2-")
     engine.warm_up()
-    assert engine.describe()["session_images"] == 0
+    assert engine.status().tiers[Tier.DEVICE].images == 0
     assert engine.segment(image, [ON_DISC]).mask.any()
 
 
@@ -468,7 +478,7 @@ def test_the_version_tells_which_method_made_a_mask(
     tiny_config: EngineConfig, changes: dict[str, float], preset: str
 ) -> None:
     config = dataclasses.replace(tiny_config, grid=12, preset=KEYS_AND_COLOURS, changes=changes)
-    assert load_engine(config).describe()["model_version"] == f"m2n2-{__version__}-tiny-12-{preset}"
+    assert load_engine(config).model_version == f"m2n2-{__version__}-tiny-12-{preset}"
 
 
 # --- stepwise corrections

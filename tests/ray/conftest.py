@@ -14,7 +14,7 @@ from backend.engines.ray_segmenter import RaySegmenter
 from backend.settings import load_settings
 from backend.tools.ray.replicas import APP_NAME, deploy, start_cluster
 from m2n2_engine.engine import Engine, load_engine
-from m2n2_engine.types import Image
+from m2n2_engine.types import Picture
 
 SHAPE = (480, 640)
 SETTINGS = {"M2N2_BACKBONE": "tiny", "M2N2_WORKING_SIZE_PIXELS": "512", "M2N2_DISK_CACHE_MIB": "0"}
@@ -41,21 +41,21 @@ def local() -> Engine:
 
 @pytest.fixture(scope="session")
 def segmenter(address: str) -> RaySegmenter:
-    """A client that sees the facts of the replicas as they are now."""
+    """A client that sees the status of the replicas as it is now."""
     deploy(2, 1)
-    return RaySegmenter(connect(address, APP_NAME), facts_seconds=0)
+    return RaySegmenter(connect(address, APP_NAME), status_seconds=0)
 
 
 @pytest.fixture(scope="session")
-def make_image() -> Callable[[], Image]:
-    """A bright box on noise, of 640 x 480 and never the same; unchangeable, as the server's images are."""
+def make_image() -> Callable[[], Picture]:
+    """A bright box on noise, of 640 x 480 and never the same."""
     seeds = itertools.count()
 
-    def make() -> Image:
+    def make() -> Picture:
         rng = np.random.default_rng(next(seeds))
         image = rng.integers(40, 60, (*SHAPE, 3), np.uint8)
         top, left = rng.integers(20, 120, 2)
         image[top : top + 200, left : left + 260] += rng.integers(60, 150, 3, np.uint8)
-        return np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape)
+        return Picture.of(image)
 
     return make

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import concurrent.futures
+import dataclasses
 import io
 import itertools
 import subprocess
@@ -20,14 +20,16 @@ import ray
 from PIL import Image as PillowImage
 
 from backend.app import create_app
+from backend.engines.background import LoadedEngine
 from backend.engines.ray_cluster import connect
-from backend.engines.ray_replica import EngineReplica
+from backend.engines.ray_replica import require_ready
 from backend.engines.ray_segmenter import RaySegmenter
+from backend.errors import NotReady
 from backend.settings import load_settings
 from backend.tools.ray.replicas import APP_NAME, deploy
 from m2n2_engine.engine import Engine
-from m2n2_engine.errors import InvalidClicks, NotReady
-from m2n2_engine.types import Click, Image, Mask
+from m2n2_engine.errors import InvalidClicks
+from m2n2_engine.types import Click, EngineStatus, Mask, Picture, State, Tier, TierStatus
 
 IMAGES = 8
 ROUNDS = 5
@@ -38,6 +40,8 @@ LONG_PROMPT = 20
 LOAD_SECONDS = 5.0
 CLICKING_THREADS = 4
 DEADLINE_SECONDS = 60.0
+
+ReadTiers = Callable[[], Mapping[str, TierStatus]]
 
 
 def tell(line: str) -> None:
@@ -54,19 +58,25 @@ def measure_iou(mask: Mask, other: Mask) -> float:
     return np.count_nonzero(mask & other) / union if union else 1.0
 
 
-def read_facts(segmenter: RaySegmenter) -> Mapping[str, Mapping[str, Any]]:
-    """The facts of each replica that answers."""
-    return segmenter._cluster.ask_all("describe")
+@pytest.fixture
+def read_tiers(address: str) -> ReadTiers:
+    """The device tier of each replica that answers, by its name."""
+    cluster = connect(address, APP_NAME)
+
+    def read() -> Mapping[str, TierStatus]:
+        return {name: status.tiers[Tier.DEVICE] for name, status in cluster.ask_all("status").items()}
+
+    return read
 
 
 def count_found(segmenter: RaySegmenter) -> tuple[int, int]:
     """How often a replica held the image it was asked about, and how often not."""
-    facts = segmenter.describe()
-    return int(facts["session_hits"] or 0), int(facts["session_misses"] or 0)
+    device = segmenter.status().tiers[Tier.DEVICE]
+    return device.hits, device.misses
 
 
 def test_answers_are_the_local_engines_and_clicks_go_where_their_image_is(
-    segmenter: RaySegmenter, local: Engine, make_image: Callable[[], Image]
+    segmenter: RaySegmenter, local: Engine, make_image: Callable[[], Picture], read_tiers: ReadTiers
 ) -> None:
     images = [make_image() for _ in range(IMAGES)]
     before = count_found(segmenter)
@@ -83,14 +93,14 @@ def test_answers_are_the_local_engines_and_clicks_go_where_their_image_is(
     tell(f"after the first round {hits} of {hits + misses} clicks went to the replica that held their image")
     assert hits + misses == (ROUNDS - 1) * IMAGES
     assert hits >= LEAST_SHARE_AT_HOME * (hits + misses)
-    held = [facts["session_images"] for facts in read_facts(segmenter).values()]
+    held = [tier.images for tier in read_tiers().values()]
     tell(f"images held by each replica: {held}")
     assert len(held) == 2
     assert min(held) > 0
 
 
 def test_a_refusal_of_the_engine_keeps_its_kind_and_its_words(
-    segmenter: RaySegmenter, local: Engine, make_image: Callable[[], Image]
+    segmenter: RaySegmenter, local: Engine, make_image: Callable[[], Picture]
 ) -> None:
     image = make_image()
     with pytest.raises(InvalidClicks) as expected:
@@ -103,6 +113,7 @@ def test_a_refusal_of_the_engine_keeps_its_kind_and_its_words(
 def test_a_server_that_is_told_to_end_is_not_aborted(address: str, segmenter: RaySegmenter) -> None:
     program = f"""
 import os, signal, threading
+from backend.engines.background import LoadedEngine
 from backend.engines.ray_cluster import connect
 signal.signal(signal.SIGTERM, lambda *_: None)
 joining = threading.Thread(target=connect, args=({address!r}, {APP_NAME!r}))
@@ -121,30 +132,26 @@ def test_an_application_that_is_not_there_may_come(address: str) -> None:
 
 
 def test_a_click_that_a_killed_replica_had_in_hand_is_answered_by_another(
-    segmenter: RaySegmenter, local: Engine, make_image: Callable[[], Image]
+    segmenter: RaySegmenter, local: Engine, make_image: Callable[[], Picture], read_tiers: ReadTiers
 ) -> None:
     image = make_image()
     clicks = [click for number in range(LONG_PROMPT) for click in make_clicks(number)]
     expected = local.segment(image, clicks).mask
-    before = read_facts(segmenter)
+    before = read_tiers()
     segmenter.prepare(image)
-    holder = next(
-        name
-        for name, facts in read_facts(segmenter).items()
-        if facts["session_misses"] > before[name]["session_misses"]
-    )
+    holder = next(name for name, tier in read_tiers().items() if tier.misses > before[name].misses)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         answer = pool.submit(segmenter.segment, image, clicks)
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while read_facts(segmenter)[holder]["session_hits"] == before[holder]["session_hits"]:
+        while read_tiers()[holder].hits == before[holder].hits:
             assert time.monotonic() < deadline
         kill(holder)
         assert measure_iou(answer.result(DEADLINE_SECONDS).mask, expected) >= LEAST_IOU
-    assert holder not in read_facts(segmenter)
+    assert holder not in read_tiers()
 
 
 def test_a_killed_replica_loses_no_click_and_its_images_move(
-    segmenter: RaySegmenter, local: Engine, make_image: Callable[[], Image]
+    segmenter: RaySegmenter, local: Engine, make_image: Callable[[], Picture], read_tiers: ReadTiers
 ) -> None:
     images = [make_image() for _ in range(IMAGES)]
     expected = [local.segment(image, make_clicks(0)).mask for image in images]
@@ -166,15 +173,15 @@ def test_a_killed_replica_loses_no_click_and_its_images_move(
     with concurrent.futures.ThreadPoolExecutor(CLICKING_THREADS) as pool:
         clicks = [pool.submit(click, first) for first in range(CLICKING_THREADS)]
         wait_for(answered, IMAGES)
-        victim = next(iter(read_facts(segmenter)))
+        victim = next(iter(read_tiers()))
         kill(victim)
         # Each image again by each thread, whichever replica held it.
         wait_for(answered, 3 * CLICKING_THREADS * IMAGES)
         is_over.set()
         tell(f"{sum(future.result() for future in clicks)} clicks answered, none lost")
-    living = read_facts(segmenter)
+    living = read_tiers()
     assert victim not in living
-    assert sum(facts["session_images"] for facts in living.values()) >= IMAGES
+    assert sum(tier.images for tier in living.values()) >= IMAGES
 
 
 def wait_for(answered: threading.Semaphore, count: int) -> None:
@@ -189,11 +196,13 @@ def kill(replica: str) -> None:
     ray.kill(ray.get_actor(actor["name"], namespace=actor["namespace"]))
 
 
-def test_a_full_line_is_answered_503_with_retry_after(address: str, make_image: Callable[[], Image]) -> None:
+def test_a_full_line_is_answered_503_with_retry_after(address: str, make_image: Callable[[], Picture]) -> None:
     deploy(1, 0, "narrow", max_ongoing_requests=1, max_queued_requests=1)
-    app = create_app(load_settings({"M2N2_COMPUTING_CLICKS": "16"}), RaySegmenter(connect(address, "narrow")))
+    app = create_app(
+        load_settings({"M2N2_COMPUTING_CLICKS": "16"}), LoadedEngine(RaySegmenter(connect(address, "narrow")))
+    )
     file = io.BytesIO()
-    PillowImage.fromarray(make_image()).save(file, "PNG")
+    PillowImage.fromarray(make_image().pixels).save(file, "PNG")
     body = render_request("data:image/png;base64," + base64.b64encode(file.getvalue()).decode())
     assert app.test_client().post("/predict", json=body(0)).json["results"][0]["result"]
     start = threading.Barrier(IMAGES)
@@ -231,7 +240,7 @@ def render_request(image: str) -> Callable[[int], Any]:
     return render
 
 
-def test_a_second_replica_raises_the_throughput(address: str, make_image: Callable[[], Image]) -> None:
+def test_a_second_replica_raises_the_throughput(address: str, make_image: Callable[[], Picture]) -> None:
     rates = []
     for replicas in (1, 2):
         deploy(replicas, 1)
@@ -242,14 +251,14 @@ def test_a_second_replica_raises_the_throughput(address: str, make_image: Callab
     assert ratio > 1
 
 
-def measure_rate(segmenter: RaySegmenter, images: list[Image]) -> float:
+def measure_rate(segmenter: RaySegmenter, images: list[Picture]) -> float:
     """Clicks a second on images that are ready, each click a new one."""
     for image in images:
         segmenter.prepare(image)
     numbers = itertools.count()
     deadline = time.monotonic() + LOAD_SECONDS
 
-    def click(image: Image) -> int:
+    def click(image: Picture) -> int:
         count = 0
         while time.monotonic() < deadline:
             segmenter.segment(image, make_clicks(next(numbers)))
@@ -260,16 +269,8 @@ def measure_rate(segmenter: RaySegmenter, images: list[Image]) -> float:
         return sum(pool.map(click, images)) / LOAD_SECONDS
 
 
-@pytest.mark.parametrize(("is_usable", "expectation"), [(True, None), (False, "does not answer any more")])
-def test_serve_replaces_a_replica_whose_device_is_gone(is_usable: bool, expectation: str | None) -> None:
-    class Device:
-        def describe(self) -> Mapping[str, Any]:
-            return {"device": "cuda:0", "device_usable": is_usable}
-
-    replica = object.__new__(EngineReplica)
-    replica._engine = Device()  # type: ignore[assignment]
-    if expectation is None:
-        asyncio.run(replica.check_health())
-    else:
-        with pytest.raises(NotReady, match=expectation):
-            asyncio.run(replica.check_health())
+def test_serve_replaces_a_replica_whose_device_is_gone() -> None:
+    ready = EngineStatus("m2n2", device="cuda:0")
+    require_ready(ready)
+    with pytest.raises(NotReady, match="cuda:0 does not answer"):
+        require_ready(dataclasses.replace(ready, state=State.FAILED, reason="cuda:0 does not answer"))

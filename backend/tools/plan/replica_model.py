@@ -9,7 +9,7 @@ import random
 from backend.settings import Settings
 from backend.tools.plan.service_times import READYING, Part, ServiceTimes
 from m2n2_engine.config import MEBIBYTE, PROCESSOR_SESSION_CACHE_BYTES
-from m2n2_engine.types import Level
+from m2n2_engine.types import Tier
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,19 +81,19 @@ class ReplicaModel:
         self._device = Shelf(budgets.session_bytes, keep_newest=True)
         self._sessions: dict[int, _Session] = {}
 
-    def prepare(self, image: int) -> tuple[Level, float]:
+    def prepare(self, image: int) -> tuple[Tier, float]:
         """Where the image was found, and the seconds until it is resident."""
         level = self._find(image)
-        if level is Level.DEVICE:
+        if level is Tier.DEVICE:
             self._keep(image, self._sessions[image])
             return level, 0.0
         self._host.put(image, self._times.bytes.host)
-        if level is not Level.HOST:
+        if level is not Tier.HOST:
             self._disk.put(image, self._times.bytes.disk)
         self._keep(image, _Session())
         return level, self._times.draw(READYING[level], self._rng)
 
-    def segment(self, image: int, clicks: int) -> tuple[Level, float]:
+    def segment(self, image: int, clicks: int) -> tuple[Tier, float]:
         """The same, and the seconds of the click that is number ``clicks`` of an object; a session that was dropped
         since has to see all clicks before it again."""
         level, seconds = self.prepare(image)
@@ -104,9 +104,9 @@ class ReplicaModel:
         self._keep(image, _Session(clicks, session.maps + clicks + 1 - first_unseen))
         return level, seconds
 
-    def _find(self, image: int) -> Level:
-        shelves = ((Level.DEVICE, self._device), (Level.HOST, self._host), (Level.DISK, self._disk))
-        return next((level for level, shelf in shelves if image in shelf), Level.NETWORK)
+    def _find(self, image: int) -> Tier:
+        shelves = ((Tier.DEVICE, self._device), (Tier.HOST, self._host), (Tier.DISK, self._disk))
+        return next((level for level, shelf in shelves if image in shelf), Tier.NETWORK)
 
     def _keep(self, image: int, session: _Session) -> None:
         """As the newest session."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from backend.tools.plan.sizing import Answer, Question
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.types import Level
+from m2n2_engine.types import Tier
 
-COLUMNS = ["annotators", "replicas", "busy", "clicks/s", "median, s", "p95, s", *Level]
+COLUMNS = ["annotators", "replicas", "busy", "clicks/s", "median, s", "p95, s", *Tier]
 
 _INCHES = (13.0, 4.0)
 _DOTS_PER_INCH = 120
@@ -26,7 +26,7 @@ def render_rows(answers: Sequence[Answer]) -> list[list[str]]:
             f"{len(answer.outcome.clicks) / answer.outcome.wall_seconds:.1f}",
             f"{answer.percentile(50):.3f}",
             f"{answer.percentile(95):.3f}",
-            *(f"{answer.outcome.share(level):.1%}" for level in Level),
+            *(f"{answer.outcome.share(level):.1%}" for level in Tier),
         ]
         for answer in answers
     ]
@@ -63,7 +63,7 @@ def _to_json(answer: Answer) -> dict[str, Any]:
         "clicks": len(answer.outcome.clicks),
         "clicks_per_second": len(answer.outcome.clicks) / answer.outcome.wall_seconds,
         "seconds": {"median": answer.percentile(50), "p95": answer.percentile(95), "p99": answer.percentile(99)},
-        "found": {level: answer.outcome.share(level) for level in Level},
+        "found": {level: answer.outcome.share(level) for level in Tier},
     }
 
 
@@ -89,7 +89,7 @@ def draw_plot(figures: dict[str, Any], path: Path) -> None:
     waited.axhline(allowed, color="grey", linestyle=":", label="p95 allowed")
     waited.set(xlabel="annotators", ylabel="a click takes, s", xscale="log", ylim=(0, None))
     below = [0.0] * len(answers)
-    for level in Level:
+    for level in Tier:
         shares = [100 * answer["found"][level] for answer in answers]
         found.bar([str(count) for count in annotators], shares, bottom=below, label=level)
         below = [low + share for low, share in zip(below, shares, strict=True)]

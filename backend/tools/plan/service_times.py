@@ -14,7 +14,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, ValidationError, model_validator
 
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.types import Level
+from m2n2_engine.types import Tier
 
 # In standard deviations above the middle of a normal distribution.
 _P95 = statistics.NormalDist().inv_cdf(0.95)
@@ -32,7 +32,7 @@ class Part(enum.StrEnum):
     HAND_OVER = "hand-over"
 
 
-READYING = {Level.NETWORK: Part.PREPARATION, Level.DISK: Part.DISK, Level.HOST: Part.HOST}
+READYING = {Tier.NETWORK: Part.PREPARATION, Tier.DISK: Part.DISK, Tier.HOST: Part.HOST}
 """What makes an image resident, by where it was found."""
 
 _MEASURED_BY_BENCHMARK = tuple(part for part in Part if part is not Part.HAND_OVER)

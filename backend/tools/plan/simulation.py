@@ -13,7 +13,7 @@ from backend.tools.plan.annotators import Visit
 from backend.tools.plan.replica_model import Budgets, ReplicaModel, Shelf
 from backend.tools.plan.router import Router
 from backend.tools.plan.service_times import Part, ServiceTimes
-from m2n2_engine.types import Level
+from m2n2_engine.types import Tier
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class Outcome:
     last answer."""
 
     clicks: list[ClickRecord] = dataclasses.field(default_factory=list)
-    found: collections.Counter[Level] = dataclasses.field(default_factory=collections.Counter)
+    found: collections.Counter[Tier] = dataclasses.field(default_factory=collections.Counter)
     busy_seconds: float = 0.0
     wall_seconds: float = 0.0
 
-    def share(self, level: Level) -> float:
+    def share(self, level: Tier) -> float:
         """0 to 1, of all images looked for: those found there."""
         return self.found[level] / max(1, self.found.total())
 

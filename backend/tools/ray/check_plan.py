@@ -26,13 +26,13 @@ from backend.tools.plan.annotators import Visit, Workload, draw_visits
 from backend.tools.plan.replica_model import read_budgets
 from backend.tools.plan.service_times import ImageBytes, Measured, Part, ServiceTimes
 from backend.tools.plan.simulation import Cluster, Outcome, simulate
-from backend.tools.ray.replay import SIZE, Parts, draw_frozen, replay
+from backend.tools.ray.replay import SIZE, Parts, draw_picture, replay
 from backend.tools.ray.replicas import deploy, start_cluster
 from backend.tools.ray.timed_replica import TimedReplica
 from m2n2_engine.tools.benchmark.files import write_json
 from m2n2_engine.tools.benchmark.machine import describe_run
 from m2n2_engine.tools.context import output
-from m2n2_engine.types import Click, Level
+from m2n2_engine.types import Click, Tier
 
 REPLICAS = 2
 WORKLOAD = Workload(annotators=6, images=12, rounds=2, clicks=4, think_seconds=2.0)
@@ -50,7 +50,6 @@ _SEED = 20261127
 # Simulations of each half: the luck of one draw is not the model's.
 _DRAWS = 10
 _PROBED_CLICKS = 4
-_LEVELS = {"device": "session", "host": "host", "disk": "disk"}
 _FACTS = ("backbone", "preset", "device", "grid", "threads", "replicas")
 
 
@@ -59,7 +58,7 @@ class Figures:
     """seconds: of clicks, by name. found: share of all images looked for, 0 to 1, by level."""
 
     seconds: Mapping[str, float]
-    found: Mapping[Level, float]
+    found: Mapping[Tier, float]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class Comparison:
     def ratios(self) -> Mapping[str, float]:
         """Simulated by measured, of the p95 of all clicks and of the hit rate on the device."""
         p95 = self.simulated.seconds["p95"] / self.measured.seconds["p95"]
-        return {"p95": p95, "hit rate": self.simulated.found[Level.DEVICE] / self.measured.found[Level.DEVICE]}
+        return {"p95": p95, "hit rate": self.simulated.found[Tier.DEVICE] / self.measured.found[Tier.DEVICE]}
 
 
 def compare(address: str) -> Comparison:
@@ -110,16 +109,15 @@ def _serve(address: str) -> Iterator[RayCluster]:
 
 def _probe(cluster: RayCluster) -> tuple[ImageBytes, Mapping[str, Any]]:
     """Room that an image takes, and the facts of the engines. Leaves one image of nobody's with a replica."""
-    segmenter = RaySegmenter(cluster, facts_seconds=0)
-    image = draw_frozen(WORKLOAD.annotators * WORKLOAD.images)
-    segmenter.prepare(image)
-    prepared = segmenter.describe()
-    segmenter.segment(image, [Click(40.0 * number, 40.0 * number) for number in range(1, _PROBED_CLICKS + 1)])
-    clicked = segmenter.describe()
-    growth = int(clicked["session_bytes"] or 0) - int(prepared["session_bytes"] or 0)
-    measured = {level: int(prepared[f"{name}_bytes"] or 0) for level, name in _LEVELS.items()}
-    image_bytes = ImageBytes(source="facts of the replicas", click=growth // _PROBED_CLICKS, **measured)
-    return image_bytes, {name: prepared[name] for name in _FACTS}
+    segmenter = RaySegmenter(cluster, status_seconds=0)
+    picture = draw_picture(WORKLOAD.annotators * WORKLOAD.images)
+    segmenter.prepare(picture)
+    prepared = segmenter.status()
+    segmenter.segment(picture, [Click(40.0 * number, 40.0 * number) for number in range(1, _PROBED_CLICKS + 1)])
+    growth = segmenter.status().tiers[Tier.DEVICE].bytes - prepared.tiers[Tier.DEVICE].bytes
+    measured = {tier: prepared.tiers[tier].bytes for tier in (Tier.DEVICE, Tier.HOST, Tier.DISK)}
+    image_bytes = ImageBytes(source="status of the replicas", click=growth // _PROBED_CLICKS, **measured)
+    return image_bytes, {name: getattr(prepared, name) for name in _FACTS}
 
 
 def _pool(parts: Sequence[Parts]) -> Parts:
@@ -154,7 +152,7 @@ def _summarise(outcomes: Sequence[Outcome]) -> Figures:
     seconds = [click.seconds for click in clicks]
     first = [click.seconds for click in clicks if click.number == 1]
     following = [click.seconds for click in clicks if click.number > 1]
-    found = {level: float(np.mean([outcome.share(level) for outcome in outcomes])) for level in Level}
+    found = {level: float(np.mean([outcome.share(level) for outcome in outcomes])) for level in Tier}
     figures = {
         "median": np.percentile(seconds, 50),
         "mean": np.mean(seconds),

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from ray import serve
 
 from backend.engines.ray_replica import EngineReplica
-from m2n2_engine.types import Level, Segmentation
+from m2n2_engine.types import Segmentation, Tier
 
 _Arguments = ParamSpec("_Arguments")
 _AnswerT = TypeVar("_AnswerT")
@@ -19,11 +19,11 @@ _AnswerT = TypeVar("_AnswerT")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
-    """What a replica did for one question. level: where the image was found. clicks: sent with it; 0: it was only
-    prepared. waited, prepared, clicked: seconds in its line, until the image was resident, and of the click. ended: by
+    """What a replica did for one question. tier: where the image was found. clicks: sent with it; 0: it was only
+    prepared. waited, prepared, clicked: seconds in its queue, until the image was resident, and of the click. ended: by
     the clock of the machine."""
 
-    level: Level
+    tier: Tier
     clicks: int
     waited: float
     prepared: float
@@ -53,17 +53,17 @@ class TimedReplica(EngineReplica):
         arrived = time.perf_counter()
         digest = serve.get_multiplexed_model_id()
         given: tuple[Any, ...] = arguments
-        image, *others = given
+        picture, *others = given
 
         def time_work() -> _AnswerT:
             begun = time.perf_counter()
-            level = self._engine.find_level(image)
+            tier = self._engine.find_tier(picture)
             answer = work(*arguments, **named)
             seconds = time.perf_counter() - begun
             clicked = answer.timings.clicks_seconds if isinstance(answer, Segmentation) else 0.0
-            clicks = len(others[0]) if others else 0
+            clicks = len(others[0]) if isinstance(answer, Segmentation) else 0
             waited = begun - arrived
-            self._done[digest].append(Work(level, clicks, waited, seconds - clicked, clicked, time.time()))
+            self._done[digest].append(Work(tier, clicks, waited, seconds - clicked, clicked, time.time()))
             return answer
 
         return await super()._run(time_work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from m2n2_engine.kernels.cpu import chain, click_maps, full_size, upsampling_weights
-from m2n2_engine.method import walk
+from m2n2_engine.method.chain import build_coarse_maps
 
 
 class CpuKernels:
@@ -20,7 +20,7 @@ class CpuKernels:
     restore_transition = staticmethod(chain.restore_transition)
     from_probabilities = staticmethod(chain.from_probabilities)
     to_probabilities = staticmethod(chain.to_probabilities)
-    build_coarse_maps = staticmethod(walk.build_coarse_maps)
+    build_coarse_maps = staticmethod(build_coarse_maps)
     click_maps_bytes = staticmethod(click_maps.click_maps_bytes)
     build_click_maps = staticmethod(upsampling_weights.build_click_maps)
     restore_mask = staticmethod(full_size.restore_mask)

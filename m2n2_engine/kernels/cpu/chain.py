@@ -16,7 +16,7 @@ from m2n2_engine.config import ChainConfig
 from m2n2_engine.kernels.cpu.matrix_rows import LOWEST, TILE_ROWS, exponentiate_row, multiply_tile, raise_row
 from m2n2_engine.kernels.cpu.simd import LANES
 from m2n2_engine.kernels.cpu.threads import compiled_fast, run_in_bands
-from m2n2_engine.method.factors import AttentionFactors, BalancedFactors, LayerFactors
+from m2n2_engine.method.chain import AttentionFactors, BalancedFactors, LayerFactors
 
 _CHUNK_TILES = 8
 """Tiles of rows that a processor core finishes at a time: their scores stay in its cache between the passes over them,

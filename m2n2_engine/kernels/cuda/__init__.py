@@ -19,7 +19,7 @@ from m2n2_engine.kernels.cuda.click_maps import DeviceClickMaps
 from m2n2_engine.kernels.cuda.flood_fill import LEAST_WIDTH
 from m2n2_engine.kernels.cuda.upsample import WindowUpsampler, upsampler_bytes
 from m2n2_engine.kernels.cuda.walk import find_arrivals
-from m2n2_engine.method.factors import AttentionFactors, BalancedFactors
+from m2n2_engine.method.chain import AttentionFactors, BalancedFactors
 from m2n2_engine.types import Image
 
 

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch.nn.functional import pad
 
-from m2n2_engine.method.factors import AttentionFactors, LayerFactors
+from m2n2_engine.method.chain import AttentionFactors, LayerFactors
 
 HALF_SCALE = 2.0**15
 """A float16 matrix holds this times its values, which are 0 to 1: float16 keeps 11 bits of all that are above 2e-9, and

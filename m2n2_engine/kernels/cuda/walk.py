@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.method.walk import SLOPE_FLOOR
+from m2n2_engine.method.chain import SLOPE_FLOOR
 
 _CHECK_EVERY_STEPS = 8
 
@@ -34,7 +34,7 @@ _LOW_SCALE = tl.constexpr(2.0**11)
 def find_arrivals(
     transition: torch.Tensor, state: torch.Tensor, method: MethodConfig, interpolate: bool
 ) -> torch.Tensor:
-    """Steps until each state first exceeds ``method.arrival_level``, as ``method.walk.build_coarse_maps`` has it.
+    """Steps until each state first exceeds ``method.arrival_level``, as ``method.chain.build_coarse_maps`` has it.
 
     transition: ``(n, n)`` float16, any multiple of the transition matrix. state: ``(k, n)`` float32, largest value 1.
     Returns ``(k, n)`` float32. A click's walk is the same to the last bit whether it goes alone or with others.

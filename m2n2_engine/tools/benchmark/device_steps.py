@@ -14,8 +14,8 @@ from m2n2_engine.config import MethodConfig
 from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cpu.upsampling_weights import build_upsampler
-from m2n2_engine.method import reference, walk
-from m2n2_engine.method.factors import AttentionFactors
+from m2n2_engine.method import reference
+from m2n2_engine.method.chain import AttentionFactors, build_coarse_maps, build_start_state
 from m2n2_engine.session.session import reduce_image
 from m2n2_engine.tools.benchmark.steps import Comparison, Forms, compare_forms
 from m2n2_engine.types import Image
@@ -60,7 +60,7 @@ def _list_matrix_forms(
     exact = kernels.to_probabilities(half)
     endless = dataclasses.replace(method, arrival_level=2.0, max_steps=steps)  # never arrives
     points = np.random.default_rng(0).uniform(0, 1, (_CLICKS, 2))
-    starts = np.stack([walk.build_start_state((x, y), (1, 1), factors.grid) for x, y in points])
+    starts = np.stack([build_start_state((x, y), (1, 1), factors.grid) for x, y in points])
     return [
         Forms(
             "1 and 2 attention and temperature (plain form)",
@@ -76,7 +76,7 @@ def _list_matrix_forms(
             Forms(
                 f"3 {steps} steps of {clicks} walks (plain form)",
                 lambda some=starts[:clicks]: kernels.build_coarse_maps(half, some, endless),  # type: ignore[misc]
-                lambda some=starts[:clicks]: walk.build_coarse_maps(exact, some, endless),  # type: ignore[misc]
+                lambda some=starts[:clicks]: build_coarse_maps(exact, some, endless),  # type: ignore[misc]
             )
             for clicks in (1, _CLICKS)
         ),
@@ -93,7 +93,7 @@ def _list_map_forms(kernels: CudaKernels, factors: AttentionFactors, image: Imag
     working = reduce_image(image, method.working_size_pixels)
     height, width = working.shape[:2]
     pixel = (width // 2, height // 2)
-    start = walk.build_start_state(pixel, (height, width), factors.grid)[None]
+    start = build_start_state(pixel, (height, width), factors.grid)[None]
     coarse = kernels.build_coarse_maps(transition, start, method)[0]
     fused = WindowUpsampler(working, factors.grid, method, kernels.device)
     compiled = build_upsampler(working, factors.grid, method)

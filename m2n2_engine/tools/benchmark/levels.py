@@ -14,7 +14,7 @@ from m2n2_engine.backbones import LoadedBackbone
 from m2n2_engine.config import EngineConfig
 from m2n2_engine.engine import Engine, build_engine
 from m2n2_engine.tools.benchmark.timing import Samples, time_call
-from m2n2_engine.types import Click, Image, Level
+from m2n2_engine.types import Click, Picture, Tier
 
 ROTATING_IMAGES = 8
 
@@ -47,10 +47,10 @@ class LevelFigures:
     it has memory of its own.
     """
 
-    found: Mapping[Level, Samples]
+    found: Mapping[Tier, Samples]
     clicks: tuple[Samples, ...]
     sequence: Samples
-    nbytes: Mapping[Level, int]
+    nbytes: Mapping[Tier, int]
     peak_device_bytes: int | None = None
 
     @property
@@ -81,7 +81,7 @@ class Opening:
 
 
 def measure_levels(
-    loaded: LoadedBackbone, images: Sequence[Image], config: EngineConfig, rounds: Rounds, folder: Path
+    loaded: LoadedBackbone, images: Sequence[Picture], config: EngineConfig, rounds: Rounds, folder: Path
 ) -> LevelFigures:
     """Time images of one size at every level, the levels in turn.
 
@@ -96,26 +96,26 @@ def measure_levels(
     with_disk = dataclasses.replace(without_levels, disk_cache_bytes=_ROOM_FOR_ALL, disk_cache_folder=folder)
     with_host = dataclasses.replace(with_disk, host_cache_bytes=_ROOM_FOR_ALL)
     host, disk = build_engine(loaded, with_host), build_engine(loaded, with_disk)
-    found = collections.defaultdict[Level, list[float]](list)
+    found = collections.defaultdict[Tier, list[float]](list)
     sequences: list[list[float]] = []
 
-    def prepare(engine: Engine, image: Image, wanted: Level) -> None:
+    def prepare(engine: Engine, image: Picture, wanted: Tier) -> None:
         level, seconds = time_call(lambda: engine.prepare(image), device)
         if level is wanted:
             found[level].append(seconds)
 
     for image in images:
-        prepare(disk, image, Level.NETWORK)
+        prepare(disk, image, Tier.NETWORK)
         host.prepare(image)  # not timed: from the disk into host memory
     for repeat in range(rounds.repeats):
-        prepare(build_engine(loaded, without_levels), images[repeat % len(images)], Level.NETWORK)
+        prepare(build_engine(loaded, without_levels), images[repeat % len(images)], Tier.NETWORK)
         for image in images:
-            prepare(build_engine(loaded, with_disk), image, Level.DISK)
-            prepare(host, image, Level.HOST)
-            prepare(host, image, Level.DEVICE)
+            prepare(build_engine(loaded, with_disk), image, Tier.DISK)
+            prepare(host, image, Tier.HOST)
+            prepare(host, image, Tier.DEVICE)
             sequences.append(_refine(host, image, rounds.clicks, device))
     return LevelFigures(
-        found={level: Samples(tuple(found[level])) for level in Level if level in found},
+        found={level: Samples(tuple(found[level])) for level in Tier if level in found},
         clicks=tuple(Samples(seconds) for seconds in zip(*sequences, strict=True)),
         sequence=Samples(tuple(map(sum, sequences))),
         nbytes=_read_bytes(host, disk, len(images)),
@@ -123,7 +123,7 @@ def measure_levels(
     )
 
 
-def measure_rotation(loaded: LoadedBackbone, images: Sequence[Image], config: EngineConfig, repeats: int) -> Rotation:
+def measure_rotation(loaded: LoadedBackbone, images: Sequence[Picture], config: EngineConfig, repeats: int) -> Rotation:
     """Time clicks that go from image to image; after each round over all, one with every level but one session off."""
     device = loaded.backbone.device
     all_resident = dataclasses.replace(config, session_cache_bytes=_ROOM_FOR_ALL, disk_cache_bytes=0)
@@ -131,7 +131,7 @@ def measure_rotation(loaded: LoadedBackbone, images: Sequence[Image], config: En
     many, one = build_engine(loaded, all_resident), build_engine(loaded, one_session)
     rng = np.random.default_rng(_SEED)
 
-    def click(engine: Engine, image: Image) -> float:
+    def click(engine: Engine, image: Picture) -> float:
         return _time_segment(engine, image, [_draw_click(rng, image)], device)
 
     for image in images:
@@ -144,7 +144,7 @@ def measure_rotation(loaded: LoadedBackbone, images: Sequence[Image], config: En
     return Rotation(Samples(tuple(resident)), Samples(tuple(alone)))
 
 
-def measure_opening(loaded: LoadedBackbone, images: Sequence[Image], config: EngineConfig) -> Opening:
+def measure_opening(loaded: LoadedBackbone, images: Sequence[Picture], config: EngineConfig) -> Opening:
     """Time an object's first two clicks, each of two points once the first and once the second."""
     device = loaded.backbone.device
     engine = build_engine(loaded, dataclasses.replace(config, session_cache_bytes=_ROOM_FOR_ONE, disk_cache_bytes=0))
@@ -162,7 +162,7 @@ def measure_opening(loaded: LoadedBackbone, images: Sequence[Image], config: Eng
     return Opening(Samples(tuple(first)), Samples(tuple(second)))
 
 
-def _refine(engine: Engine, image: Image, count: int, device: str) -> list[float]:
+def _refine(engine: Engine, image: Picture, count: int, device: str) -> list[float]:
     """Seconds of each click, all before it sent with it."""
     rng = np.random.default_rng(_SEED)
     clicks: list[Click] = []
@@ -173,18 +173,19 @@ def _refine(engine: Engine, image: Image, count: int, device: str) -> list[float
     return seconds
 
 
-def _time_segment(engine: Engine, image: Image, clicks: Sequence[Click], device: str) -> float:
+def _time_segment(engine: Engine, image: Picture, clicks: Sequence[Click], device: str) -> float:
     return time_call(lambda: engine.segment(image, clicks), device)[1]
 
 
-def _draw_click(rng: np.random.Generator, image: Image) -> Click:
-    return Click(rng.uniform(0, image.shape[1]), rng.uniform(0, image.shape[0]))
+def _draw_click(rng: np.random.Generator, image: Picture) -> Click:
+    return Click(rng.uniform(0, image.size[1]), rng.uniform(0, image.size[0]))
 
 
-def _read_bytes(host: Engine, disk: Engine, images: int) -> dict[Level, int]:
-    facts = {
-        Level.DEVICE: (host.describe().get("session_bytes"), 1),
-        Level.HOST: (host.describe().get("host_bytes"), images),
-        Level.DISK: (disk.describe().get("disk_bytes"), images),
+def _read_bytes(host: Engine, disk: Engine, images: int) -> dict[Tier, int]:
+    """Of one image, by tier."""
+    totals = {
+        Tier.DEVICE: (host.status().tiers[Tier.DEVICE].bytes, 1),
+        Tier.HOST: (host.status().tiers[Tier.HOST].bytes, images),
+        Tier.DISK: (disk.status().tiers[Tier.DISK].bytes, images),
     }
-    return {level: int(total) // count for level, (total, count) in facts.items() if total}
+    return {tier: total // count for tier, (total, count) in totals.items() if total}

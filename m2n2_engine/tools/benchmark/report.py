@@ -14,7 +14,7 @@ from m2n2_engine.tools.benchmark.levels import LevelFigures, Rotation
 from m2n2_engine.tools.benchmark.steps import Comparison
 from m2n2_engine.tools.benchmark.targets import Target
 from m2n2_engine.tools.benchmark.timing import Samples
-from m2n2_engine.types import Level
+from m2n2_engine.types import Tier
 
 MEBIBYTE = 1024 * 1024
 
@@ -22,10 +22,10 @@ _WIDEST = 240
 """Columns of text: a table is not folded to the width of a terminal, nor where its output goes to a file."""
 
 _READY = {
-    Level.NETWORK: "preparation",
-    Level.DISK: "restore from disk",
-    Level.HOST: "restore from host",
-    Level.DEVICE: "found on device",
+    Tier.NETWORK: "preparation",
+    Tier.DISK: "restore from disk",
+    Tier.HOST: "restore from host",
+    Tier.DEVICE: "found on device",
 }
 
 

@@ -48,7 +48,7 @@ from m2n2_engine.tools.benchmark.steps import Comparison, compare_click, compare
 from m2n2_engine.tools.benchmark.targets import Target
 from m2n2_engine.tools.context import messages, output
 from m2n2_engine.tools.optional_packages import MATPLOTLIB
-from m2n2_engine.types import Image
+from m2n2_engine.types import Image, Picture
 
 if TYPE_CHECKING:
     from m2n2_engine.kernels.cuda import CudaKernels
@@ -111,9 +111,10 @@ def _measure_backbone(
         progress.update(task, description=f"{name}, {size[0]}x{size[1]}")
         sizes.append(_measure_size(loaded, size, config, options))
     images = make_images(options.photograph, options.sizes[0], ROTATING_IMAGES)
+    pictures = [Picture.of(image) for image in images]
     progress.update(task, description=f"{name}, images in rotation")
-    rotation = measure_rotation(loaded, images, config, options.rounds.repeats)
-    opening = measure_opening(loaded, images[:2], config)
+    rotation = measure_rotation(loaded, pictures, config, options.rounds.repeats)
+    opening = measure_opening(loaded, pictures[:2], config)
     steps = []
     if options.with_direct:
         progress.update(task, description=f"{name}, steps beside their direct forms")
@@ -145,7 +146,7 @@ def _measure_size(loaded: LoadedBackbone, size: Size, config: EngineConfig, opti
     is_comparable = loaded.method.decision is Decision.JOINT and height * width <= _MOST_DIRECT_PIXELS
     with_direct = options.with_direct and is_comparable
     with tempfile.TemporaryDirectory() as folder:
-        levels = measure_levels(loaded, images, config, options.rounds, Path(folder))
+        levels = measure_levels(loaded, [Picture.of(image) for image in images], config, options.rounds, Path(folder))
     return SizeReport(size, levels, compare_click(loaded, images[0], config, options.rounds.repeats, with_direct))
 
 

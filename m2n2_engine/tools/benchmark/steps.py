@@ -17,7 +17,7 @@ from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cpu.upsampling_weights import build_upsampler
 from m2n2_engine.method import reference as direct_forms
-from m2n2_engine.method.walk import build_coarse_maps, build_start_state
+from m2n2_engine.method.chain import build_coarse_maps, build_start_state
 from m2n2_engine.paper_api import BackboneAggregator
 from m2n2_engine.session.session import reduce_image
 from m2n2_engine.tools.benchmark.timing import Samples, time_in_turn

@@ -11,9 +11,9 @@ import torch
 
 from m2n2_engine.cache.disk import DiskStore
 from m2n2_engine.cache.memory import AttentionKey
-from m2n2_engine.method.factors import AttentionFactors, BalancedFactors, LayerFactors
+from m2n2_engine.method.chain import AttentionFactors, BalancedFactors, LayerFactors
 from m2n2_engine.tools.benchmark.levels import LevelFigures, Opening, Rotation
-from m2n2_engine.types import Level
+from m2n2_engine.types import Tier
 
 _FILE_BUDGET_BYTES = 1 << 40
 
@@ -51,8 +51,8 @@ class Target:
 
 def compare_levels(figures: LevelFigures) -> Iterator[Target]:
     """Restoring against preparing."""
-    network = figures.found.get(Level.NETWORK)
-    for level, bound in ((Level.HOST, 8.0), (Level.DISK, 5.0)):
+    network = figures.found.get(Tier.NETWORK)
+    for level, bound in ((Tier.HOST, 8.0), (Tier.DISK, 5.0)):
         restored = figures.found.get(level)
         ratio = network.median / restored.median if network and restored else None
         yield Target(f"restore from {level} against preparation: faster", ratio, bound, how="medians")
@@ -84,7 +84,7 @@ def compare_bytes(folder: Path) -> Iterator[Target]:
     store.save(AttentionKey("image", "fingerprint"), kept)
     matrix_bytes = kept.rows.numel() ** 2 * torch.float32.itemsize
     stored_bytes = sum(image.nbytes for image in store.list_images()) or None
-    for level, nbytes in ((Level.HOST, kept.nbytes), (Level.DISK, stored_bytes)):
+    for level, nbytes in ((Tier.HOST, kept.nbytes), (Tier.DISK, stored_bytes)):
         yield Target(
             f"bytes of an image, SD 2 at grid 128: {level} against the float32 matrix",
             nbytes and nbytes / matrix_bytes,
@@ -108,7 +108,7 @@ def make_stable_diffusion_factors() -> BalancedFactors:
 
 def bound_accelerator(figures: LevelFigures | None) -> Iterator[Target]:
     """What an H100 or H200 has to do with Stable Diffusion 2 at grid 128 and 1 megapixel; None where there is none."""
-    network = figures.found.get(Level.NETWORK) if figures else None
+    network = figures.found.get(Tier.NETWORK) if figures else None
     peak = figures.peak_device_bytes / 1e9 if figures and figures.peak_device_bytes else None
     for what, measured, bound, unit in (
         ("preparation", network.median if network else None, 0.4, "s"),

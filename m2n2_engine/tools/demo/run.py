@@ -15,7 +15,7 @@ from m2n2_engine.tools.demo.state import ACTIONS, Action, State
 from m2n2_engine.tools.demo.view import View
 from m2n2_engine.tools.demo.window import Signal, Window
 from m2n2_engine.tools.drawing import draw_overlay, write_picture
-from m2n2_engine.types import Click, Image, Level, Segmentation
+from m2n2_engine.types import Click, Image, Segmentation, Tier
 
 Change = Callable[[State], State]
 
@@ -23,9 +23,9 @@ Change = Callable[[State], State]
 class Segmenter(Protocol):
     """What the demo needs of the engine; see ``m2n2_engine.types.Segmenter``."""
 
-    def prepare(self, image: Image) -> Level: ...
+    def prepare(self, picture: Image, /) -> Tier: ...
 
-    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation: ...
+    def segment(self, picture: Image, clicks: Sequence[Click], /) -> Segmentation: ...
 
 
 class Screen(Protocol):

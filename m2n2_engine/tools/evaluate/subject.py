@@ -35,10 +35,10 @@ class Subject:
         """A server; it must not be given other settings while it is evaluated."""
         segmenter = connect(url)
         facts = _read_facts(segmenter)
-        version = segmenter.describe()["model_version"]
+        version = segmenter.status().model_version
         return cls(segmenter, facts, {**facts, "server": url, "model_version": version})
 
 
 def _read_facts(segmenter: ClickSegmenter) -> dict[str, str]:
-    described = segmenter.describe()
-    return {name: str(described.get(name)) for name in _FACTS}
+    status = segmenter.status()
+    return {name: str(getattr(status, name)) for name in _FACTS}

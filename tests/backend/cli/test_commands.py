@@ -277,7 +277,7 @@ def test_demo_opens_a_window_on_the_image(
 ) -> None:
     def click(image: Image, segmenter: Segmenter, target: Path, report: Callable[[str], None]) -> None:
         mask = segmenter.segment(image, [Click(40.5, 36)]).mask
-        report(f"[{target}] {mask[disc].mean() > 0.9} {segmenter.describe()['grid']}")
+        report(f"[{target}] {mask[disc].mean() > 0.9} {segmenter.status().grid}")
 
     monkeypatch.setattr(demo, "require_display", lambda: None)
     monkeypatch.setattr(demo, "run_demo", click)

@@ -17,7 +17,7 @@ from backend.cli.warm import Source, fetch_ahead
 from backend.settings import load_settings
 from m2n2_engine.engine import load_engine
 from m2n2_engine.errors import OutOfMemory
-from m2n2_engine.types import Level
+from m2n2_engine.types import Tier
 
 CONFIG = '<View><Image name="image" value="$image"/></View>'
 DEADLINE_SECONDS = 10
@@ -94,7 +94,7 @@ def test_what_was_prepared_is_found_by_an_engine_with_the_same_settings(m2n2, fo
     m2n2(folder)
     engine = load_engine(load_settings().engine_config())
     pixels = cv2.imread(str(folder / "a.png"))[:, :, ::-1]
-    assert engine.prepare(np.ascontiguousarray(pixels)) is Level.DISK
+    assert engine.prepare(np.ascontiguousarray(pixels)) is Tier.DISK
 
 
 def test_a_broken_image_is_named_and_the_others_are_prepared(m2n2, folder):
@@ -141,8 +141,10 @@ def test_a_stop_tells_what_was_done_and_the_next_run_goes_on(m2n2, folder):
 
 def test_a_disk_that_is_too_small_is_named(m2n2, folder):
     class Small(Adapted):
-        def describe(self):
-            return {**self._engine.describe(), "disk_evictions": 2, "disk_write_failures": 1}
+        def status(self):
+            status = self._engine.status()
+            disk = dataclasses.replace(status.tiers[Tier.DISK], evictions=2)
+            return dataclasses.replace(status, tiers={**status.tiers, Tier.DISK: disk}, disk_write_failures=1)
 
     result = m2n2(folder, adapt=Small)
     assert result.exit_code == 1

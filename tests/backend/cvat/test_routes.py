@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from backend.app import create_app
 from backend.settings import load_settings
 from m2n2_engine.errors import OutOfMemory
-from m2n2_engine.types import Box, Click
+from m2n2_engine.types import Box, Click, EngineStatus, State
 
 HEADERS = {
     "x-nuclio-project-name": "cvat",
@@ -74,8 +74,8 @@ def test_the_function_has_all_that_cvat_reads(client):
 
 
 @pytest.mark.parametrize(("state", "told"), [("loading", "building"), ("ready", "ready"), ("failed", "error")])
-def test_the_function_is_described_whatever_the_model_does(client, segmenter, monkeypatch, state, told):
-    monkeypatch.setattr(segmenter, "describe", lambda: {"model_version": "m2n2", "state": state, "reason": None})
+def test_the_function_is_described_whatever_the_model_does(client, segmenter, state, told):
+    segmenter.told = EngineStatus("m2n2", State(state))
     assert client.get("/cvat/api/functions/m2n2").json["status"]["state"] == told
 
 
@@ -231,14 +231,12 @@ def test_stages_and_requests_are_counted(client, body):
     assert 'm2n2_requests_total{path="/cvat/api/function_invocations",status="200"} 1.0' in metrics
 
 
-def test_a_frame_is_decoded_once_for_several_clicks(client, body, monkeypatch):
-    decoded = []
-    monkeypatch.setattr(
-        "backend.images.fetcher.decode_image", lambda data, **limits: decoded.append(1) or np.zeros((4, 4, 3), np.uint8)
-    )
+def test_a_frame_is_decoded_once_for_several_clicks(client, body):
     for x in (1, 2, 3):
-        invoke(client, {**body, "pos_points": [[x, 1]]})
-    assert decoded == [1]
+        assert invoke(client, {**body, "pos_points": [[x, 1]]}).status_code == 200
+    metrics = client.get("/metrics").text
+    assert "m2n2_images_misses_total 1.0" in metrics
+    assert "m2n2_images_hits_total 2.0" in metrics
 
 
 def test_the_log_holds_nothing_of_the_frame(client, body, caplog):

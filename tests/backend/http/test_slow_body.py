@@ -11,7 +11,7 @@ import pytest
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from backend.app import create_app
-from backend.http.body_deadline import limit_reading
+from backend.http.request import limit_reading
 from backend.settings import load_settings
 
 PATHS = ["/predict", "/setup"]

@@ -3,147 +3,203 @@
 from __future__ import annotations
 
 import threading
-import types
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from backend.images import cache as image_cache
-from backend.images.cache import ImageCache, ImageCacheStatistics
-from m2n2_engine.errors import ImageUnavailable
+from backend.errors import ImageUnavailable
+from backend.images.cache import PictureCache, PictureCacheStatistics, TaskImage
+from m2n2_engine.errors import DeadlineExceeded
+from m2n2_engine.types import Deadline
 
 IMAGE_BYTES = 300
-
-
-def decode(data):
-    return np.full((10, 10, 3), data[0], np.uint8)
+LONGEST_SECONDS = 10
 
 
 class Source:
-    """Counts how often it is asked."""
+    """Files by their references, each fetched when the test lets it; counts how often each is asked for."""
 
-    def __init__(self, data):
-        self.data = data
-        self.asked = 0
+    def __init__(self, **files):
+        self.files = files
+        self.asked = []
+        self.inside = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def fetch(self, image, _deadline):
+        self.asked.append(image.reference)
+        self.inside.set()
+        if image.reference == "slow":
+            assert self.go_on.wait(LONGEST_SECONDS)
+        file = self.files[image.reference]
+        if isinstance(file, Exception):
+            raise file
+        return file
+
+    def count(self, reference):
+        return self.asked.count(reference)
+
+
+class Clock:
+    now = 1000.0
 
     def __call__(self):
-        self.asked += 1
-        return self.data
+        return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(image_cache, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-    return now
+def clock():
+    return Clock()
 
 
-def test_a_fresh_reference_is_not_asked_again_and_a_stale_one_is(clock):
-    cache, source = ImageCache(10 * IMAGE_BYTES, fresh_seconds=60), Source(b"a")
-    first = cache.get("a", source, decode)
-    clock[0] += 59
-    assert cache.get("a", source, decode) is first
-    assert source.asked == 1
-    clock[0] += 1
-    assert cache.get("a", source, decode) is first
-    assert source.asked == 2
-    clock[0] += 60
-    source.data = b"b"
-    assert cache.get("a", source, decode)[0, 0, 0] == ord("b")
+@pytest.fixture
+def source():
+    return Source(a=b"a", b=b"b", c=b"c", slow=b"a")
 
 
-def test_equal_bytes_are_decoded_once():
-    cache = ImageCache(10 * IMAGE_BYTES, fresh_seconds=60)
-    assert cache.get("a", Source(b"same"), decode) is cache.get("b", Source(b"same"), pytest.fail)
+@pytest.fixture
+def make_cache(source, clock):
+    def make(images=10, decode=lambda data: np.full((10, 10, 3), data[0], np.uint8)):
+        return PictureCache(int(images * IMAGE_BYTES), 60, source.fetch, decode, clock)
+
+    return make
 
 
-def test_what_many_share_cannot_be_written_to():
-    image = ImageCache(0, fresh_seconds=60).get("a", Source(b"a"), decode)
+def get(cache, reference, deadline=None):
+    return cache.get(TaskImage(reference), deadline or Deadline.after(LONGEST_SECONDS))
+
+
+def test_a_fresh_reference_is_not_asked_again_and_a_stale_one_is(make_cache, source, clock):
+    cache = make_cache()
+    first = get(cache, "a")
+    clock.now += 59
+    assert get(cache, "a") is first
+    assert source.count("a") == 1
+    clock.now += 1
+    assert get(cache, "a") is first
+    assert source.count("a") == 2
+    clock.now += 60
+    source.files["a"] = b"b"
+    assert get(cache, "a").pixels[0, 0, 0] == ord("b")
+
+
+def test_equal_bytes_are_decoded_once(make_cache, source):
+    decoded = []
+    cache = make_cache(decode=lambda data: decoded.append(data) or np.zeros((10, 10, 3), np.uint8))
+    source.files["b"] = source.files["a"]
+    assert get(cache, "a") is get(cache, "b")
+    assert decoded == [b"a"]
+
+
+def test_one_reference_of_two_tasks_is_fetched_for_each(make_cache, source):
+    cache = make_cache()
+    for task_id in (1, 2, 1):
+        cache.get(TaskImage("a", task_id))
+    assert source.count("a") == 2
+
+
+def test_what_many_share_cannot_be_written_to(make_cache):
     with pytest.raises(ValueError, match="read-only"):
-        image[0] = 0
+        get(make_cache(images=0), "a").pixels[0] = 0
 
 
-def test_the_least_recently_used_image_makes_room():
-    cache = ImageCache(2 * IMAGE_BYTES, fresh_seconds=60)
-    a, b, c = Source(b"a"), Source(b"b"), Source(b"c")
-    cache.get("a", a, decode)
-    cache.get("b", b, decode)
-    cache.get("a", a, decode)
-    cache.get("c", c, decode)
-    cache.get("a", a, decode)
-    assert (a.asked, b.asked, c.asked) == (1, 1, 1)
-    cache.get("b", b, decode)
-    assert b.asked == 2
+def test_the_least_recently_used_image_makes_room(make_cache, source):
+    cache = make_cache(images=2)
+    for reference in ("a", "b", "a", "c", "a"):
+        get(cache, reference)
+    assert [source.count(reference) for reference in "abc"] == [1, 1, 1]
+    get(cache, "b")
+    assert source.count("b") == 2
 
 
-@pytest.mark.parametrize("max_bytes", [0, IMAGE_BYTES - 1])
-def test_an_image_larger_than_the_room_is_given_but_not_kept(max_bytes):
-    cache, source = ImageCache(max_bytes, fresh_seconds=60), Source(b"a")
+@pytest.mark.parametrize("images", [0, 0.99])
+def test_an_image_larger_than_the_room_is_given_but_not_kept(make_cache, source, images):
+    cache = make_cache(images)
     for _ in range(2):
-        assert cache.get("a", source, decode).shape == (10, 10, 3)
-    assert source.asked == 2
+        assert get(cache, "a").size == (10, 10)
+    assert source.count("a") == 2
 
 
-def test_parallel_first_clicks_fetch_once():
-    cache, asked = ImageCache(10 * IMAGE_BYTES, fresh_seconds=60), []
-    inside, go_on = threading.Event(), threading.Event()
-
-    def fetch():
-        asked.append(1)
-        inside.set()
-        assert go_on.wait(10)
-        return b"a"
-
+def test_parallel_first_clicks_fetch_once(make_cache, source):
+    cache = make_cache()
+    source.go_on.clear()
     with ThreadPoolExecutor(8) as pool:
-        leader = pool.submit(cache.get, "a", fetch, decode)
-        assert inside.wait(10)
-        others = [pool.submit(cache.get, "a", fetch, decode) for _ in range(7)]
+        leader = pool.submit(get, cache, "slow")
+        assert source.inside.wait(LONGEST_SECONDS)
+        others = [pool.submit(get, cache, "slow") for _ in range(7)]
         # Another reference is not held up.
-        assert cache.get("b", lambda: b"b", decode)[0, 0, 0] == ord("b")
-        go_on.set()
-        assert all(other.result(10) is leader.result(10) for other in others)
-    assert len(asked) == 1
+        assert get(cache, "b").pixels[0, 0, 0] == ord("b")
+        source.go_on.set()
+        assert all(other.result(LONGEST_SECONDS) is leader.result(LONGEST_SECONDS) for other in others)
+    assert source.count("slow") == 1
     assert (cache.statistics.hits, cache.statistics.misses) == (7, 2)
 
 
-def test_a_failure_reaches_all_who_wait_and_is_forgotten(monkeypatch):
-    cache, failures = ImageCache(10 * IMAGE_BYTES, fresh_seconds=60), []
-    inside, follows, go_on = threading.Event(), threading.Event(), threading.Event()
-    wait_for = image_cache._follow
+def wait_for_hits(cache, hits):
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while cache.statistics.hits < hits:
+        assert time.monotonic() < deadline
 
-    def follow(loaded):
-        follows.set()
-        return wait_for(loaded)
 
-    def fetch():
-        inside.set()
-        assert go_on.wait(10)
-        raise ImageUnavailable("status 500")
-
-    monkeypatch.setattr(image_cache, "_follow", follow)
+def test_a_failure_reaches_all_who_wait_and_is_forgotten(make_cache, source):
+    cache = make_cache()
+    source.go_on.clear()
+    source.files["slow"] = ImageUnavailable("status 500")
     with ThreadPoolExecutor(2) as pool:
-        clicks = [pool.submit(cache.get, "a", fetch, decode)]
-        assert inside.wait(10)
-        clicks.append(pool.submit(cache.get, "a", pytest.fail, decode))
-        assert follows.wait(10)
-        go_on.set()
-        failures = [click.exception(10) for click in clicks]
-    assert [str(failure) for failure in failures] == ["status 500", "status 500"]
+        clicks = [pool.submit(get, cache, "slow") for _ in range(2)]
+        wait_for_hits(cache, 1)
+        source.go_on.set()
+        failures = [click.exception(LONGEST_SECONDS) for click in clicks]
+    assert [str(failure) for failure in failures] == ["image slow: status 500"] * 2
     assert failures[0] is not failures[1]
-    assert cache.get("a", Source(b"a"), decode)[0, 0, 0] == ord("a")
+    assert source.count("slow") == 1
+    source.files["slow"] = b"a"
+    assert get(cache, "slow").pixels[0, 0, 0] == ord("a")
 
 
-def test_hits_misses_evictions_and_bytes_are_counted(clock):
-    cache = ImageCache(2 * IMAGE_BYTES, fresh_seconds=60)
+def test_nothing_is_decoded_when_no_time_is_left(make_cache, source):
+    cache = make_cache(decode=pytest.fail)
+    with pytest.raises(DeadlineExceeded, match="no time is left to decode the image"):
+        get(cache, "a", Deadline.after(0))
+
+
+def test_who_waits_for_another_click_has_a_deadline_of_its_own(make_cache, source):
+    cache = make_cache()
+    source.go_on.clear()
+    with ThreadPoolExecutor(1) as pool:
+        leader = pool.submit(get, cache, "slow")
+        assert source.inside.wait(LONGEST_SECONDS)
+        with pytest.raises(DeadlineExceeded):
+            get(cache, "slow", Deadline.after(0))
+        source.go_on.set()
+        assert leader.result(LONGEST_SECONDS)
+
+
+def test_a_click_whose_time_is_over_does_not_fail_another_that_waits_for_it(make_cache, source):
+    cache = make_cache()
+    source.go_on.clear()
+    with ThreadPoolExecutor(2) as pool:
+        late = pool.submit(get, cache, "slow", Deadline.after(0))
+        assert source.inside.wait(LONGEST_SECONDS)
+        other = pool.submit(get, cache, "slow")
+        wait_for_hits(cache, 1)
+        source.go_on.set()
+        assert isinstance(late.exception(LONGEST_SECONDS), DeadlineExceeded)
+        assert other.result(LONGEST_SECONDS).size == (10, 10)
+
+
+def test_hits_misses_evictions_and_bytes_are_counted(make_cache, clock):
+    cache = make_cache(images=2)
     for reference in ("a", "a", "b", "b"):
-        cache.get(reference, Source(reference.encode()), decode)
-    assert cache.statistics == ImageCacheStatistics(
+        get(cache, reference)
+    assert cache.statistics == PictureCacheStatistics(
         kept=2, bytes=2 * IMAGE_BYTES, budget_bytes=2 * IMAGE_BYTES, hits=2, misses=2, evictions=0
     )
-    cache.get("c", Source(b"c"), decode)
-    clock[0] += 60
-    cache.get("c", Source(b"c"), decode)
+    get(cache, "c")
+    clock.now += 60
+    get(cache, "c")
     statistics = cache.statistics
     assert (statistics.hits, statistics.misses, statistics.evictions) == (2, 4, 1), "asking again is no hit"
     assert (statistics.kept, statistics.bytes) == (2, 2 * IMAGE_BYTES)

@@ -10,9 +10,11 @@ from urllib.parse import quote, quote_from_bytes
 import pytest
 from PIL import Image as PillowImage
 
-from backend.images.fetcher import ImageFetcher
+from backend.errors import ImageRefused, ImageUnavailable
+from backend.images.cache import TaskImage
+from backend.images.fetcher import create_picture_cache
 from backend.settings import load_settings
-from m2n2_engine.errors import ImageRefused, ImageUnavailable, InvalidImage
+from m2n2_engine.errors import InvalidImage
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
@@ -22,7 +24,7 @@ def make_fetcher(server):
     """A fetcher for the Label Studio on loopback, with more settings."""
 
     def make(prefix="", **environ):
-        return ImageFetcher(load_settings({"LABEL_STUDIO_URL": server.url + prefix, **environ}))
+        return create_picture_cache(load_settings({"LABEL_STUDIO_URL": server.url + prefix, **environ}))
 
     return make
 
@@ -38,7 +40,7 @@ def root(tmp_path, make_png):
 
 
 def fetch_alone(reference, **environ):
-    return ImageFetcher(load_settings(environ)).fetch_image(reference)
+    return create_picture_cache(load_settings(environ)).get(TaskImage(reference)).pixels
 
 
 # data:
@@ -108,7 +110,7 @@ def test_images_are_turned_upright():
 def test_uploads_come_from_label_studio_with_the_token(server, make_fetcher, make_png, reference):
     server.answer("/data/upload/1/a.png", make_png(30, 20))
     reference = reference.format(url=server.url, host=server.url.removeprefix("http://"))
-    image = make_fetcher(LABEL_STUDIO_API_KEY=TOKEN).fetch_image(reference)
+    image = make_fetcher(LABEL_STUDIO_API_KEY=TOKEN).get(TaskImage(reference)).pixels
     assert image.shape == (20, 30, 3)
     assert server.seen == [("GET", "/data/upload/1/a.png", f"Token {TOKEN}", b"")]
 
@@ -116,13 +118,13 @@ def test_uploads_come_from_label_studio_with_the_token(server, make_fetcher, mak
 @pytest.mark.parametrize("reference", ["/data/upload/a.png", "/ls/data/upload/a.png", "{url}/ls/data/upload/a.png"])
 def test_a_path_in_label_studios_address_is_kept(server, make_fetcher, make_png, reference):
     server.answer("/ls/data/upload/a.png", make_png())
-    make_fetcher("/ls").fetch_image(reference.format(url=server.url))
+    make_fetcher("/ls").get(TaskImage(reference.format(url=server.url)))
     assert server.seen[0][1] == "/ls/data/upload/a.png"
 
 
 def test_local_files_come_from_label_studio_where_no_root_is_set(server, make_fetcher, make_png):
     server.answer("/data/local-files/?d=images/a%20b.png", make_png())
-    make_fetcher().fetch_image("/data/local-files/?d=images/a b.png")
+    make_fetcher().get(TaskImage("/data/local-files/?d=images/a b.png"))
 
 
 def test_without_a_key_no_password_of_netrc_is_sent(server, make_fetcher, make_png, tmp_path, monkeypatch):
@@ -130,7 +132,7 @@ def test_without_a_key_no_password_of_netrc_is_sent(server, make_fetcher, make_p
     netrc.write_text("machine 127.0.0.1 login someone password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
     server.answer("/data/a.png", make_png())
-    make_fetcher().fetch_image("/data/a.png")
+    make_fetcher().get(TaskImage("/data/a.png"))
     assert server.seen[0][2] is None
 
 
@@ -150,14 +152,14 @@ def test_without_a_key_no_password_of_netrc_is_sent(server, make_fetcher, make_p
 )
 def test_other_places_are_refused_by_a_rule_of_their_own(server, make_fetcher, reference, message):
     with pytest.raises(ImageRefused, match=message):
-        make_fetcher(LABEL_STUDIO_API_KEY=TOKEN).fetch_image(reference.format(url=server.url))
+        make_fetcher(LABEL_STUDIO_API_KEY=TOKEN).get(TaskImage(reference.format(url=server.url)))
     assert server.seen == []
 
 
 @pytest.mark.parametrize("reference", ["/data/upload/a.png", "s3://bucket/a.png"])
 def test_without_label_studio_nothing_is_fetched(reference):
     with pytest.raises(ImageRefused, match="set LABEL_STUDIO_URL"):
-        ImageFetcher(load_settings({})).fetch_image(reference, task_id=1)
+        create_picture_cache(load_settings({})).get(TaskImage(reference, task_id=1))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_without_label_studio_nothing_is_fetched(reference):
 )
 def test_nothing_outside_of_the_path_is_asked(server, make_fetcher, reference):
     with pytest.raises(ImageRefused):
-        make_fetcher("/ls").fetch_image(reference.format(url=server.url))
+        make_fetcher("/ls").get(TaskImage(reference.format(url=server.url)))
     assert server.seen == []
 
 
@@ -183,14 +185,14 @@ def test_nothing_outside_of_the_path_is_asked(server, make_fetcher, reference):
 )
 def test_what_is_no_address_is_named_in_one_line(make_fetcher, reference):
     with pytest.raises(InvalidImage, match="the reference") as caught:
-        make_fetcher().fetch_image(reference)
+        make_fetcher().get(TaskImage(reference))
     assert str(caught.value).isprintable()
 
 
 def test_a_redirect_on_the_same_host_is_followed_with_the_token(server, make_fetcher, make_png):
     server.answer("/data/a.png", status=302, Location="/data/b.png")
     server.answer("/data/b.png", make_png())
-    make_fetcher(LABEL_STUDIO_API_KEY=TOKEN).fetch_image("/data/a.png")
+    make_fetcher(LABEL_STUDIO_API_KEY=TOKEN).get(TaskImage("/data/a.png"))
     assert [(path, token) for _, path, token, _ in server.seen] == [
         ("/data/a.png", f"Token {TOKEN}"),
         ("/data/b.png", f"Token {TOKEN}"),
@@ -202,7 +204,7 @@ def test_a_redirect_to_another_host_is_refused_and_never_asked(server, make_serv
     other.answer("/data/a.png", make_png())
     server.answer("/data/a.png", status=303, Location=f"{other.url}/data/a.png?signature=secret")
     with pytest.raises(ImageRefused, match="switch off pre-signed URLs") as caught:
-        make_fetcher(LABEL_STUDIO_API_KEY=TOKEN).fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_API_KEY=TOKEN).get(TaskImage("/data/a.png"))
     assert other.seen == []
     assert "secret" not in str(caught.value)
 
@@ -210,13 +212,13 @@ def test_a_redirect_to_another_host_is_refused_and_never_asked(server, make_serv
 def test_a_circle_of_redirects_ends(server, make_fetcher):
     server.answer("/data/a.png", status=302, Location="/data/a.png")
     with pytest.raises(ImageUnavailable, match="redirects more than 5 times"):
-        make_fetcher().fetch_image("/data/a.png")
+        make_fetcher().get(TaskImage("/data/a.png"))
 
 
 def test_a_redirect_to_the_login_asks_for_the_key(server, make_fetcher):
     server.answer("/data/a.png", status=302, Location="/user/login/?next=/data/a.png")
     with pytest.raises(ImageUnavailable, match="set LABEL_STUDIO_API_KEY"):
-        make_fetcher().fetch_image("/data/a.png")
+        make_fetcher().get(TaskImage("/data/a.png"))
 
 
 @pytest.mark.parametrize(
@@ -232,38 +234,38 @@ def test_a_redirect_to_the_login_asks_for_the_key(server, make_fetcher):
 def test_a_status_is_named_with_its_remedy(server, make_fetcher, status, environ, remedy):
     server.answer("/data/a.png", b"<html>", status=status)
     with pytest.raises(ImageUnavailable, match=f"image /data/a.png: .* status {status}: .*{remedy}") as caught:
-        make_fetcher(**environ).fetch_image("/data/a.png")
+        make_fetcher(**environ).get(TaskImage("/data/a.png"))
     assert TOKEN not in str(caught.value)
 
 
 def test_a_page_instead_of_an_image_is_no_image(server, make_fetcher):
     server.answer("/data/a.png", b"<html>hello</html>")
     with pytest.raises(InvalidImage, match=r"image /data/a.png: .* no image file"):
-        make_fetcher().fetch_image("/data/a.png")
+        make_fetcher().get(TaskImage("/data/a.png"))
 
 
 def test_a_large_body_is_refused(server, make_fetcher):
     server.answer("/data/a.png", b"x" * (1024 * 1024 + 1))
     with pytest.raises(ImageRefused, match="more than 1 MiB"):
-        make_fetcher(M2N2_MAX_IMAGE_MIB="1").fetch_image("/data/a.png")
+        make_fetcher(M2N2_MAX_IMAGE_MIB="1").get(TaskImage("/data/a.png"))
 
 
 def test_a_body_that_ends_early_is_unavailable(server, make_fetcher, make_png):
     server.answer("/data/a.png", make_png(), Content_Length="100000")
     with pytest.raises(ImageUnavailable, match="does not deliver it"):
-        make_fetcher(M2N2_FETCH_TIMEOUT_SECONDS="5").fetch_image("/data/a.png")
+        make_fetcher(M2N2_FETCH_TIMEOUT_SECONDS="5").get(TaskImage("/data/a.png"))
 
 
 def test_a_server_that_is_down_is_unavailable(server, make_fetcher):
     fetcher = make_fetcher()
     server.close()
     with pytest.raises(ImageUnavailable, match="ConnectionError"):
-        fetcher.fetch_image("/data/a.png")
+        fetcher.get(TaskImage("/data/a.png"))
 
 
 def test_a_signature_is_not_shown(server, make_fetcher):
     with pytest.raises(ImageUnavailable) as caught:
-        make_fetcher().fetch_image(f"{server.url}/data/{'a' * 300}.png?signature=secret")
+        make_fetcher().get(TaskImage(f"{server.url}/data/{'a' * 300}.png?signature=secret"))
     assert "secret" not in str(caught.value)
     assert len(str(caught.value)) < 400
 

@@ -13,16 +13,18 @@ from contextlib import contextmanager
 import pytest
 from PIL import Image as PillowImage
 
-from backend.images.fetcher import ImageFetcher
+from backend.errors import ImageRefused, ImageUnavailable
+from backend.images.cache import TaskImage
+from backend.images.fetcher import create_picture_cache
 from backend.settings import load_settings
-from m2n2_engine.errors import ImageRefused, ImageUnavailable, InvalidImage
+from m2n2_engine.errors import InvalidImage
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 MEBIBYTE = 1024 * 1024
 
 
 def make_fetcher(**environ):
-    return ImageFetcher(load_settings({"M2N2_MAX_IMAGE_MIB": "1", **environ}))
+    return create_picture_cache(load_settings({"M2N2_MAX_IMAGE_MIB": "1", **environ}))
 
 
 @contextmanager
@@ -75,7 +77,7 @@ def memory_stays_below(limit_bytes):
 )
 def test_addresses_in_every_form_are_refused_even_where_all_hosts_are_allowed(host, message):
     with pytest.raises(ImageRefused, match=message):
-        make_fetcher(M2N2_ALLOWED_IMAGE_HOSTS="*").fetch_image(f"http://{host}/a.png")
+        make_fetcher(M2N2_ALLOWED_IMAGE_HOSTS="*").get(TaskImage(f"http://{host}/a.png"))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_redirects_of_label_studio_are_held_to_the_same_rules(make_server, make_
     location = location.format(port=victim.url.rpartition(":")[2])
     label_studio.answer("/data/a.png", status=302, Location=location)
     with pytest.raises(ImageRefused, match=message):
-        make_fetcher(LABEL_STUDIO_URL=label_studio.url).fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_URL=label_studio.url).get(TaskImage("/data/a.png"))
     assert victim.seen == []
 
 
@@ -106,7 +108,7 @@ def test_every_hop_after_the_first_is_checked_too(make_server, names):
     first.answer("/b.png", status=302, Location="http://169.254.169.254/latest/meta-data/")
     host = f"images.example.com:{first.url.rpartition(':')[2]}"
     with pytest.raises(ImageRefused, match="link-local"):
-        make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=host).fetch_image(f"http://{host}/a.png")
+        make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=host).get(TaskImage(f"http://{host}/a.png"))
     assert [path for _, path, _, _ in first.seen] == ["/a.png", "/b.png"]
 
 
@@ -116,7 +118,7 @@ def test_a_name_for_an_inner_address_is_refused_before_anything_is_sent(server, 
     server.answer("/a.png", make_png())
     host = f"images.example.com:{server.url.rpartition(':')[2]}"
     with pytest.raises(ImageRefused, match=r"images.example.com is at .*, a loopback or private address"):
-        make_fetcher(M2N2_ALLOWED_IMAGE_HOSTS=host).fetch_image(f"http://{host}/a.png")
+        make_fetcher(M2N2_ALLOWED_IMAGE_HOSTS=host).get(TaskImage(f"http://{host}/a.png"))
     assert server.seen == []
 
 
@@ -125,7 +127,7 @@ def test_all_addresses_of_a_name_are_checked_before_one_is_connected_to(server, 
     server.answer("/a.png", make_png())
     host = f"images.example.com:{server.url.rpartition(':')[2]}"
     with pytest.raises(ImageRefused, match=r"images.example.com is at 0.0.0.0, a special address"):
-        make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=host).fetch_image(f"http://{host}/a.png")
+        make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=host).get(TaskImage(f"http://{host}/a.png"))
     assert server.seen == []
 
 
@@ -135,12 +137,12 @@ def test_a_rebinding_host_is_resolved_once_and_the_checked_address_is_connected_
     server.answer("/a.png", make_png())
     host = f"rebinding.example.com:{server.url.rpartition(':')[2]}"
     fetcher = make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=host, M2N2_IMAGE_RECHECK_SECONDS="0")
-    fetcher.fetch_image(f"http://{host}/a.png")
+    fetcher.get(TaskImage(f"http://{host}/a.png"))
     assert len(server.seen) == 1
     # Each connection is checked anew: now that the name has moved to this machine itself, it is refused.
     names["rebinding.example.com"] = [["0.0.0.0"]]
     with pytest.raises(ImageRefused, match=r"rebinding.example.com is at 0.0.0.0"):
-        fetcher.fetch_image(f"http://{host}/a.png")
+        fetcher.get(TaskImage(f"http://{host}/a.png"))
     assert len(server.seen) == 1
 
 
@@ -154,7 +156,7 @@ def test_a_large_body_is_refused_by_its_header_before_any_of_it_arrives(make_raw
 
     server = make_raw_server(talk)
     with pytest.raises(ImageRefused, match="more than 1 MiB: reduce it or raise M2N2_MAX_IMAGE_MIB"):
-        make_fetcher(LABEL_STUDIO_URL=server.url, M2N2_READ_TIMEOUT_SECONDS="2").fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_URL=server.url, M2N2_READ_TIMEOUT_SECONDS="2").get(TaskImage("/data/a.png"))
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -168,7 +170,7 @@ def test_an_endless_body_of_300_mib_is_refused_while_it_arrives(make_raw_server,
 
     server = make_raw_server(talk)
     with memory_stays_below(8 * MEBIBYTE), pytest.raises(ImageRefused, match="more than 1 MiB: reduce it or raise"):
-        make_fetcher(LABEL_STUDIO_URL=server.url).fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_URL=server.url).get(TaskImage("/data/a.png"))
     server.close()
     assert MEBIBYTE <= sum(sent) < 16 * MEBIBYTE
 
@@ -184,7 +186,7 @@ def test_the_body_of_a_redirect_is_not_read(make_raw_server, make_server, make_p
     server = make_raw_server(talk)
     fetcher = make_fetcher(LABEL_STUDIO_URL=server.url, M2N2_PRIVATE_IMAGE_HOSTS=image.url.removeprefix("http://"))
     with memory_stays_below(8 * MEBIBYTE):
-        fetcher.fetch_image("/data/a.png")
+        fetcher.get(TaskImage("/data/a.png"))
     server.close()
     assert sum(sent) < 16 * MEBIBYTE
 
@@ -193,7 +195,7 @@ def test_the_body_of_a_redirect_is_not_read(make_raw_server, make_server, make_p
 def test_a_redirect_to_what_is_no_address_is_named_in_one_line(server, location):
     server.answer("/data/a.png", status=302, Location=location)
     with pytest.raises(InvalidImage, match="the reference") as caught:
-        make_fetcher(LABEL_STUDIO_URL=server.url).fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_URL=server.url).get(TaskImage("/data/a.png"))
     assert str(caught.value).isprintable()
 
 
@@ -215,7 +217,7 @@ def test_a_length_that_is_none_is_no_way_past_the_limit(make_raw_server, length)
 
     server = make_raw_server(talk)
     with memory_stays_below(8 * MEBIBYTE), pytest.raises(ImageUnavailable):
-        make_fetcher(LABEL_STUDIO_URL=server.url).fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_URL=server.url).get(TaskImage("/data/a.png"))
 
 
 def test_a_compressed_bomb_is_refused_while_it_unpacks(server):
@@ -224,7 +226,7 @@ def test_a_compressed_bomb_is_refused_while_it_unpacks(server):
     assert len(bomb) < MEBIBYTE
     server.answer("/data/a.png", bomb, Content_Encoding="gzip")
     with memory_stays_below(8 * MEBIBYTE), pytest.raises(ImageRefused, match="more than 1 MiB: reduce it or raise"):
-        make_fetcher(LABEL_STUDIO_URL=server.url).fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_URL=server.url).get(TaskImage("/data/a.png"))
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: ", b""])
@@ -239,14 +241,14 @@ def test_a_slow_drip_ends_in_time(make_raw_server, head):
     server = make_raw_server(talk)
     started = time.monotonic()
     with pytest.raises(ImageUnavailable, match="it takes too long to arrive: raise M2N2_FETCH_TIMEOUT_SECONDS"):
-        make_fetcher(LABEL_STUDIO_URL=server.url, M2N2_FETCH_TIMEOUT_SECONDS="0.2").fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_URL=server.url, M2N2_FETCH_TIMEOUT_SECONDS="0.2").get(TaskImage("/data/a.png"))
     assert time.monotonic() - started < 5
 
 
 def test_a_silent_server_is_left(make_raw_server):
     server = make_raw_server(lambda connection, closing: closing.wait())
     with pytest.raises(ImageUnavailable, match=r"falls silent: .* raise M2N2_READ_TIMEOUT_SECONDS"):
-        make_fetcher(LABEL_STUDIO_URL=server.url, M2N2_READ_TIMEOUT_SECONDS="0.1").fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_URL=server.url, M2N2_READ_TIMEOUT_SECONDS="0.1").get(TaskImage("/data/a.png"))
 
 
 # Images
@@ -273,7 +275,7 @@ def test_a_bomb_of_pixels_is_refused_by_its_header(server, width, height, messag
     pixels = make_chunk(b"IDAT", zlib.compress(bytes(30 * MEBIBYTE), 9))
     server.answer("/data/a.png", make_png_file(width, height, pixels))
     with memory_stays_below(4 * MEBIBYTE), pytest.raises(InvalidImage, match=message):
-        make_fetcher(LABEL_STUDIO_URL=server.url, M2N2_MAX_IMAGE_MEGAPIXELS="50").fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_URL=server.url, M2N2_MAX_IMAGE_MEGAPIXELS="50").get(TaskImage("/data/a.png"))
 
 
 def test_a_bomb_of_text_is_refused_while_it_unpacks(server):
@@ -281,14 +283,14 @@ def test_a_bomb_of_text_is_refused_while_it_unpacks(server):
     pixels = make_chunk(b"IDAT", zlib.compress(bytes(4)))
     server.answer("/data/a.png", make_png_file(1, 1, text, pixels))
     with memory_stays_below(8 * MEBIBYTE), pytest.raises(InvalidImage, match="Decompressed data too large"):
-        make_fetcher(LABEL_STUDIO_URL=server.url).fetch_image("/data/a.png")
+        make_fetcher(LABEL_STUDIO_URL=server.url).get(TaskImage("/data/a.png"))
 
 
 def test_pixels_beyond_the_header_are_not_unpacked(server):
     pixels = make_chunk(b"IDAT", zlib.compress(bytes(100 * MEBIBYTE), 9))
     server.answer("/data/a.png", make_png_file(1, 1, pixels))
     with memory_stays_below(8 * MEBIBYTE):
-        assert make_fetcher(LABEL_STUDIO_URL=server.url).fetch_image("/data/a.png").shape == (1, 1, 3)
+        assert make_fetcher(LABEL_STUDIO_URL=server.url).get(TaskImage("/data/a.png")).pixels.shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ def test_pixels_beyond_the_header_are_not_unpacked(server):
 def test_svg_is_refused_with_its_remedy(server, drawing):
     server.answer("/data/a.svg", drawing)
     with pytest.raises(InvalidImage, match="SVG is a drawing and has no pixels to segment: export it as PNG"):
-        make_fetcher(LABEL_STUDIO_URL=server.url).fetch_image("/data/a.svg")
+        make_fetcher(LABEL_STUDIO_URL=server.url).get(TaskImage("/data/a.svg"))
 
 
 def test_a_format_that_starts_other_programs_is_not_opened(server):
@@ -309,7 +311,7 @@ def test_a_format_that_starts_other_programs_is_not_opened(server):
     PillowImage.new("RGB", (8, 8)).save(file, "EPS")
     server.answer("/data/a.eps", file.getvalue())
     with pytest.raises(InvalidImage, match="no image file: use JPEG"):
-        make_fetcher(LABEL_STUDIO_URL=server.url).fetch_image("/data/a.eps")
+        make_fetcher(LABEL_STUDIO_URL=server.url).get(TaskImage("/data/a.eps"))
 
 
 # Paths
@@ -340,7 +342,7 @@ def test_nothing_outside_of_the_root_is_read(tmp_path, make_png, server, referen
     (root / "folder").symlink_to(tmp_path)
     fetcher = make_fetcher(M2N2_LOCAL_FILES_ROOT=str(root), LABEL_STUDIO_URL=server.url)
     with pytest.raises(ImageRefused, match=message):
-        fetcher.fetch_image(reference.format(root=root))
+        fetcher.get(TaskImage(reference.format(root=root)))
     assert server.seen == []
 
 
@@ -349,4 +351,4 @@ def test_a_twice_encoded_path_is_no_way_out(tmp_path, make_png):
     root.mkdir()
     (tmp_path / "secret.png").write_bytes(make_png())
     with pytest.raises(ImageUnavailable, match="no such file"):
-        make_fetcher(M2N2_LOCAL_FILES_ROOT=str(root)).fetch_image("/data/local-files/?d=%252e%252e%252fsecret.png")
+        make_fetcher(M2N2_LOCAL_FILES_ROOT=str(root)).get(TaskImage("/data/local-files/?d=%252e%252e%252fsecret.png"))

@@ -6,9 +6,10 @@ import base64
 
 import pytest
 
-from backend.images.fetcher import ImageFetcher
+from backend.errors import ImageRefused, ImageUnavailable
+from backend.images.cache import TaskImage
+from backend.images.fetcher import create_picture_cache
 from backend.settings import load_settings
-from m2n2_engine.errors import ImageRefused, ImageUnavailable
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 CLOUD_URI = "s3://bucket/ein bild?ä.png"
@@ -23,7 +24,7 @@ def find_host(server):
 def make_fetcher(server):
     def make(prefix="", **environ):
         given = {"LABEL_STUDIO_URL": server.url + prefix, "LABEL_STUDIO_API_KEY": TOKEN, **environ}
-        return ImageFetcher(load_settings(given))
+        return create_picture_cache(load_settings(given))
 
     return make
 
@@ -32,20 +33,20 @@ def test_an_allowed_host_is_asked_without_the_token(make_server, make_fetcher, m
     other = make_server()
     other.answer("/a.png?size=full", make_png(30, 20))
     fetcher = make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=find_host(other))
-    assert fetcher.fetch_image(f"{other.url}/a.png?size=full").shape == (20, 30, 3)
+    assert fetcher.get(TaskImage(f"{other.url}/a.png?size=full")).pixels.shape == (20, 30, 3)
     assert other.seen == [("GET", "/a.png?size=full", None, b"")]
 
 
 def test_the_host_of_label_studio_outside_of_its_path_is_another_host(server, make_fetcher, make_png):
     server.answer("/images/a.png", make_png())
-    make_fetcher("/ls", M2N2_PRIVATE_IMAGE_HOSTS=find_host(server)).fetch_image(f"{server.url}/images/a.png")
+    make_fetcher("/ls", M2N2_PRIVATE_IMAGE_HOSTS=find_host(server)).get(TaskImage(f"{server.url}/images/a.png"))
     assert server.seen[0][2] is None
 
 
 def test_a_status_of_another_host_names_it(make_server, make_fetcher):
     other = make_server()
     with pytest.raises(ImageUnavailable, match=rf"{other.url} answers with status 404: open the address in a browser"):
-        make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=find_host(other)).fetch_image(f"{other.url}/a.png")
+        make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=find_host(other)).get(TaskImage(f"{other.url}/a.png"))
 
 
 def test_another_host_may_send_to_label_studio_but_not_to_its_api(server, make_server, make_fetcher, make_png):
@@ -54,16 +55,16 @@ def test_another_host_may_send_to_label_studio_but_not_to_its_api(server, make_s
     other.answer("/good", status=302, Location=f"{server.url}/data/a.png")
     other.answer("/bad", status=302, Location=f"{server.url}/api/users")
     fetcher = make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=find_host(other))
-    fetcher.fetch_image(f"{other.url}/good")
+    fetcher.get(TaskImage(f"{other.url}/good"))
     with pytest.raises(ImageRefused, match="the API of Label Studio gives no images"):
-        fetcher.fetch_image(f"{other.url}/bad")
+        fetcher.get(TaskImage(f"{other.url}/bad"))
     assert [path for _, path, _, _ in server.seen] == ["/data/a.png"]
 
 
 @pytest.mark.parametrize("prefix", ["", "/ls"])
 def test_cloud_storage_is_read_through_the_task(server, make_fetcher, make_png, prefix):
     server.answer(prefix + PRESIGN, make_png(30, 20))
-    assert make_fetcher(prefix).fetch_image(CLOUD_URI, task_id=7).shape == (20, 30, 3)
+    assert make_fetcher(prefix).get(TaskImage(CLOUD_URI, task_id=7)).pixels.shape == (20, 30, 3)
     assert server.seen == [("GET", prefix + PRESIGN, f"Token {TOKEN}", b"")]
 
 
@@ -73,33 +74,33 @@ def test_a_pre_signed_address_is_followed_to_an_allowed_host_without_the_token(
     storage = make_server()
     storage.answer("/bucket/a.png?X-Amz-Signature=secret", make_png())
     server.answer(PRESIGN, status=303, Location=f"{storage.url}/bucket/a.png?X-Amz-Signature=secret")
-    make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=find_host(storage)).fetch_image(CLOUD_URI, task_id=7)
+    make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=find_host(storage)).get(TaskImage(CLOUD_URI, task_id=7))
     assert storage.seen == [("GET", "/bucket/a.png?X-Amz-Signature=secret", None, b"")]
 
 
 def test_a_storage_that_is_not_allowed_is_refused_with_both_remedies(server, make_fetcher):
     server.answer(PRESIGN, status=303, Location="https://bucket.s3.amazonaws.com/a.png?X-Amz-Signature=secret")
     with pytest.raises(ImageRefused, match=r"s3://bucket.*M2N2_ALLOWED_IMAGE_HOSTS.*switch off pre-signed") as caught:
-        make_fetcher().fetch_image(CLOUD_URI, task_id=7)
+        make_fetcher().get(TaskImage(CLOUD_URI, task_id=7))
     assert "https://bucket.s3.amazonaws.com" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_cloud_storage_needs_the_task(make_fetcher):
     with pytest.raises(ImageUnavailable, match="the request gives no task id"):
-        make_fetcher().fetch_image(CLOUD_URI)
+        make_fetcher().get(TaskImage(CLOUD_URI))
 
 
 def test_one_cloud_address_of_two_tasks_is_asked_for_each(server, make_fetcher, make_png):
     server.answer(PRESIGN, make_png())
     fetcher = make_fetcher()
-    fetcher.fetch_image(CLOUD_URI, task_id=7)
+    fetcher.get(TaskImage(CLOUD_URI, task_id=7))
     with pytest.raises(ImageUnavailable, match="status 404"):
-        fetcher.fetch_image(CLOUD_URI, task_id=8)
+        fetcher.get(TaskImage(CLOUD_URI, task_id=8))
 
 
 def test_parallel_and_later_clicks_on_one_image_share_the_download(server, make_fetcher, make_png):
     server.answer("/data/a.png", make_png())
     fetcher = make_fetcher()
-    assert fetcher.fetch_image("/data/a.png", task_id=1) is fetcher.fetch_image("/data/a.png", task_id=1)
+    assert fetcher.get(TaskImage("/data/a.png", task_id=1)) is fetcher.get(TaskImage("/data/a.png", task_id=1))
     assert len(server.seen) == 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from backend.images.cache import TaskImage
 from backend.label_studio.answer import render_regions, resize_mask
 from backend.label_studio.brush_rle import decode, encode
 from backend.label_studio.label_config import parse_label_config
@@ -32,7 +33,7 @@ def mask():
 def make_prompt(*drafted, controls=CONFIG.controls, **point):
     value = {"x": 75, "y": 50, "keypointlabels": ["Cat"]}
     key_point = KeyPoint.model_validate({"value": value, "to_name": "image", "id": "p", **point})
-    return Prompt(None, key_point, (key_point,), controls, "a.png", None, drafted)
+    return Prompt(None, key_point, (key_point,), controls, TaskImage("a.png"), drafted)
 
 
 def render(mask, prompt, **environ):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backend.errors import InvalidRequest
 from backend.label_studio.brush_rle import decode, encode
-from m2n2_engine.errors import InvalidRequest
 
 # Pairs mask_N, rle_N: masks of every kind (noise, discs, runs at each boundary, empty, full, thin) and the output of
 # label_studio_sdk 2.1.2, converter.brush.mask2rle(mask.astype(uint8) * 255).

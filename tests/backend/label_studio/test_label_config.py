@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from backend.errors import InvalidRequest
 from backend.label_studio.label_config import ProblemLog, find_problems, parse_label_config
-from m2n2_engine.errors import InvalidRequest
 
 TWO_IMAGES = """<?xml version="1.0" encoding="utf-8"?>
 <View>

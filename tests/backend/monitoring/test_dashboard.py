@@ -10,6 +10,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from m2n2_engine.types import EngineStatus, Tier, TierStatus
+
 MONITORING = Path(__file__).parents[3] / "deploy" / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana" / "dashboards" / "m2n2.json").read_text())
 ALERTS = yaml.safe_load((MONITORING / "alerts.yml").read_text())
@@ -45,16 +47,13 @@ QUERIES = [
 
 @pytest.fixture
 def exported(make_client, segmenter):
-    """Every name that a sample of /metrics can have -> labels of its samples, of a segmenter with all facts."""
-    names = ("images", "bytes", "budget_bytes", "hits", "misses", "evictions")
-    levels = {f"{level}_{name}": 1 for level in ("session", "host", "disk") for name in names}
-    device = {"device_memory_used_bytes": 1, "device_memory_bytes": 1, "disk_write_failures": 0}
-
-    class Talkative(type(segmenter)):
-        def describe(self):
-            return {"model_version": "disc", **levels, **device}
-
-    client = make_client(instead=Talkative())
+    """Every name that a sample of /metrics can have -> its family, of a segmenter that tells all that there is."""
+    tier = TierStatus(images=1, bytes=1, budget_bytes=1, hits=1, misses=1, evictions=1)
+    tiers = dict.fromkeys((Tier.DEVICE, Tier.HOST, Tier.DISK), tier)
+    segmenter.told = EngineStatus(
+        "disc-1", replicas=1, device_memory_used_bytes=1, device_memory_bytes=1, disk_write_failures=0, tiers=tiers
+    )
+    client = make_client()
     client.get("/no/such/path")
     families = list(text_string_to_metric_families(client.get("/metrics").text))
     return {family.name + suffix: family for family in families for suffix in _SUFFIXES[family.type]}

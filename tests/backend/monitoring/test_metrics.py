@@ -6,6 +6,21 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from m2n2_engine.errors import OutOfMemory
+from m2n2_engine.types import EngineStatus, Tier, TierStatus
+
+FULL = EngineStatus(
+    "disc-1",
+    device="cuda:0",
+    replicas=2,
+    device_memory_used_bytes=7,
+    device_memory_bytes=9,
+    disk_write_failures=12,
+    tiers={
+        Tier.DEVICE: TierStatus(images=2, bytes=5, budget_bytes=6, hits=3, misses=4, evictions=1),
+        Tier.HOST: TierStatus(images=0, bytes=0, budget_bytes=0, hits=8, misses=0, evictions=0),
+        Tier.DISK: TierStatus(images=0, bytes=0, budget_bytes=10, hits=0, misses=11, evictions=0),
+    },
+)
 
 
 @pytest.fixture
@@ -53,35 +68,13 @@ def test_stages_are_measured(client, click):
     values = read(client)
     for stage in ("fetch", "wait", "attention", "clicks", "encode"):
         assert values[f"m2n2_stage_seconds_count{{{stage}}}"] == 1
-    # What the segmenter says of itself, and the preparation before.
-    assert 0.25 <= values["m2n2_stage_seconds_sum{attention}"] < 1
+    # As the engine says.
+    assert values["m2n2_stage_seconds_sum{clicks}"] == 0.125
 
 
-def test_the_line_and_what_the_segmenter_says_are_told(make_client, segmenter):
-    facts = {
-        "model_version": "disc-1",
-        "device": "cuda:0",
-        "device_usable": True,
-        "device_memory_used_bytes": 7,
-        "device_memory_bytes": 9,
-        "session_images": 2,
-        "session_bytes": 5,
-        "session_budget_bytes": 6,
-        "session_hits": 3,
-        "session_misses": 4,
-        "session_evictions": 1,
-        "host_images": 0,
-        "host_hits": 8,
-        "disk_budget_bytes": 10,
-        "disk_misses": 11,
-        "disk_write_failures": 12,
-    }
-
-    class Talkative(type(segmenter)):
-        def describe(self):
-            return facts
-
-    values = read(make_client(instead=Talkative()))
+def test_the_queue_and_what_the_engine_says_are_told(client, segmenter):
+    segmenter.told = FULL
+    values = read(client)
     expected = {
         "m2n2_ready": 1,
         "m2n2_cache_images{device}": 2,
@@ -95,6 +88,7 @@ def test_the_line_and_what_the_segmenter_says_are_told(make_client, segmenter):
         "m2n2_cache_misses_total{disk}": 11,
         "m2n2_cache_evictions_total{device}": 1,
         "m2n2_disk_write_failures_total": 12,
+        "m2n2_replicas": 2,
         "m2n2_device_memory_used_bytes": 7,
         "m2n2_device_memory_bytes": 9,
         "m2n2_queue_places": 28,
@@ -112,6 +106,15 @@ def test_the_line_and_what_the_segmenter_says_are_told(make_client, segmenter):
     }
     assert {name: values[name] for name in expected} == expected
     assert values["process_resident_memory_bytes"] > 0
+
+
+def test_nothing_is_announced_without_a_value(client, segmenter, click):
+    client.post("/predict", json=click)
+    client.post("/predict", data=b"{")
+    for told in (segmenter.told, FULL):
+        segmenter.told = told
+        families = list(text_string_to_metric_families(client.get("/metrics").text))
+        assert [family.name for family in families if not family.samples] == []
 
 
 def test_the_cache_of_decoded_images_is_told(make_client, click, make_png):

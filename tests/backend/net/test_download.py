@@ -10,9 +10,10 @@ import threading
 import pytest
 import trustme
 
-from backend.images.fetcher import ImageFetcher
+from backend.errors import ImageUnavailable
+from backend.images.cache import TaskImage
+from backend.images.fetcher import create_picture_cache
 from backend.settings import load_settings
-from m2n2_engine.errors import ImageUnavailable
 
 HOST = "images.example.com"
 
@@ -67,8 +68,8 @@ def test_the_checked_address_is_asked_by_the_name_of_its_host(
     server = make_raw_server(answer_with_tls)
     names[HOST] = [["127.0.0.1"]]
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
-    fetcher = ImageFetcher(load_settings({"M2N2_PRIVATE_IMAGE_HOSTS": f"{HOST}:{server.port}"}))
-    assert fetcher.fetch_image(f"https://{HOST}:{server.port}/a.png").shape == (20, 30, 3)
+    pictures = create_picture_cache(load_settings({"M2N2_PRIVATE_IMAGE_HOSTS": f"{HOST}:{server.port}"}))
+    assert pictures.get(TaskImage(f"https://{HOST}:{server.port}/a.png")).pixels.shape == (20, 30, 3)
     assert heads[0] == HOST
     assert f"Host: {HOST}:{server.port}\r\n".encode() in heads[1]
 
@@ -81,9 +82,9 @@ def test_a_certificate_that_does_not_fit_is_refused(
     names[host] = [["127.0.0.1"]]
     if trusted:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
-    fetcher = ImageFetcher(load_settings({"M2N2_PRIVATE_IMAGE_HOSTS": f"*.example.com:{server.port}"}))
+    pictures = create_picture_cache(load_settings({"M2N2_PRIVATE_IMAGE_HOSTS": f"*.example.com:{server.port}"}))
     with pytest.raises(ImageUnavailable, match=r"no certificate that is trusted here: .* in REQUESTS_CA_BUNDLE"):
-        fetcher.fetch_image(f"https://{host}:{server.port}/a.png")
+        pictures.get(TaskImage(f"https://{host}:{server.port}/a.png"))
     assert heads == [host]
 
 
@@ -92,21 +93,21 @@ def test_label_studio_is_reached_with_a_private_ca(make_raw_server, names, answe
     names[HOST] = [["127.0.0.1"]]
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
     settings = load_settings({"LABEL_STUDIO_URL": f"https://{HOST}:{server.port}"})
-    assert ImageFetcher(settings).fetch_image("/data/a.png").shape == (20, 30, 3)
+    assert create_picture_cache(settings).get(TaskImage("/data/a.png")).pixels.shape == (20, 30, 3)
 
 
 def test_the_next_address_is_tried_where_one_does_not_answer(server, names, monkeypatch, make_png):
     server.answer("/data/a.png", make_png())
     names[HOST] = [["127.0.0.2", "127.0.0.1"]]
     port = server.url.rpartition(":")[2]
-    ImageFetcher(load_settings({"LABEL_STUDIO_URL": f"http://{HOST}:{port}"})).fetch_image("/data/a.png")
+    create_picture_cache(load_settings({"LABEL_STUDIO_URL": f"http://{HOST}:{port}"})).get(TaskImage("/data/a.png"))
 
 
 def test_an_http_proxy_resolves_and_connects(server, names, monkeypatch, make_png):
     names[HOST] = [[]]
     monkeypatch.setenv("HTTP_PROXY", server.url)
     server.answer(f"http://{HOST}/a.png", make_png())
-    ImageFetcher(load_settings({"M2N2_ALLOWED_IMAGE_HOSTS": HOST})).fetch_image(f"http://{HOST}/a.png")
+    create_picture_cache(load_settings({"M2N2_ALLOWED_IMAGE_HOSTS": HOST})).get(TaskImage(f"http://{HOST}/a.png"))
     assert len(server.seen) == 1
 
 
@@ -123,8 +124,8 @@ def test_a_tunnel_through_a_proxy_keeps_the_certificate_check(
     proxy = make_raw_server(tunnel)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
-    fetcher = ImageFetcher(load_settings({"M2N2_ALLOWED_IMAGE_HOSTS": HOST}))
-    assert fetcher.fetch_image(f"https://{HOST}/a.png").shape == (20, 30, 3)
+    pictures = create_picture_cache(load_settings({"M2N2_ALLOWED_IMAGE_HOSTS": HOST}))
+    assert pictures.get(TaskImage(f"https://{HOST}/a.png")).pixels.shape == (20, 30, 3)
     assert heads[0].startswith(f"CONNECT {HOST}:443 ".encode())
     assert heads[1] == HOST
 
@@ -134,11 +135,11 @@ def test_a_proxy_that_is_down_is_named_and_no_proxy_goes_round_it(server, make_s
     proxy.close()
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     server.answer("/data/a.png", make_png())
-    fetcher = ImageFetcher(load_settings({"LABEL_STUDIO_URL": server.url}))
+    pictures = create_picture_cache(load_settings({"LABEL_STUDIO_URL": server.url}))
     with pytest.raises(ImageUnavailable, match=r"Label Studio is not reached through the proxy: .* NO_PROXY"):
-        fetcher.fetch_image("/data/a.png")
+        pictures.get(TaskImage("/data/a.png"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    fetcher.fetch_image("/data/a.png")
+    pictures.get(TaskImage("/data/a.png"))
 
 
 @pytest.fixture
@@ -158,20 +159,20 @@ def full_port():
 def test_a_host_that_does_not_answer_is_told_from_one_that_is_silent(full_port):
     settings = {"LABEL_STUDIO_URL": f"http://127.0.0.1:{full_port}", "M2N2_CONNECT_TIMEOUT_SECONDS": "0.1"}
     with pytest.raises(ImageUnavailable, match=r"cannot be reached in time: .* M2N2_CONNECT_TIMEOUT_SECONDS"):
-        ImageFetcher(load_settings(settings)).fetch_image("/data/a.png")
+        create_picture_cache(load_settings(settings)).get(TaskImage("/data/a.png"))
 
 
 @pytest.mark.parametrize("host", [HOST, f"{'a' * 64}.example.com"])
 def test_a_name_without_an_address_is_unavailable(names, host):
     names[HOST] = [[]]
     with pytest.raises(ImageUnavailable, match="Label Studio does not deliver it"):
-        ImageFetcher(load_settings({"LABEL_STUDIO_URL": f"http://{host}"})).fetch_image("/data/a.png")
+        create_picture_cache(load_settings({"LABEL_STUDIO_URL": f"http://{host}"})).get(TaskImage("/data/a.png"))
 
 
 def test_no_watch_outlives_its_download(server, make_png):
     server.answer("/data/a.png", make_png())
     settings = load_settings({"LABEL_STUDIO_URL": server.url, "M2N2_FETCH_TIMEOUT_SECONDS": "90"})
-    ImageFetcher(settings).fetch_image("/data/a.png")
+    create_picture_cache(settings).get(TaskImage("/data/a.png"))
     for timer in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
         timer.join(10)
         assert not timer.is_alive()

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from backend.errors import ImageRefused
 from backend.net.host_rules import HostRules, find_origin
-from m2n2_engine.errors import ImageRefused
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import requests
 from pydantic import SecretStr
 
+from backend.errors import ImageUnavailable
 from backend.net.label_studio_auth import LabelStudioAuth
-from m2n2_engine.errors import ImageUnavailable
 
 PERSONAL = "header.payload.signature"
 REFRESH = "/api/token/refresh/"

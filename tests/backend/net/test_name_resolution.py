@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
-from backend.images.fetcher import ImageFetcher
+from backend.errors import ImageUnavailable
+from backend.images.cache import TaskImage
+from backend.images.fetcher import create_picture_cache
 from backend.net.name_resolution import NameResolver
 from backend.settings import load_settings
-from m2n2_engine.errors import ImageUnavailable
 
 HOST = "images.example.com"
 
@@ -41,14 +42,14 @@ def test_a_name_is_given_up_after_the_connect_timeout(silent_names):
     with pytest.raises(
         ImageUnavailable, match=f"the name {HOST} is not resolved in time: .* raise M2N2_CONNECT_TIMEOUT_SECONDS"
     ):
-        ImageFetcher(settings).fetch_image(f"http://{HOST}/a.png")
+        create_picture_cache(settings).get(TaskImage(f"http://{HOST}/a.png"))
     assert silent_names == [HOST]
 
 
 def test_a_name_counts_for_the_total_time(silent_names):
     settings = load_settings({"M2N2_ALLOWED_IMAGE_HOSTS": HOST, "M2N2_FETCH_TIMEOUT_SECONDS": "0.05"})
     with pytest.raises(ImageUnavailable, match="it takes too long to arrive: raise M2N2_FETCH_TIMEOUT_SECONDS"):
-        ImageFetcher(settings).fetch_image(f"http://{HOST}/a.png")
+        create_picture_cache(settings).get(TaskImage(f"http://{HOST}/a.png"))
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -56,7 +57,7 @@ def test_the_name_of_a_proxy_is_given_up_too(silent_names, monkeypatch, scheme):
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", "http://proxy.example.com:3128")
     settings = load_settings({"M2N2_ALLOWED_IMAGE_HOSTS": HOST, "M2N2_CONNECT_TIMEOUT_SECONDS": "0.05"})
     with pytest.raises(ImageUnavailable, match=r"the name proxy.example.com is not resolved in time"):
-        ImageFetcher(settings).fetch_image(f"{scheme}://{HOST}/a.png")
+        create_picture_cache(settings).get(TaskImage(f"{scheme}://{HOST}/a.png"))
 
 
 def test_names_that_hang_take_a_bounded_number_of_threads(silent_names):
@@ -85,9 +86,9 @@ def test_images_of_other_hosts_are_fetched_while_names_hang(silent_names, server
             "M2N2_CONNECT_TIMEOUT_SECONDS": "0.05",
         }
     )
-    fetcher = ImageFetcher(settings)
+    pictures = create_picture_cache(settings)
     for number in range(3):
         with pytest.raises(ImageUnavailable):
-            fetcher.fetch_image(f"http://{HOST}/{number}.png")
+            pictures.get(TaskImage(f"http://{HOST}/{number}.png"))
     assert len(silent_names) == 3
-    assert fetcher.fetch_image("/data/a.png").shape == (480, 640, 3)
+    assert pictures.get(TaskImage("/data/a.png")).pixels.shape == (480, 640, 3)

@@ -14,54 +14,43 @@ import numpy as np
 import pytest
 
 from backend.app import create_app
-from backend.images.fetcher import TaskImage
+from backend.engines.background import LoadedEngine
+from backend.errors import ImageRefused
+from backend.http.request import RequestRecord
+from backend.images.cache import PictureCache, TaskImage
 from backend.label_studio.client import LabelStudioError
+from backend.scheduling.clicks import ClickQueue, ClickService
 from backend.scheduling.preparation import BackgroundPreparation
-from backend.scheduling.queue import ClickQueue
 from backend.settings import load_settings
-from m2n2_engine.errors import ImageRefused, OutOfMemory
-from m2n2_engine.types import Level
+from m2n2_engine.errors import OutOfMemory
+from m2n2_engine.types import Tier
 
 DEADLINE_SECONDS = 10
 KEY = "0123abcd"
 
 
 class Gate:
-    """A segmenter that announces each preparation by the image's width, and goes on when the test lets it."""
+    """Announces each preparation of a segmenter by the picture's width, and lets it go on when the test does."""
 
-    def __init__(self, inner):
-        self.inner = inner
+    def __init__(self, segmenter):
+        self.segmenter = segmenter
         self.announced = []
         self.allowed = threading.Semaphore(0)
         self.changed = threading.Condition()
-        self.found = []
         self.errors = {}
+        segmenter.before_prepare = self.wait
 
-    def segment(self, image, clicks, box=None):
-        self.found.append(self.inner.prepare(image))
-        return self.inner.segment(image, clicks, box)
-
-    def prepare(self, image):
-        width = image.shape[1]
+    def wait(self, picture):
+        width = picture.size[1]
         with self.changed:
             self.announced.append(width)
             self.changed.notify_all()
         assert self.allowed.acquire(timeout=DEADLINE_SECONDS)
         if width in self.errors:
             raise self.errors[width]
-        return self.inner.prepare(image)
-
-    def find_level(self, image):
-        return self.inner.find_level(image)
-
-    def count_networks(self):
-        return self.inner.count_networks()
-
-    def describe(self):
-        return self.inner.describe()
 
     def wait_for(self, *widths):
-        """Until these images, and no others, have been begun in this order."""
+        """Until these pictures, and no others, have been begun in this order."""
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.announced) >= len(widths), DEADLINE_SECONDS), self.announced
             assert self.announced == list(widths)
@@ -79,27 +68,37 @@ class Shelf:
         self.closed = {}
         self.asked = threading.Event()
         self.errors = {}
+        self.pictures = PictureCache(0, 0, self.fetch, self.decode)
 
-    def fetch_image(self, reference, task_id):
+    def fetch(self, image, _deadline):
         self.asked.set()
-        if reference in self.closed:
-            assert self.closed[reference].wait(DEADLINE_SECONDS)
-        if reference in self.errors:
-            raise self.errors[reference]
-        return np.zeros((4, int(reference), 3), np.uint8)
+        if image.reference in self.closed:
+            assert self.closed[image.reference].wait(DEADLINE_SECONDS)
+        if image.reference in self.errors:
+            raise self.errors[image.reference]
+        return image.reference.encode()
+
+    def decode(self, data):
+        return np.zeros((4, int(data), 3), np.uint8)
 
 
 class Background:
-    """The line of images without an application around it; images go by their widths in pixels."""
+    """The queue of images without an application around it; images go by their widths in pixels."""
 
     def __init__(self, gate, places):
         self.queue = ClickQueue(places=9, computing=4)
         self.shelf = Shelf()
-        self.gate = gate
-        self.preparation = BackgroundPreparation(places, gate, self.shelf, self.queue)
+        clicks = ClickService(LoadedEngine(gate.segmenter), self.shelf.pictures, self.queue)
+        self.preparation = BackgroundPreparation(places, clicks)
+        self.other_threads = set(threading.enumerate())
 
     def add(self, *widths, is_opened=True, look_ahead=None):
         self.preparation.add(name(*widths), is_opened=is_opened, look_ahead=look_ahead)
+
+    def is_working(self):
+        """Whether it has a thread that prepares images."""
+        threads = set(threading.enumerate()) - self.other_threads
+        return any(thread.name == "prepare-images" for thread in threads)
 
     def wait_for(self, **expected):
         deadline = time.monotonic() + DEADLINE_SECONDS
@@ -138,7 +137,7 @@ def test_the_task_opened_last_goes_first_and_those_that_nobody_looks_at_go_last(
     background.add(12, is_opened=False)
     gate.allowed.release(7)
     gate.wait_for(1, 3, 4, 2, 12, 10, 11)
-    background.wait_for(waiting=0, found={Level.NETWORK: 7}, dropped=0, failures=0)
+    background.wait_for(waiting=0, found={Tier.NETWORK: 7}, dropped=0, failures=0)
 
 
 def test_an_image_in_line_is_not_taken_twice_and_takes_the_newer_place(busy, gate):
@@ -150,7 +149,7 @@ def test_an_image_in_line_is_not_taken_twice_and_takes_the_newer_place(busy, gat
     assert background.preparation.statistics.waiting == 2
     gate.allowed.release(3)
     gate.wait_for(1, 2, 3)
-    background.wait_for(waiting=0, found={Level.NETWORK: 3})
+    background.wait_for(waiting=0, found={Tier.NETWORK: 3})
 
 
 def test_the_line_is_bounded_and_the_oldest_go(busy, gate):
@@ -187,7 +186,7 @@ def test_a_task_opened_while_an_image_is_fetched_goes_before_it(make_background,
 
 def test_clicks_go_first(make_background, gate):
     background = make_background()
-    with background.queue.join(None):
+    with background.queue.join(None, RequestRecord()):
         background.add(1)
         assert background.shelf.asked.wait(DEADLINE_SECONDS)
         background.add(2)
@@ -205,12 +204,12 @@ def test_a_failure_is_logged_and_counted_and_the_next_image_is_prepared(busy, ga
     with caplog.at_level(logging.INFO):
         gate.allowed.release(3)
         gate.wait_for(1, 2, 5)
-        background.wait_for(waiting=0, failures=3, found={Level.NETWORK: 1})
+        background.wait_for(waiting=0, failures=3, found={Tier.NETWORK: 1})
     lines = [(record.levelname, record.message) for record in caplog.records]
     assert lines == [
         ("ERROR", "preparing in the background failed"),
         ("WARNING", "preparing in the background failed: OutOfMemory: no room"),
-        ("WARNING", "preparing in the background failed: ImageRefused: the host is not open"),
+        ("WARNING", "preparing in the background failed: ImageRefused: image 3: the host is not open"),
     ]
     assert "a defect" in caplog.text
     assert background.queue.statistics.preparing == 0
@@ -241,7 +240,7 @@ def test_a_question_for_what_comes_next_that_fails_is_counted(busy, gate):
     background.add(3, is_opened=False)
     gate.allowed.release(3)
     gate.wait_for(1, 2, 3)
-    background.wait_for(waiting=0, failures=1, found={Level.NETWORK: 3})
+    background.wait_for(waiting=0, failures=1, found={Tier.NETWORK: 3})
 
 
 def test_closing_waits_for_the_image_under_way_and_begins_no_other(busy, gate):
@@ -254,29 +253,29 @@ def test_closing_waits_for_the_image_under_way_and_begins_no_other(busy, gate):
     gate.allowed.release(2)
     closing.join(DEADLINE_SECONDS)
     assert not closing.is_alive()
-    assert not background.preparation._worker.is_alive()
+    assert not background.is_working()
     assert gate.announced == [1]
 
 
 def test_closing_wakes_a_background_that_has_nothing_to_do(busy, gate):
     background = busy()
     gate.allowed.release()
-    background.wait_for(waiting=0, found={Level.NETWORK: 1})
+    background.wait_for(waiting=0, found={Tier.NETWORK: 1})
     background.preparation.close()
-    assert not background.preparation._worker.is_alive()
+    assert not background.is_working()
 
 
 def test_without_places_nothing_is_prepared(make_background):
     background = make_background(places=0)
     background.add(1)
-    assert background.preparation._worker is None
+    assert not background.is_working()
 
 
 class Server:
     """An application whose engine stops before each preparation, and what Label Studio asks of it."""
 
     def __init__(self, gate, data_uri, recorded, environ):
-        self.app = create_app(load_settings(environ), gate)
+        self.app = create_app(load_settings(environ), LoadedEngine(gate.segmenter))
         self.data_uri = data_uri
         self.recorded = recorded
 
@@ -340,7 +339,7 @@ def test_the_first_click_on_an_opened_task_finds_it_as_ready_as_a_second_one(mak
     assert server.click(100)
     assert server.click(100)
     assert gate.announced == [100]
-    assert gate.found == [Level.DEVICE, Level.DEVICE]
+    assert gate.segmenter.found[1:] == [Tier.DEVICE, Tier.DEVICE]
 
 
 def test_a_click_on_the_image_in_preparation_waits_for_it_and_does_not_prepare_it_again(make_application, gate, pool):
@@ -352,7 +351,7 @@ def test_a_click_on_the_image_in_preparation_waits_for_it_and_does_not_prepare_i
     gate.allowed.release()
     assert click.result(DEADLINE_SECONDS)
     assert gate.announced == [100]
-    assert gate.found == [Level.DEVICE]
+    assert gate.segmenter.found == [Tier.NETWORK, Tier.DEVICE]
 
 
 def test_first_clicks_on_many_images_do_not_hold_up_a_click_on_one_that_is_ready(make_application, gate, pool):

@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli.main import app
+from backend.errors import NotReady
 from backend.tools.benchmark_serve import summarise
 from backend.tools.load import Answer, Load
 from backend.tools.local_server import LocalServer, local_environment
-from m2n2_engine.errors import NotReady
 
 LOAD = ["--annotators", "2", "--clicks", "2", "--size", "64x48"]
 

@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from backend.cli.main import app
+from backend.errors import NotReady
 from backend.label_studio import brush_rle
 from backend.label_studio.payload import PredictRequest
 from backend.label_studio.prompt import parse_prompts
@@ -21,7 +22,6 @@ from backend.tools.local_server import LocalServer
 from backend.tools.predict_client import Unanswered, make_body
 from backend.tools.remote_segmenter import connect, find_percent
 from m2n2_engine.engine import load_engine
-from m2n2_engine.errors import NotReady
 from m2n2_engine.tools.datasets.coco import write_dataset
 from m2n2_engine.tools.datasets.ground_truth import GroundTruth
 from m2n2_engine.types import Click
@@ -59,7 +59,7 @@ def settings(monkeypatch):
 
 def test_masks_are_those_of_the_engine(url, settings):
     engine, remote = load_engine(settings.engine_config()), connect(settings, f"{url}/")
-    assert remote.describe()["backbone"] == "tiny"
+    assert remote.status().backbone == "tiny"
     rng = np.random.default_rng(0)
     compared = 0
     for number in range(2):

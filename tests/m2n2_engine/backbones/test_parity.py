@@ -16,7 +16,7 @@ from m2n2_engine.backbones import Backbone, load_backbone
 from m2n2_engine.config import EngineConfig, WeightsConfig
 from m2n2_engine.errors import WeightsCorrupt
 from m2n2_engine.kernels.cpu.chain import build_attention
-from m2n2_engine.method.factors import AttentionFactors
+from m2n2_engine.method.chain import AttentionFactors
 
 PIPELINES = {"tiny-sd1": "stable-diffusion-1-5", "tiny-sd2": "stable-diffusion-2"}
 GRID = 16

@@ -21,7 +21,8 @@ from filelock import FileLock
 from m2n2_engine.cache import disk
 from m2n2_engine.cache.disk import DiskStore, UnusableFile, read_image
 from m2n2_engine.cache.memory import AttentionKey
-from m2n2_engine.method.factors import AttentionFactors, BalancedFactors
+from m2n2_engine.method.chain import AttentionFactors, BalancedFactors
+from m2n2_engine.types import Deadline
 
 MakeBalanced = Callable[..., BalancedFactors]
 Equal = Callable[[BalancedFactors, BalancedFactors], bool]
@@ -35,7 +36,7 @@ import sys, torch
 from pathlib import Path
 from m2n2_engine.cache import disk
 from m2n2_engine.cache.memory import AttentionKey
-from m2n2_engine.method.factors import AttentionFactors, BalancedFactors, LayerFactors
+from m2n2_engine.method.chain import AttentionFactors, BalancedFactors, LayerFactors
 
 store = disk.DiskStore(Path(sys.argv[1]), 2**20)
 key = AttentionKey("a", "fingerprint")
@@ -85,7 +86,7 @@ def file_bytes(tmp_path: Path, make_balanced: MakeBalanced) -> int:
     """Size of the file of one image; all of this test's are equal."""
     store = DiskStore(tmp_path / "measure", LARGE)
     store.save(key(), make_balanced())
-    return store.statistics.used_bytes
+    return store.status.bytes
 
 
 # --- what is kept
@@ -125,7 +126,7 @@ def test_every_part_of_a_key_counts(store: DiskStore, make_balanced: MakeBalance
     assert store.load(AttentionKey("b", "fingerprint")) is None
     assert store.load(AttentionKey("a", "another fingerprint")) is None
     assert store.load(key()) is not None
-    assert (store.statistics.hits, store.statistics.misses) == (1, 2)
+    assert (store.status.hits, store.status.misses) == (1, 2)
 
 
 def test_another_format_is_another_file(
@@ -145,12 +146,12 @@ def test_the_least_recently_used_makes_room(folder: Path, make_balanced: MakeBal
     store = DiskStore(folder, 3 * file_bytes)
     for name in ("a", "b", "c"):
         store.save(key(name), make_balanced())
-    assert store.statistics.evictions == 0
+    assert store.status.evictions == 0
     assert store.load(key("a")) is not None
     store.save(key("d"), make_balanced())
     assert [name for name in "abcd" if store.load(key(name)) is not None] == ["a", "c", "d"]
-    assert (store.statistics.evictions, store.statistics.images) == (1, 3)
-    assert store.statistics.used_bytes == 3 * file_bytes
+    assert (store.status.evictions, store.status.images) == (1, 3)
+    assert store.status.bytes == 3 * file_bytes
 
 
 def test_room_is_made_before_a_file_is_written(
@@ -211,7 +212,7 @@ def test_an_image_larger_than_the_budget_drives_no_other_out(
     small = DiskStore(folder, file_bytes - 1)
     small.save(key("b"), make_balanced())
     assert len(names(folder)) == 1
-    assert (small.statistics.evictions, small.write_failures) == (0, 0)
+    assert (small.status.evictions, small.write_failures) == (0, 0)
 
 
 def test_a_smaller_budget_is_kept_from_the_start(folder: Path, make_balanced: MakeBalanced, file_bytes: int) -> None:
@@ -220,7 +221,7 @@ def test_a_smaller_budget_is_kept_from_the_start(folder: Path, make_balanced: Ma
         store.save(key(name), make_balanced())
     smaller = DiskStore(folder, 2 * file_bytes)
     smaller.tidy()
-    assert (smaller.statistics.images, smaller.statistics.used_bytes) == (2, 2 * file_bytes)
+    assert (smaller.status.images, smaller.status.bytes) == (2, 2 * file_bytes)
     assert smaller.load(key("a")) is None
 
 
@@ -263,7 +264,7 @@ def test_an_unusable_file_is_deleted_and_counts_as_a_miss(
     assert store.load(key()) is None
     assert not path.exists()
     assert f"{path} cannot be used and is deleted: it" in caplog.text
-    assert (store.statistics.hits, store.statistics.misses) == (0, 1)
+    assert (store.status.hits, store.status.misses) == (0, 1)
     store.save(key(), make_balanced())
     assert store.load(key()) is not None
 
@@ -289,7 +290,7 @@ def test_files_of_others_stay(folder: Path, make_balanced: MakeBalanced, file_by
     store = DiskStore(folder, file_bytes)
     for name in ("a", "b"):
         store.save(key(name), make_balanced())
-    assert store.statistics.used_bytes == file_bytes
+    assert store.status.bytes == file_bytes
     store.tidy()
     store.clear()
     assert names(folder) == sorted(others)
@@ -344,7 +345,7 @@ with store.building(key):
 with store.building(AttentionKey("b", "fingerprint")):
     print(store.load(AttentionKey("b", "fingerprint")))
     store.save(AttentionKey("b", "fingerprint"), balanced)
-print(store.write_failures, store.statistics.hits)
+print(store.write_failures, store.status.hits)
 """
     try:
         printed, _ = start(folder, read_only).communicate(timeout=LONG_SECONDS)
@@ -412,11 +413,8 @@ with store.building(key):
     assert len(names(folder)) == 1
 
 
-def test_who_takes_too_long_is_not_waited_for(
-    store: DiskStore, monkeypatch: pytest.MonkeyPatch, make_balanced: MakeBalanced
-) -> None:
-    monkeypatch.setattr(disk, "_LONGEST_BUILD_SECONDS", 0)
-    with store.building(key()), store.building(key()):
+def test_who_takes_too_long_is_not_waited_for(store: DiskStore, make_balanced: MakeBalanced) -> None:
+    with store.building(key()), store.building(key(), Deadline.after(0.01)):
         store.save(key(), make_balanced())
     assert store.load(key()) is not None
 

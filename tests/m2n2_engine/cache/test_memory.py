@@ -6,13 +6,15 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 import pytest
 
 from m2n2_engine.cache.memory import AttentionKey, ResidentCache
+from m2n2_engine.errors import DeadlineExceeded
+from m2n2_engine.types import Deadline
 
 SIZE = 100
 LONG_SECONDS = 30
@@ -35,16 +37,27 @@ def build_nothing() -> NoReturn:
     raise AssertionError("built a session that is resident")
 
 
+@contextlib.contextmanager
+def opened(
+    cache: Cache, key: AttentionKey, expected_bytes: int, build: Callable[[], FakeSession]
+) -> Iterator[FakeSession]:
+    """What is kept, built where nothing is."""
+    with cache.open(key, expected_bytes) as lease:
+        if lease.is_new:
+            lease.fill(build())
+        yield lease.value
+
+
 def touch(cache: Cache, *names: str, nbytes: int = SIZE) -> None:
     """Open and leave the sessions of these names, building those that are not there."""
     for name in names:
-        with cache.open(key(name), nbytes, lambda: FakeSession(nbytes)):
+        with opened(cache, key(name), nbytes, lambda: FakeSession(nbytes)):
             pass
 
 
 def ask(cache: Cache, build: Callable[[], FakeSession], name: str = "a") -> FakeSession:
     """What a caller gets."""
-    with cache.open(key(name), SIZE, build) as session:
+    with opened(cache, key(name), SIZE, build) as session:
         return session
 
 
@@ -60,7 +73,7 @@ def resident(cache: Cache, *names: str) -> list[str]:
     """Those of these names that are in the cache. Asking for one that is not makes room down to the budget."""
     found = []
     for name in names:
-        with contextlib.suppress(AssertionError), cache.open(key(name), 0, build_nothing):
+        with contextlib.suppress(AssertionError), opened(cache, key(name), 0, build_nothing):
             found.append(name)
     return found
 
@@ -73,16 +86,16 @@ def cache() -> Cache:
 
 def test_a_second_opening_finds_the_same_session(cache: Cache) -> None:
     session = FakeSession()
-    with cache.open(key("a"), SIZE, lambda: session) as first:
+    with opened(cache, key("a"), SIZE, lambda: session) as first:
         assert first is session
-    with cache.open(key("a"), SIZE, build_nothing) as second:
+    with opened(cache, key("a"), SIZE, build_nothing) as second:
         assert second is session
 
 
 def test_another_fingerprint_is_another_session(cache: Cache) -> None:
     touch(cache, "a")
     other = FakeSession()
-    with cache.open(AttentionKey("a", "other fingerprint"), SIZE, lambda: other) as session:
+    with opened(cache, AttentionKey("a", "other fingerprint"), SIZE, lambda: other) as session:
         assert session is other
 
 
@@ -93,7 +106,7 @@ def test_the_least_recently_used_goes_first(cache: Cache) -> None:
 
 def test_what_fits_the_budget_exactly_stays(cache: Cache) -> None:
     touch(cache, "a", "b", "c")
-    assert cache.statistics.evictions == 0
+    assert cache.status.evictions == 0
     assert resident(cache, "a", "b", "c") == ["a", "b", "c"]
 
 
@@ -102,10 +115,10 @@ def test_room_is_made_before_a_session_is_built(cache: Cache) -> None:
     used_while_building = []
 
     def build() -> FakeSession:
-        used_while_building.append(cache.statistics.used_bytes)
+        used_while_building.append(cache.status.bytes)
         return FakeSession(2 * SIZE)
 
-    with cache.open(key("d"), 2 * SIZE, build):
+    with opened(cache, key("d"), 2 * SIZE, build):
         pass
     assert used_while_building == [SIZE + 2 * SIZE]
     assert resident(cache, "a", "b", "c", "d") == ["c", "d"]
@@ -121,44 +134,44 @@ def test_a_session_larger_than_the_budget_stays_until_the_next(cache: Cache) -> 
 
 
 def test_a_session_in_use_is_never_evicted(cache: Cache) -> None:
-    with cache.open(key("used"), SIZE, FakeSession):
+    with opened(cache, key("used"), SIZE, FakeSession):
         touch(cache, "a", "b", "c", "d")
         cache.drop_idle()
         assert resident(cache, "used", "a", "b", "c", "d") == ["used"]
     cache.drop_idle()
-    assert cache.statistics.images == 0
+    assert cache.status.images == 0
 
 
 def test_a_session_opened_twice_is_in_use_until_both_left(cache: Cache) -> None:
-    with cache.open(key("a"), SIZE, FakeSession):
-        with cache.open(key("a"), SIZE, build_nothing):
+    with opened(cache, key("a"), SIZE, FakeSession):
+        with opened(cache, key("a"), SIZE, build_nothing):
             pass
         cache.drop_idle()
         assert resident(cache, "a") == ["a"]
 
 
 def test_a_session_whose_user_fails_is_given_back(cache: Cache) -> None:
-    with pytest.raises(ValueError, match="the click failed"), cache.open(key("a"), SIZE, FakeSession):
+    with pytest.raises(ValueError, match="the click failed"), opened(cache, key("a"), SIZE, FakeSession):
         raise ValueError("the click failed")
     assert resident(cache, "a") == ["a"]
     cache.drop_idle()
-    assert cache.statistics.images == 0
+    assert cache.status.images == 0
 
 
 def test_growth_while_in_use_counts_when_it_is_given_back(cache: Cache) -> None:
     touch(cache, "a", "b")
-    with cache.open(key("c"), SIZE, FakeSession) as session:
+    with opened(cache, key("c"), SIZE, FakeSession) as session:
         session.nbytes = 2 * SIZE
-        assert cache.statistics.used_bytes == 4 * SIZE
-    assert cache.statistics.used_bytes == 3 * SIZE
+        assert cache.status.bytes == 4 * SIZE
+    assert cache.status.bytes == 3 * SIZE
     assert resident(cache, "a", "b", "c") == ["b", "c"]
 
 
 def test_statistics(cache: Cache) -> None:
     touch(cache, "a", "b", "a", "c", "d")
-    found = cache.statistics
+    found = cache.status
     assert (found.hits, found.misses, found.evictions) == (1, 4, 1)
-    assert (found.images, found.used_bytes, found.budget_bytes) == (3, 3 * SIZE, 3 * SIZE)
+    assert (found.images, found.bytes, found.budget_bytes) == (3, 3 * SIZE, 3 * SIZE)
 
 
 def test_concurrent_callers_share_one_build(cache: Cache) -> None:
@@ -174,11 +187,11 @@ def test_concurrent_callers_share_one_build(cache: Cache) -> None:
         builder = pool.submit(ask, cache, build)
         assert building.wait(LONG_SECONDS)
         waiters = [pool.submit(ask, cache, build_nothing) for _ in range(7)]
-        wait_until(lambda: cache.statistics.hits == 7)
+        wait_until(lambda: cache.status.hits == 7)
         assert not any(future.done() for future in waiters)
         may_end.set()
         assert all(future.result(LONG_SECONDS) is session for future in [builder, *waiters])
-    assert (cache.statistics.hits, cache.statistics.misses) == (7, 1)
+    assert (cache.status.hits, cache.status.misses) == (7, 1)
 
 
 def test_two_images_are_built_beside_each_other(cache: Cache) -> None:
@@ -199,11 +212,11 @@ def test_the_room_of_sessions_being_built_is_taken(cache: Cache) -> None:
     used = []
 
     def build_another() -> FakeSession:
-        with cache.open(key("e"), SIZE, FakeSession):
-            used.append(cache.statistics.used_bytes)
+        with opened(cache, key("e"), SIZE, FakeSession):
+            used.append(cache.status.bytes)
         return FakeSession()
 
-    with cache.open(key("d"), SIZE, build_another):
+    with opened(cache, key("d"), SIZE, build_another):
         pass
     assert used == [3 * SIZE]
     assert resident(cache, "a", "b", "c", "d", "e") == ["c", "d", "e"]
@@ -214,7 +227,7 @@ def test_the_newest_stays_only_where_it_may() -> None:
     touch(cache, "a")
     assert resident(cache, "a") == ["a"]
     touch(cache, "large", nbytes=2 * SIZE)
-    assert (cache.statistics.images, cache.statistics.used_bytes) == (0, 0)
+    assert (cache.status.images, cache.status.bytes) == (0, 0)
 
 
 def test_a_session_being_built_is_not_evicted(cache: Cache) -> None:
@@ -223,7 +236,7 @@ def test_a_session_being_built_is_not_evicted(cache: Cache) -> None:
         cache.drop_idle()
         return FakeSession()
 
-    with cache.open(key("slow"), SIZE, build):
+    with opened(cache, key("slow"), SIZE, build):
         pass
     assert resident(cache, "slow", "d") == ["slow"]
 
@@ -232,27 +245,47 @@ def test_a_failing_build_leaves_nothing_behind(cache: Cache) -> None:
     def fail() -> NoReturn:
         raise RuntimeError("no such attention")
 
-    with pytest.raises(RuntimeError, match="no such attention"), cache.open(key("a"), SIZE, fail):
+    with pytest.raises(RuntimeError, match="no such attention"), opened(cache, key("a"), SIZE, fail):
         raise AssertionError("entered the block without a session")
-    assert (cache.statistics.images, cache.statistics.used_bytes) == (0, 0)
+    assert (cache.status.images, cache.status.bytes) == (0, 0)
     touch(cache, "a")
     assert resident(cache, "a") == ["a"]
 
 
-def test_a_failing_build_wakes_everyone_who_waits(cache: Cache) -> None:
+@pytest.mark.parametrize("fails_always", [False, True])
+def test_everyone_who_waits_for_a_failing_build_tries_once_more(cache: Cache, fails_always: bool) -> None:
     building, may_fail = threading.Event(), threading.Event()
 
-    def fail() -> NoReturn:
+    def build() -> FakeSession:
+        is_first = not building.is_set()
         building.set()
         assert may_fail.wait(LONG_SECONDS)
-        raise RuntimeError("no such attention")
+        if is_first or fails_always:
+            raise RuntimeError("no such attention")
+        return FakeSession()
 
     with ThreadPoolExecutor(4) as pool:
-        builder = pool.submit(ask, cache, fail)
+        builder = pool.submit(ask, cache, build)
         assert building.wait(LONG_SECONDS)
-        waiters = [pool.submit(ask, cache, build_nothing) for _ in range(3)]
-        wait_until(lambda: cache.statistics.hits == 3)
+        waiters = [pool.submit(ask, cache, build) for _ in range(3)]
+        wait_until(lambda: cache.status.hits == 3)
         may_fail.set()
-        problems = [str(future.exception(LONG_SECONDS)) for future in [builder, *waiters]]
-    assert problems == ["no such attention"] * 4
-    assert cache.statistics.images == 0
+        assert str(builder.exception(LONG_SECONDS)) == "no such attention"
+        problems = [waiter.exception(LONG_SECONDS) for waiter in waiters]
+    expected = "no such attention" if fails_always else "None"
+    assert [str(problem) for problem in problems] == [expected] * 3
+    assert cache.status.images == int(not fails_always)
+
+
+def test_a_block_that_fills_nothing_leaves_nothing_behind(cache: Cache) -> None:
+    with cache.open(key("a"), SIZE):
+        pass
+    assert (cache.status.images, cache.status.bytes) == (0, 0)
+
+
+def test_who_waits_has_a_deadline_and_leaves_the_build_alone(cache: Cache) -> None:
+    with cache.open(key("a"), SIZE) as lease:
+        with pytest.raises(DeadlineExceeded), cache.open(key("a"), SIZE, Deadline.after(0)):
+            pass
+        lease.fill(FakeSession())
+    assert resident(cache, "a") == ["a"]

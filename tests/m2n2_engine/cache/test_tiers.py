@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 import torch
 
+from m2n2_engine import __version__
 from m2n2_engine import engine as engine_module
 from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
 from m2n2_engine.config import CONSTANT_KINDS, ChainConfig, Decision, EngineConfig, MethodConfig
-from m2n2_engine.engine import Engine, build_engine
+from m2n2_engine.engine import Engine, build_engine, choose_session_cache_bytes
 from m2n2_engine.errors import InvalidImage, OutOfMemory
 from m2n2_engine.kernels.cpu import CpuKernels
 from m2n2_engine.kernels.cpu.chain import balance_factors
-from m2n2_engine.method.factors import AttentionFactors, BalancedFactors
+from m2n2_engine.method.chain import AttentionFactors, BalancedFactors
 from m2n2_engine.presets import PAPER, choose_method
-from m2n2_engine.types import Click, Image, Level, Mask
+from m2n2_engine.types import Click, Image, Mask, Tier
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
 
@@ -33,10 +34,12 @@ QUICK = MethodConfig(max_steps=100)
 
 
 class WatchedBackbone:
-    """The tiny backbone that counts the images that pass it and raises what it is told to."""
+    """The tiny backbone that counts the images that pass it, calls ``before`` with each, and raises what it is told
+    to."""
 
     def __init__(self) -> None:
         self.passed = 0
+        self.before: Callable[[Image], object] = lambda image: None
         self.errors: list[Exception] = []
         self._backbone = load_backbone(EngineConfig(backbone="tiny", device="cpu")).backbone
         self.name, self.grid, self.device = self._backbone.name, self._backbone.grid, self._backbone.device
@@ -44,6 +47,7 @@ class WatchedBackbone:
 
     def extract(self, image: Image) -> AttentionFactors:
         self.passed += 1
+        self.before(image)
         if self.errors:
             raise self.errors.pop()
         return self._backbone.extract(image)
@@ -67,10 +71,10 @@ def image(draw_disc: DrawDisc) -> Image:
     return draw_disc()[0] + noise
 
 
-def start(backbone: WatchedBackbone, config: EngineConfig) -> Engine:
+def start(backbone: WatchedBackbone, config: EngineConfig, release: str = __version__) -> Engine:
     """An engine as a process of its own would have it."""
     method = choose_method(config, PAPER)
-    return build_engine(LoadedBackbone(backbone, "asked for", method.constants, method.name), config)
+    return build_engine(LoadedBackbone(backbone, "asked for", method.constants, method.name), config, release)
 
 
 def test_every_level_gives_the_same_mask_to_the_last_bit(
@@ -80,10 +84,10 @@ def test_every_level_gives_the_same_mask_to_the_last_bit(
     fresh = first.segment(image, CLICKS)
     assert 0 < fresh.mask.mean() < 1
     first.segment(255 - image, CLICKS)  # drives the session out
-    masks = {Level.HOST: (first.prepare(image), first.segment(image, CLICKS))}
+    masks = {Tier.HOST: (first.prepare(image), first.segment(image, CLICKS))}
     second = start(backbone, config)
-    masks[Level.DISK] = (second.prepare(image), second.segment(image, CLICKS))
-    masks[Level.DEVICE] = (second.prepare(image), second.segment(image, CLICKS))
+    masks[Tier.DISK] = (second.prepare(image), second.segment(image, CLICKS))
+    masks[Tier.DEVICE] = (second.prepare(image), second.segment(image, CLICKS))
     assert [level for level, _ in masks.values()] == list(masks)
     for level, (_, found) in masks.items():
         np.testing.assert_array_equal(found.mask, fresh.mask, err_msg=level)
@@ -96,11 +100,11 @@ def test_the_facts_count_every_level(backbone: WatchedBackbone, config: EngineCo
     engine = start(backbone, config)
     for _ in range(2):
         engine.segment(image, CLICKS)
-    facts = engine.describe()
-    levels = ("session", "host", "disk")
-    assert [facts[f"{level}_images"] for level in levels] == [1, 1, 1]
-    assert [(facts[f"{level}_hits"], facts[f"{level}_misses"]) for level in levels] == [(1, 1), (0, 1), (1, 0)]
-    assert all(int(facts[f"{level}_bytes"] or 0) > 0 for level in levels)
+    tiers = engine.status().tiers
+    assert list(tiers) == [Tier.DEVICE, Tier.HOST, Tier.DISK]
+    assert [tier.images for tier in tiers.values()] == [1, 1, 1]
+    assert [(tier.hits, tier.misses) for tier in tiers.values()] == [(1, 1), (0, 1), (1, 0)]
+    assert all(tier.bytes > 0 for tier in tiers.values())
 
 
 CHANGES = {
@@ -117,8 +121,8 @@ def test_another_image_is_not_found(
 ) -> None:
     start(backbone, config).prepare(image)
     engine = start(backbone, config)
-    assert engine.prepare(change(image)) is Level.NETWORK
-    assert engine.prepare(image.copy()) is Level.DISK
+    assert engine.prepare(change(image)) is Tier.NETWORK
+    assert engine.prepare(image.copy()) is Tier.DISK
 
 
 def change_constant(constant: str) -> MethodConfig:
@@ -142,18 +146,17 @@ def test_only_a_constant_of_the_chain_makes_another_image(
     start(backbone, config).prepare(image)
     other = dataclasses.replace(config, method=change_constant(constant))
     is_of_the_chain = constant in [field.name for field in dataclasses.fields(ChainConfig)]
-    assert start(backbone, other).prepare(image) is (Level.NETWORK if is_of_the_chain else Level.DISK)
+    assert start(backbone, other).prepare(image) is (Tier.NETWORK if is_of_the_chain else Tier.DISK)
 
 
 def test_another_backbone_or_release_is_another_image(
-    backbone: WatchedBackbone, config: EngineConfig, image: Image, monkeypatch: pytest.MonkeyPatch
+    backbone: WatchedBackbone, config: EngineConfig, image: Image
 ) -> None:
     start(backbone, config).prepare(image)
-    assert start(backbone, config).prepare(image) is Level.DISK
+    assert start(backbone, config).prepare(image) is Tier.DISK
     backbone.fingerprint += " of another revision"
-    assert start(backbone, config).prepare(image) is Level.NETWORK
-    monkeypatch.setattr(engine_module, "__version__", "next")
-    assert start(backbone, config).prepare(image) is Level.NETWORK
+    assert start(backbone, config).prepare(image) is Tier.NETWORK
+    assert start(backbone, config, release="next").prepare(image) is Tier.NETWORK
 
 
 @pytest.mark.parametrize(
@@ -189,9 +192,8 @@ def test_out_of_memory_leaves_nothing_at_any_level(
     backbone.errors = [torch.OutOfMemoryError("no room")] * 2
     with pytest.raises(OutOfMemory):
         engine.segment(image, CLICKS)
-    facts = engine.describe()
-    assert [facts[f"{level}_images"] for level in ("session", "host", "disk")] == [0, 0, 0]
-    assert engine.prepare(image) is Level.NETWORK
+    assert [tier.images for tier in engine.status().tiers.values()] == [0, 0, 0]
+    assert engine.prepare(image) is Tier.NETWORK
 
 
 def test_out_of_memory_on_the_device_after_the_network_does_not_pass_it_again(
@@ -206,7 +208,7 @@ def test_out_of_memory_on_the_device_after_the_network_does_not_pass_it_again(
         return session(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine_module, "Session", open_session)
-    assert start(backbone, config).prepare(image) is Level.HOST
+    assert start(backbone, config).prepare(image) is Tier.HOST
     assert backbone.passed == 1
 
 
@@ -226,7 +228,7 @@ def test_a_click_out_of_memory_is_tried_again_without_the_idle_sessions(
 
     monkeypatch.setattr(engine_module.Session, "segment", fail_first)
     np.testing.assert_array_equal(engine.segment(image, CLICKS).mask, expected)
-    assert engine.describe()["session_images"] == 1
+    assert engine.status().tiers[Tier.DEVICE].images == 1
     errors += [torch.OutOfMemoryError("no room")] * 2
     with pytest.raises(OutOfMemory, match="smaller"):
         engine.segment(image, CLICKS)
@@ -248,18 +250,22 @@ def test_a_build_out_of_memory_gives_all_back_before_the_next_try(
     monkeypatch.setattr(CpuKernels, "balance_factors", staticmethod(balance))
     gc.disable()  # what hangs in a cycle would be freed by chance
     try:
-        assert start(backbone, config).prepare(image) is Level.NETWORK
+        assert start(backbone, config).prepare(image) is Tier.NETWORK
     finally:
         gc.enable()
     assert held
 
 
-def test_the_budget_of_resident_images_suits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (6000, 8000))
-    choose = engine_module.choose_session_cache_bytes
-    assert choose(EngineConfig(), "cpu") == 2048 * 2**20
-    assert choose(EngineConfig(), "cuda:0") == 3000
-    assert choose(EngineConfig(session_cache_bytes=5), "cuda:0") == 5
+@pytest.mark.parametrize(
+    ("config", "device", "expected"),
+    [
+        (EngineConfig(), "cpu", 2048 * 2**20),
+        (EngineConfig(), "cuda:0", 3000),
+        (EngineConfig(session_cache_bytes=5), "cuda:0", 5),
+    ],
+)
+def test_the_budget_of_resident_images_suits_the_device(config: EngineConfig, device: str, expected: int) -> None:
+    assert choose_session_cache_bytes(config, device, lambda device: (6000, 8000)) == expected
 
 
 def test_warming_up_runs_the_network_each_time_and_stores_nothing(
@@ -269,8 +275,8 @@ def test_warming_up_runs_the_network_each_time_and_stores_nothing(
         engine = start(backbone, config)
         engine.warm_up()
         assert backbone.passed == starts
-        facts = engine.describe()
-        assert [facts[f"{level}_{name}"] for level in ("session", "host") for name in ("images", "misses")] == [0] * 4
+        tiers = engine.status().tiers
+        assert [(tiers[tier].images, tiers[tier].misses) for tier in (Tier.DEVICE, Tier.HOST)] == [(0, 0)] * 2
     assert not config.disk_cache_folder.exists()
 
 
@@ -283,30 +289,25 @@ def test_a_library_writes_nothing_unasked(backbone: WatchedBackbone, image: Imag
 def test_where_an_image_would_be_found_is_known_without_looking_into_it(
     backbone: WatchedBackbone, config: EngineConfig, image: Image
 ) -> None:
-    engine = start(backbone, config)
-    before = engine.describe()
-    assert engine.find_level(image) is Level.NETWORK
-    assert (backbone.passed, engine.describe()) == (0, before)
-    assert engine.prepare(image) is Level.NETWORK
-    assert engine.find_level(image) is Level.DEVICE
-    engine._cache.drop_idle()
-    assert engine.find_level(image) is Level.HOST
-    assert start(backbone, config).find_level(image) is Level.DISK
-    assert start(backbone, dataclasses.replace(config, disk_cache_bytes=0)).find_level(image) is Level.NETWORK
+    engine = start(backbone, dataclasses.replace(config, session_cache_bytes=1))
+    before = engine.status()
+    assert engine.find_tier(image) is Tier.NETWORK
+    assert (backbone.passed, engine.status()) == (0, before)
+    assert engine.prepare(image) is Tier.NETWORK
+    assert engine.find_tier(image) is Tier.DEVICE
+    engine.prepare(image[::-1])  # the budget is for one session
+    assert engine.find_tier(image) is Tier.HOST
+    assert start(backbone, config).find_tier(image) is Tier.DISK
+    assert start(backbone, dataclasses.replace(config, disk_cache_bytes=0)).find_tier(image) is Tier.NETWORK
     with pytest.raises(InvalidImage):
-        engine.find_level(image[0])
+        engine.find_tier(image[0])
 
 
 def test_an_image_that_is_being_prepared_is_not_found_yet(
-    backbone: WatchedBackbone, config: EngineConfig, image: Image, monkeypatch: pytest.MonkeyPatch
+    backbone: WatchedBackbone, config: EngineConfig, image: Image
 ) -> None:
     engine = start(backbone, config)
-    extract, seen = backbone.extract, []
-
-    def look(asked: Image) -> AttentionFactors:
-        seen.append(engine.find_level(asked))
-        return extract(asked)
-
-    monkeypatch.setattr(backbone, "extract", look)
+    seen = []
+    backbone.before = lambda asked: seen.append(engine.find_tier(asked))
     engine.prepare(image)
-    assert seen == [Level.NETWORK]
+    assert seen == [Tier.NETWORK]

@@ -8,8 +8,8 @@ from m2n2_engine.kernels.cpu.chain import temper
 from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cpu.upsampling_weights import build_upsampler, upsample
+from m2n2_engine.method.chain import build_coarse_maps, build_start_state
 from m2n2_engine.method.thresholds import choose_thresholds, score_ranks
-from m2n2_engine.method.walk import build_coarse_maps, build_start_state
 
 TRANSITION_ERROR = 1e-5
 MAP_ERROR = 1e-4

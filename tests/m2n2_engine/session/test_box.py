@@ -5,7 +5,7 @@ import torch
 
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.method import reference
-from m2n2_engine.method.walk import build_coarse_maps
+from m2n2_engine.method.chain import build_coarse_maps
 from m2n2_engine.session.box import exclude_outside, find_seeds, surround
 from m2n2_engine.types import Box
 

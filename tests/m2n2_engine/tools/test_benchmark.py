@@ -22,7 +22,7 @@ from m2n2_engine.tools.benchmark.levels import LevelFigures, Opening, Rotation
 from m2n2_engine.tools.benchmark.markdown import render_table, replace_section
 from m2n2_engine.tools.benchmark.targets import Target, Verdict
 from m2n2_engine.tools.benchmark.timing import ENOUGH_SECONDS, Samples, time_in_turn
-from m2n2_engine.types import Level
+from m2n2_engine.types import Tier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,7 +72,7 @@ def test_every_row_is_printed_and_written(benchmark: Callable[..., Result], tmp_
         assert list(size["seconds"]) == [*TIMED, *CLICKS, "a new click, direct form"]
         assert all(0 < found["median"] <= found["p95"] for found in size["seconds"].values())
         assert len(size["clicks"]) == 2
-        assert set(size["bytes"]) == set(Level) - {Level.NETWORK}
+        assert set(size["bytes"]) == set(Tier) - {Tier.NETWORK}
         assert size["bytes"]["device"] > 36 * 36 * 4
         assert size["bytes"]["host"] < size["bytes"]["disk"] < size["bytes"]["host"] + 2048
     assert sorted({step["what"][0] for step in report["steps"]}) == ["1", "2", "3", "4", "5", "6"]
@@ -158,7 +158,7 @@ def test_a_verdict_follows_its_bound(measured: float | None, bound: float, is_ce
 
 
 def test_ratios_are_of_medians() -> None:
-    found = {Level.NETWORK: sample(8, 9, 100), Level.HOST: sample(1, 0.9, 1.1), Level.DISK: sample(2)}
+    found = {Tier.NETWORK: sample(8, 9, 100), Tier.HOST: sample(1, 0.9, 1.1), Tier.DISK: sample(2)}
     figures = LevelFigures(found, (sample(1, 1, 9), sample(2), sample(5)), sample(8), {})
     host, disk = targets.compare_levels(figures)
     assert (host.measured, host.bound, host.verdict) == (9, 8, Verdict.MET)
@@ -167,7 +167,7 @@ def test_ratios_are_of_medians() -> None:
 
 
 def test_what_was_not_found_at_a_level_is_not_measured() -> None:
-    figures = LevelFigures({Level.NETWORK: sample(8)}, (sample(1), sample(1)), sample(2), {})
+    figures = LevelFigures({Tier.NETWORK: sample(8)}, (sample(1), sample(1)), sample(2), {})
     assert [target.verdict for target in targets.compare_levels(figures)] == [Verdict.NOT_MEASURED] * 2
 
 
@@ -189,7 +189,7 @@ def test_stable_diffusion_keeps_little(tmp_path: Path) -> None:
 
 
 def test_an_accelerator_is_held_to_its_bounds() -> None:
-    figures = LevelFigures({Level.NETWORK: sample(0.3)}, (sample(0.01), sample(0.07)), sample(0.08), {}, 7_000_000_000)
+    figures = LevelFigures({Tier.NETWORK: sample(0.3)}, (sample(0.01), sample(0.07)), sample(0.08), {}, 7_000_000_000)
     preparation, click, memory = targets.bound_accelerator(figures)
     assert [preparation.verdict, click.verdict, memory.verdict] == [Verdict.MET, Verdict.MISSED, Verdict.MET]
     assert {target.verdict for target in targets.bound_accelerator(None)} == {Verdict.NOT_MEASURED}

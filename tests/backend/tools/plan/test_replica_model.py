@@ -5,7 +5,7 @@ import random
 import pytest
 
 from backend.tools.plan.replica_model import Budgets, ReplicaModel, Shelf
-from m2n2_engine.types import Level
+from m2n2_engine.types import Tier
 
 ROOM_FOR_ALL = 1 << 40
 
@@ -36,22 +36,22 @@ def test_the_least_recently_used_make_room_and_a_shelf_may_keep_its_newest():
 
 def test_a_new_image_is_prepared_once_and_its_clicks_find_it(make_replica):
     replica = make_replica()
-    assert replica.prepare(1) == (Level.NETWORK, 16.0)
-    assert replica.prepare(1) == (Level.DEVICE, 0.0)
-    assert replica.segment(1, 1) == (Level.DEVICE, 2.0)
-    assert replica.segment(1, 2) == (Level.DEVICE, 1.0)
+    assert replica.prepare(1) == (Tier.NETWORK, 16.0)
+    assert replica.prepare(1) == (Tier.DEVICE, 0.0)
+    assert replica.segment(1, 1) == (Tier.DEVICE, 2.0)
+    assert replica.segment(1, 2) == (Tier.DEVICE, 1.0)
     # Another object on it.
-    assert replica.segment(1, 1) == (Level.DEVICE, 2.0)
+    assert replica.segment(1, 1) == (Tier.DEVICE, 2.0)
 
 
 @pytest.mark.parametrize(
     ("budgets", "level", "seconds"),
     [
-        ({}, Level.NETWORK, 16.0),
-        ({"disk_bytes": ROOM_FOR_ALL}, Level.DISK, 8.0),
-        ({"disk_bytes": ROOM_FOR_ALL, "host_bytes": ROOM_FOR_ALL}, Level.HOST, 4.0),
-        ({"host_bytes": ROOM_FOR_ALL}, Level.HOST, 4.0),
-        ({"session_bytes": ROOM_FOR_ALL}, Level.DEVICE, 0.0),
+        ({}, Tier.NETWORK, 16.0),
+        ({"disk_bytes": ROOM_FOR_ALL}, Tier.DISK, 8.0),
+        ({"disk_bytes": ROOM_FOR_ALL, "host_bytes": ROOM_FOR_ALL}, Tier.HOST, 4.0),
+        ({"host_bytes": ROOM_FOR_ALL}, Tier.HOST, 4.0),
+        ({"session_bytes": ROOM_FOR_ALL}, Tier.DEVICE, 0.0),
     ],
 )
 def test_an_image_is_found_at_the_highest_level_that_has_kept_it(make_replica, budgets, level, seconds):
@@ -66,20 +66,20 @@ def test_a_session_that_was_dropped_sees_all_clicks_of_its_object_again(make_rep
     replica.segment(1, 1)
     replica.segment(1, 2)
     replica.prepare(2)
-    assert replica.segment(1, 3) == (Level.HOST, 4.0 + 2.0 + 1.0 + 1.0)
+    assert replica.segment(1, 3) == (Tier.HOST, 4.0 + 2.0 + 1.0 + 1.0)
 
 
 def test_clicks_take_room_among_the_sessions(make_replica):
     replica = make_replica(session_bytes=21, host_bytes=ROOM_FOR_ALL)
     replica.prepare(1)
     replica.segment(2, 1)
-    assert replica.prepare(1)[0] is Level.DEVICE
+    assert replica.prepare(1)[0] is Tier.DEVICE
     replica.segment(1, 1)
-    assert replica.prepare(2)[0] is Level.HOST
+    assert replica.prepare(2)[0] is Tier.HOST
 
 
 def test_a_shared_disk_has_what_another_replica_prepared(make_replica):
     disk = Shelf(ROOM_FOR_ALL)
     one, other = make_replica(disk=disk), make_replica(disk=disk)
     one.prepare(1)
-    assert other.prepare(1) == (Level.DISK, 8.0)
+    assert other.prepare(1) == (Tier.DISK, 8.0)

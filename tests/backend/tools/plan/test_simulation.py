@@ -7,7 +7,7 @@ import pytest
 
 from backend.tools.plan.annotators import Visit, Workload, draw_visits
 from backend.tools.plan.simulation import Cluster, simulate
-from m2n2_engine.types import Level
+from m2n2_engine.types import Tier
 
 HAND_OVER = 0.25
 
@@ -22,7 +22,7 @@ def test_a_click_alone_takes_its_parts(times, roomy):
     first = 2 * HAND_OVER + 16.0 + 2.0
     assert seconds == [first, HAND_OVER + 1.0, first, HAND_OVER + 2.0]
     assert [click.number for click in outcome.clicks] == [1, 2, 1, 1]
-    assert outcome.found == {Level.NETWORK: 2, Level.DEVICE: 4}
+    assert outcome.found == {Tier.NETWORK: 2, Tier.DEVICE: 4}
     assert outcome.busy_seconds == 2 * 16.0 + 3 * 2.0 + 1.0
     assert outcome.wall_seconds == sum(seconds) + 4 * 3.0
 

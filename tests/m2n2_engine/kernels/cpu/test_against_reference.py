@@ -20,7 +20,7 @@ from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cpu.upsampling_weights import upsample
 from m2n2_engine.method import reference
-from m2n2_engine.method.factors import AttentionFactors, LayerFactors
+from m2n2_engine.method.chain import AttentionFactors, LayerFactors
 
 METHOD = MethodConfig()
 
@@ -181,8 +181,8 @@ def test_edges_differ_by_one_level_where_rounding_decides(rng, size):
 
 
 def test_a_flat_map_has_no_edges():
-    for find_levels in (lambda v: find_edges(v, (0, 0), METHOD).levels, lambda v: reference.sobel_levels(v, 1024)):
-        assert not find_levels(np.zeros((5, 5), np.float32)).any()
+    for find_tiers in (lambda v: find_edges(v, (0, 0), METHOD).levels, lambda v: reference.sobel_levels(v, 1024)):
+        assert not find_tiers(np.zeros((5, 5), np.float32)).any()
 
 
 @pytest.mark.parametrize("limit", [0.1, 0.4, 1.0])

@@ -13,9 +13,8 @@ from m2n2_engine.kernels.cuda.attention import build_tempered
 from m2n2_engine.kernels.cuda.balancing import divide_rows
 from m2n2_engine.kernels.cuda.flood_fill import flood_fill
 from m2n2_engine.kernels.cuda.upsample import WindowUpsampler
-from m2n2_engine.method import reference, walk
-from m2n2_engine.method.factors import AttentionFactors, LayerFactors
-from m2n2_engine.method.walk import build_start_state
+from m2n2_engine.method import reference
+from m2n2_engine.method.chain import AttentionFactors, LayerFactors, build_coarse_maps, build_start_state
 
 METHOD = MethodConfig()
 HALF_ERROR = 2.0**-11
@@ -142,7 +141,7 @@ def test_walks_arrive_when_the_plain_ones_do(rng, device, kernels, clicks, inter
     points = rng.uniform(0, 100, (clicks, 2))
     starts = np.stack([build_start_state((x, y), (100, 100), grid) for x, y in points])
     found = kernels.build_coarse_maps(half, starts, METHOD, interpolate=interpolate)
-    expected = walk.build_coarse_maps(half.float(), starts, METHOD, interpolate=interpolate)
+    expected = build_coarse_maps(half.float(), starts, METHOD, interpolate=interpolate)
     assert expected.max() > 5
     np.testing.assert_allclose(found, expected, atol=1e-3)
 

@@ -14,7 +14,7 @@ import pytest
 from m2n2_engine.errors import OutOfMemory
 from m2n2_engine.tools.demo.run import Demo, run_demo
 from m2n2_engine.tools.demo.window import Signal
-from m2n2_engine.types import Click, Image, Level, Segmentation, Timings
+from m2n2_engine.types import Click, Image, Segmentation, Tier, Timings
 
 WIDTH, HEIGHT = 1280, 640
 IMAGE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
@@ -26,8 +26,8 @@ class SquareSegmenter:
     def __init__(self) -> None:
         self.asked: list[tuple[Click, ...]] = []
 
-    def prepare(self, image: Image) -> Level:
-        return Level.NETWORK
+    def prepare(self, image: Image) -> Tier:
+        return Tier.NETWORK
 
     def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
         self.asked.append(tuple(clicks))
@@ -140,9 +140,9 @@ def test_the_window_answers_while_the_network_runs(segmenter: SquareSegmenter, t
     release = threading.Event()
 
     class Slow(SquareSegmenter):
-        def prepare(self, image: Image) -> Level:
+        def prepare(self, image: Image) -> Tier:
             assert release.wait(30)
-            return Level.NETWORK
+            return Tier.NETWORK
 
     slow = Slow()
     person = Person(slow, target)
@@ -156,7 +156,7 @@ def test_the_window_answers_while_the_network_runs(segmenter: SquareSegmenter, t
 
 def test_what_the_engine_cannot_do_is_read_in_the_window(segmenter: SquareSegmenter, target: Path) -> None:
     class Full(SquareSegmenter):
-        def prepare(self, image: Image) -> Level:
+        def prepare(self, image: Image) -> Tier:
             raise OutOfMemory("no memory to prepare")
 
         def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
@@ -173,7 +173,7 @@ def test_what_the_engine_cannot_do_is_read_in_the_window(segmenter: SquareSegmen
 
 def test_a_fault_of_the_program_is_not_hidden(target: Path) -> None:
     class Broken(SquareSegmenter):
-        def prepare(self, image: Image) -> Level:
+        def prepare(self, image: Image) -> Tier:
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):

@@ -21,7 +21,7 @@ from m2n2_engine.errors import DatasetError
 from m2n2_engine.tools.evaluate.contact_sheet import choose_cases
 from m2n2_engine.tools.evaluate.options import Band, Flip
 from m2n2_engine.tools.evaluate.refinement import Refinement
-from m2n2_engine.types import Click, Image, Segmentation
+from m2n2_engine.types import Click, EngineStatus, Image, Segmentation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -114,8 +114,8 @@ class Interrupted:
     def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
         raise KeyboardInterrupt
 
-    def describe(self) -> dict[str, str]:
-        return {"model_version": "interrupted"}
+    def status(self) -> EngineStatus:
+        return EngineStatus("interrupted")
 
 
 def test_ctrl_c_says_how_to_go_on(evaluate: Run, dataset_folder: Path) -> None:

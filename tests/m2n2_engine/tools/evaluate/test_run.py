@@ -22,7 +22,7 @@ from m2n2_engine.tools.evaluate.metrics import score
 from m2n2_engine.tools.evaluate.options import Band, Flip, Options, Rule
 from m2n2_engine.tools.evaluate.refinement import Journal, Refinement
 from m2n2_engine.tools.evaluate.run import refine_all
-from m2n2_engine.types import Click, ClickSegmenter, Image, Mask, Segmentation, Timings
+from m2n2_engine.types import Click, ClickSegmenter, Image, Mask, Segmentation, Tier, Timings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -181,7 +181,7 @@ def test_each_flip_is_an_image_of_its_own(refine: Refine, instances: list[Instan
 def test_an_image_is_prepared_once_for_all_of_its_objects(instances: list[Instance], refine: Refine) -> None:
     engine = load_engine(EngineConfig(backbone="tiny", device="cpu", threads=1, grid=8))
     found = refine(engine, dataclasses.replace(OPTIONS, clicks=2), jobs=2)
-    assert engine.describe()["session_misses"] == 3
+    assert engine.status().tiers[Tier.DEVICE].misses == 3
     assert [each.prepare_seconds is not None for each in found] == [True, False, True, True, *[False] * 4]
     # In the second band the first click falls on the same pixel: its time says nothing.
     assert all(each.click_seconds[0] is not None for each in found[:4])

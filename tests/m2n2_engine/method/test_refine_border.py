@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m2n2_engine.method.colour_cut import Mark, refine_border
+from m2n2_engine.method.correction import Mark, refine_border
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def test_any_other_is_replaced(client, given):
 
 
 def test_each_request_has_one_line_without_its_query(client, caplog):
-    with caplog.at_level(logging.INFO, logger="backend.http.request_log"):
+    with caplog.at_level(logging.INFO, logger="backend.http.request"):
         client.get("/none%0Afake?token=secret", headers={"X-Request-ID": "one"})
     (record,) = caplog.records
     assert re.fullmatch(r"GET '/none\\nfake' 404 \d+ ms 127\.0\.0\.1 one", record.getMessage())

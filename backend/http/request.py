@@ -1,0 +1,250 @@
+"""A request: its body as a model of its protocol, and what is noted of it while it is served.
+
+What is noted is told when the request is done: in the log, a header and the metrics. No body, header, query or token
+gets into the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from flask import Flask, Response, current_app, g, request
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from pydantic import BaseModel, ConfigDict, ValidationError
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
+
+from backend.errors import InvalidRequest
+from m2n2_engine.types import NEVER, Deadline
+
+MOST_CLICKS = 200
+"""Points in one list of a request; more than anybody sets for one object would hold up everyone else."""
+
+
+_HEADER = "X-Request-ID"
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+# From a click on a resident image to a first click on a slow machine.
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
+
+logger = logging.getLogger(__name__)
+
+_thread = threading.local()
+
+
+class RequestRecord:
+    """One request.
+
+    id: the client's X-Request-ID where it is one plain word, else a new one. deadline: of its answer. seconds: how long
+    its parts took, by their names. error_kind: what it was refused for.
+    """
+
+    def __init__(self, request_id: str = "", deadline: Deadline = NEVER) -> None:
+        self.id = request_id if _SANE_ID.fullmatch(request_id) else uuid.uuid4().hex
+        self.deadline = deadline
+        self.seconds: dict[str, float] = {}
+        self.error_kind: str | None = None
+        self._started = time.perf_counter()
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Time since the request began to be served."""
+        return time.perf_counter() - self._started
+
+    def add(self, part: str, seconds: float) -> None:
+        """Note that a part took so long; what was noted for it before is added to."""
+        self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+
+    @contextlib.contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        """Note how long the block takes, also where it raises."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(part, time.perf_counter() - started)
+
+
+def current_record() -> RequestRecord:
+    """That of the request in hand. For what the routes call, hand it on as an argument."""
+    record: RequestRecord = g.record
+    return record
+
+
+def note_arrival(seconds: float) -> None:
+    """To be called by a server on the thread that will serve a request. seconds: when its first byte arrived, by
+    ``time.monotonic``."""
+    _thread.arrival = seconds
+
+
+class RequestRecorder:
+    """Records the requests of one application.
+
+    answer_seconds: from the first byte of a request until its deadline. registry: where its metrics are told.
+    """
+
+    def __init__(self, answer_seconds: float, registry: CollectorRegistry) -> None:
+        self._answer_seconds = answer_seconds
+        self._requests = Counter("m2n2_requests", "Requests by path and status.", ["path", "status"], registry=registry)
+        self._errors = Counter("m2n2_errors", "Errors by kind.", ["kind"], registry=registry)
+        self._request_seconds = Histogram(
+            "m2n2_request_seconds", "Time of a request.", ["path"], buckets=_SECONDS, registry=registry
+        )
+        self._stage_seconds = Histogram(
+            "m2n2_stage_seconds", "Time of a prediction by stage.", ["stage"], buckets=_SECONDS, registry=registry
+        )
+
+    def register(self, app: Flask) -> None:
+        """Record each request of the app, from before it is served until it is answered."""
+        app.before_request(self._begin)
+        app.after_request(self._finish)
+
+    def _begin(self) -> None:
+        # A server that does not tell when a request arrived, such as a test client, serves it at once.
+        arrival = _thread.__dict__.pop("arrival", None) or time.monotonic()
+        g.record = RequestRecord(request.headers.get(_HEADER, ""), Deadline(arrival + self._answer_seconds))
+
+    def _finish(self, response: Response) -> Response:
+        record = current_record()
+        response.headers[_HEADER] = record.id
+        if record.seconds:
+            response.headers["Server-Timing"] = render_server_timing(record.seconds)
+        self._log(record, response.status_code)
+        self._count(record, response.status_code)
+        return response
+
+    def _log(self, record: RequestRecord, status: int) -> None:
+        milliseconds = record.elapsed_seconds * 1000
+        logger.info(
+            "%s %r %d %.0f ms %s %s%s",
+            request.method,
+            request.path,
+            status,
+            milliseconds,
+            request.remote_addr,
+            record.id,
+            "".join(f" {part}={seconds * 1000:.0f}" for part, seconds in record.seconds.items()),
+            extra={
+                "fields": {
+                    "method": request.method,
+                    "path": request.path,
+                    "status": status,
+                    "duration_ms": round(milliseconds, 1),
+                    "client": request.remote_addr,
+                    "stages_ms": {part: round(seconds * 1000, 1) for part, seconds in record.seconds.items()},
+                }
+            },
+        )
+
+    def _count(self, record: RequestRecord, status: int) -> None:
+        # The rule and not the path: whoever tries paths must not fill the memory with their names.
+        path = request.url_rule.rule if request.url_rule else "none"
+        self._requests.labels(path, str(status)).inc()
+        self._request_seconds.labels(path).observe(record.elapsed_seconds)
+        for part, seconds in record.seconds.items():
+            self._stage_seconds.labels(part).observe(seconds)
+        if record.error_kind is not None:
+            self._errors.labels(record.error_kind).inc()
+
+
+def render_server_timing(seconds: Mapping[str, float]) -> str:
+    """Value of the Server-Timing header, in milliseconds."""
+    return ", ".join(f"{part};dur={duration * 1000:.1f}" for part, duration in seconds.items())
+
+
+# --- the body
+
+
+class Payload(BaseModel):
+    """Base of the models of a body and of its parts: what we do not use is ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+Model = TypeVar("Model", bound=Payload)
+
+
+def parse_body(model: type[Model], record: RequestRecord) -> Model:
+    """The body of the current request, as JSON whatever its content type says.
+
+    Raises InvalidRequest naming the first thing that is wrong, RequestEntityTooLarge above the limit of the app,
+    RequestTimeout where the body does not arrive within the app's BODY_TIMEOUT_SECONDS, or before the deadline.
+    """
+    body = _read_body(min(current_app.config["BODY_TIMEOUT_SECONDS"], record.deadline.remaining_seconds))
+    if request.content_length is None and len(body) == request.max_content_length:
+        # A chunked body has no length to be refused by; it is cut off at the limit without a word.
+        raise RequestEntityTooLarge
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise InvalidRequest(f"the body is not what {request.path} takes: {render_problem(error)}") from None
+
+
+def _read_body(timeout_seconds: float) -> bytes:
+    body = b""
+    with limit_reading(request.environ.get("gunicorn.socket"), timeout_seconds) as has_passed:
+        try:
+            body = request.get_data(cache=False)
+        except ClientDisconnected:
+            if not has_passed.is_set():
+                raise
+    # gunicorn ends a body that is cut off without a word, if it came with its length.
+    if has_passed.is_set() and len(body) != request.content_length:
+        raise RequestTimeout("the body takes too long to arrive: raise M2N2_BODY_TIMEOUT_SECONDS")
+    return body
+
+
+@contextlib.contextmanager
+def limit_reading(
+    connection: socket.socket | None, seconds: float, timer_class: type[threading.Timer] = threading.Timer
+) -> Iterator[threading.Event]:
+    """Let whatever the block reads from the connection end after so many seconds, as if the client had hung up.
+
+    The timeout of a socket begins anew with every byte, so a client that drips them would hold a thread for hours, and
+    as many of them as there are threads the whole server. Writing goes on, so that the client can be told.
+
+    Args:
+        connection: What is read from. None: a server that does not show its connections, such as a test client; nothing
+            is limited there.
+        seconds: How long the block may read.
+        timer_class: Calls back when they are over.
+
+    Yields:
+        An event that is set when that happens.
+    """
+    passed = threading.Event()
+    if connection is None:
+        yield passed
+        return
+    lock, is_over = threading.Lock(), False
+
+    def cut() -> None:
+        with lock, contextlib.suppress(OSError):
+            # Not once the block is left: the connection may be with its next request.
+            if not is_over:
+                passed.set()
+                connection.shutdown(socket.SHUT_RD)
+
+    timer = timer_class(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield passed
+    finally:
+        timer.cancel()
+        with lock:
+            is_over = True
+
+
+def render_problem(error: ValidationError) -> str:
+    """Where the first problem lies and what it is, in one line without the value."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(step) for step in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else problem["msg"]
