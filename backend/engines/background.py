@@ -154,5 +154,5 @@ class BackgroundEngine:
 def _describe(status: EngineStatus) -> str:
     """What never changes of it, in one line."""
     named = ("model_version", "backbone", "backbone_reason", "preset", "device", "grid", "threads", "replicas")
-    facts = dataclasses.asdict(dataclasses.replace(status, tiers={}))
-    return ", ".join(f"{name} {facts[name]}" for name in named if facts[name] is not None)
+    fields = dataclasses.asdict(dataclasses.replace(status, tiers={}))
+    return ", ".join(f"{name} {fields[name]}" for name in named if fields[name] is not None)

@@ -174,7 +174,7 @@ class _Inspection:
     def check_backend(self) -> str:
         try:
             response = self._probe("/ready")
-            facts = response.json()
+            health = response.json()
         except requests.ConnectionError:
             return "Label Studio reaches it, this machine does not: not looked at"
         except requests.RequestException as error:
@@ -185,7 +185,7 @@ class _Inspection:
             )
         if not response.ok:
             raise _Problem(
-                f"not ready ({facts.get('state')}: {facts.get('reason') or 'the model is being loaded'}): wait a "
+                f"not ready ({health.get('state')}: {health.get('reason') or 'the model is being loaded'}): wait a "
                 "minute, then look at its log and run `m2n2 doctor`"
             )
         return "ready"

@@ -45,14 +45,14 @@ _COUNTERS = {
 }
 
 _CACHE_GAUGES = {
-    "images": "Images that a level of the attention cache holds.",
+    "images": "Images that a tier of the attention cache holds.",
     "bytes": "Bytes that they take.",
     "budget_bytes": "Bytes that they may take.",
 }
 _CACHE_COUNTERS = {
-    "hits": "Images found at a level, or being prepared for it.",
-    "misses": "Images looked for at a level in vain.",
-    "evictions": "Images that made room for others at a level.",
+    "hits": "Images found in a tier, or being prepared for it.",
+    "misses": "Images looked for in a tier in vain.",
+    "evictions": "Images that made room for others in a tier.",
 }
 
 

@@ -9,7 +9,7 @@ from backend.monitoring.metrics import CONTENT_TYPE, Metrics
 from m2n2_engine.types import EngineStatus, Tier
 
 _TIER_NAMES = {Tier.DEVICE: "session", Tier.HOST: "host", Tier.DISK: "disk"}
-"""Tier -> beginning of its facts' names."""
+"""Tier -> beginning of its names."""
 
 
 def create_blueprint(source: EngineSource, metrics: Metrics) -> Blueprint:

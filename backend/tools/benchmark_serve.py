@@ -13,7 +13,7 @@ import typer
 from backend.tools.context import ServerToolSettings
 from backend.tools.load import Load, Work, draw_files, draw_uris, run_load
 from backend.tools.local_server import LocalServer
-from backend.tools.predict_client import read_auth, read_facts
+from backend.tools.predict_client import read_auth, read_health
 from m2n2_engine.tools.benchmark.commands import MarkdownOption
 from m2n2_engine.tools.context import output, working_on
 
@@ -43,12 +43,12 @@ def serve(
     with working_on("annotators are clicking"):
         count = annotators if images is None else images
         if url is None:
-            load, facts = _load_own_server(annotators, clicks, count, (height, width))
+            load, health = _load_own_server(annotators, clicks, count, (height, width))
         else:
             work = Work(draw_uris(count, (height, width)), (height, width), clicks, read_auth(settings.server))
-            facts = read_facts(url.rstrip("/"), work.auth)
+            health = read_health(url.rstrip("/"), work.auth)
             load = run_load(url.rstrip("/"), annotators, work)
-    server = {name: facts.get(name) for name in ("backbone", "grid", "device", "threads")}
+    server = {name: health.get(name) for name in ("backbone", "grid", "device", "threads")}
     run = {**describe_run(None), **server, "annotators": annotators, "images": count, "size": size}
     figures = {"run": run, **summarise(load)}
     rows = _render_rows(figures)
@@ -83,7 +83,7 @@ def _load_own_server(annotators: int, clicks: int, images: int, size: tuple[int,
         files.mkdir()
         work = Work(draw_files(files, images, size), size, clicks)
         with LocalServer({"M2N2_LOCAL_FILES_ROOT": str(files)}, Path(folder) / "server.log") as server:
-            return run_load(server.url, annotators, work), read_facts(server.url, None)
+            return run_load(server.url, annotators, work), read_health(server.url, None)
 
 
 def _render_rows(figures: dict[str, Any]) -> list[list[str]]:

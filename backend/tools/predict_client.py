@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 # Label Studio gives a click up after 100 s; this waits longer, to tell by how much it was missed.
 _ANSWER_SECONDS = 300.0
-_FACTS_SECONDS = 10.0
+_HEALTH_SECONDS = 10.0
 _CONFIG = """<View><Image name="image" value="$image"/>
 <KeyPointLabels name="kp" toName="image"><Label value="Object"/></KeyPointLabels>
 <BrushLabels name="brush" toName="image"><Label value="Object"/></BrushLabels></View>"""
@@ -86,27 +86,27 @@ def read_auth(settings: Settings) -> tuple[str, str] | None:
     return None if user is None or password is None else (user, password.get_secret_value())
 
 
-def read_facts(url: str, auth: tuple[str, str] | None) -> dict[str, Any]:
+def read_health(url: str, auth: tuple[str, str] | None) -> dict[str, Any]:
     """What /health says. Raises NotReady where no server answers."""
     try:
-        response = requests.get(f"{url}/health", auth=auth, timeout=_FACTS_SECONDS)
+        response = requests.get(f"{url}/health", auth=auth, timeout=_HEALTH_SECONDS)
         response.raise_for_status()
-        facts: dict[str, Any] = response.json()
+        health: dict[str, Any] = response.json()
     except requests.RequestException as error:
         if error.response is not None and error.response.status_code == requests.codes.unauthorized:
             remedy = "401; set M2N2_BASIC_AUTH_USER and M2N2_BASIC_AUTH_PASSWORD as the server has them"
         else:
             remedy = f"{type(error).__name__}; start the server there, or give another address"
         raise NotReady(f"{url}/health: {remedy}") from error
-    return facts
+    return health
 
 
 def read_status(url: str, auth: tuple[str, str] | None) -> EngineStatus:
     """The engine's status, as far as /health tells it: ready where it tells no state, without the tiers of its cache.
-    Raises as ``read_facts``."""
-    facts = read_facts(url, auth)
-    names = {field.name for field in dataclasses.fields(EngineStatus)} & facts.keys()
-    return EngineStatus(**{**{name: facts[name] for name in names}, "state": State(facts.get("state", State.READY))})
+    Raises as ``read_health``."""
+    health = read_health(url, auth)
+    names = {field.name for field in dataclasses.fields(EngineStatus)} & health.keys()
+    return EngineStatus(**{**{name: health[name] for name in names}, "state": State(health.get("state", State.READY))})
 
 
 def _read_stage(timings: str, stage: str) -> float:

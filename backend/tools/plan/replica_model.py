@@ -1,4 +1,4 @@
-"""One replica of the simulation: which images it has, at which level, and how long it works for a click."""
+"""One replica of the simulation: which images it has, at which tier, and how long it works for a click."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from m2n2_engine.types import Tier
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Budgets:
-    """Of one replica. session_bytes, host_bytes, disk_bytes: of the levels of the attention cache. images: decoded ones
+    """Of one replica. session_bytes, host_bytes, disk_bytes: of the tiers of the attention cache. images: decoded ones
     that it keeps, by which clicks find it."""
 
     session_bytes: int
@@ -83,30 +83,30 @@ class ReplicaModel:
 
     def prepare(self, image: int) -> tuple[Tier, float]:
         """Where the image was found, and the seconds until it is resident."""
-        level = self._find(image)
-        if level is Tier.DEVICE:
+        tier = self._find(image)
+        if tier is Tier.DEVICE:
             self._keep(image, self._sessions[image])
-            return level, 0.0
+            return tier, 0.0
         self._host.put(image, self._times.bytes.host)
-        if level is not Tier.HOST:
+        if tier is not Tier.HOST:
             self._disk.put(image, self._times.bytes.disk)
         self._keep(image, _Session())
-        return level, self._times.draw(READYING[level], self._rng)
+        return tier, self._times.draw(READYING[tier], self._rng)
 
     def segment(self, image: int, clicks: int) -> tuple[Tier, float]:
         """The same, and the seconds of the click that is number ``clicks`` of an object; a session that was dropped
         since has to see all clicks before it again."""
-        level, seconds = self.prepare(image)
+        tier, seconds = self.prepare(image)
         session = self._sessions[image]
         first_unseen = min(session.seen, clicks - 1) + 1
         for number in range(first_unseen, clicks + 1):
             seconds += self._times.draw(Part.FIRST_CLICK if number == 1 else Part.NEXT_CLICK, self._rng)
         self._keep(image, _Session(clicks, session.maps + clicks + 1 - first_unseen))
-        return level, seconds
+        return tier, seconds
 
     def _find(self, image: int) -> Tier:
         shelves = ((Tier.DEVICE, self._device), (Tier.HOST, self._host), (Tier.DISK, self._disk))
-        return next((level for level, shelf in shelves if image in shelf), Tier.NETWORK)
+        return next((tier for tier, shelf in shelves if image in shelf), Tier.NETWORK)
 
     def _keep(self, image: int, session: _Session) -> None:
         """As the newest session."""

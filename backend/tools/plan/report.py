@@ -26,7 +26,7 @@ def render_rows(answers: Sequence[Answer]) -> list[list[str]]:
             f"{len(answer.outcome.clicks) / answer.outcome.wall_seconds:.1f}",
             f"{answer.percentile(50):.3f}",
             f"{answer.percentile(95):.3f}",
-            *(f"{answer.outcome.share(level):.1%}" for level in Tier),
+            *(f"{answer.outcome.share(tier):.1%}" for tier in Tier),
         ]
         for answer in answers
     ]
@@ -63,12 +63,12 @@ def _to_json(answer: Answer) -> dict[str, Any]:
         "clicks": len(answer.outcome.clicks),
         "clicks_per_second": len(answer.outcome.clicks) / answer.outcome.wall_seconds,
         "seconds": {"median": answer.percentile(50), "p95": answer.percentile(95), "p99": answer.percentile(99)},
-        "found": {level: answer.outcome.share(level) for level in Tier},
+        "found": {tier: answer.outcome.share(tier) for tier in Tier},
     }
 
 
 def draw_plot(figures: dict[str, Any], path: Path) -> None:
-    """Write a PNG of what `to_json` gives: replicas, waiting and levels over the number of annotators.
+    """Write a PNG of what `to_json` gives: replicas, waiting and tiers over the number of annotators.
 
     Raises ConfigurationError where it cannot be written.
     """
@@ -89,9 +89,9 @@ def draw_plot(figures: dict[str, Any], path: Path) -> None:
     waited.axhline(allowed, color="grey", linestyle=":", label="p95 allowed")
     waited.set(xlabel="annotators", ylabel="a click takes, s", xscale="log", ylim=(0, None))
     below = [0.0] * len(answers)
-    for level in Tier:
-        shares = [100 * answer["found"][level] for answer in answers]
-        found.bar([str(count) for count in annotators], shares, bottom=below, label=level)
+    for tier in Tier:
+        shares = [100 * answer["found"][tier] for answer in answers]
+        found.bar([str(count) for count in annotators], shares, bottom=below, label=tier)
         below = [low + share for low, share in zip(below, shares, strict=True)]
     found.set(xlabel="annotators", ylabel="images found at, %", ylim=(0, 100))
     for axes in (needed, waited):

@@ -49,9 +49,9 @@ class Outcome:
     busy_seconds: float = 0.0
     wall_seconds: float = 0.0
 
-    def share(self, level: Tier) -> float:
+    def share(self, tier: Tier) -> float:
         """0 to 1, of all images looked for: those found there."""
-        return self.found[level] / max(1, self.found.total())
+        return self.found[tier] / max(1, self.found.total())
 
 
 def simulate(visits: Sequence[Sequence[Visit]], cluster: Cluster, times: ServiceTimes, seed: int) -> Outcome:
@@ -111,8 +111,8 @@ class _Simulation:
         yield self._world.timeout(self._times.draw(Part.HAND_OVER, self._rng))
         with hands.request() as turn:
             yield turn
-            level, seconds = replica.segment(image, clicks) if clicks else replica.prepare(image)
+            tier, seconds = replica.segment(image, clicks) if clicks else replica.prepare(image)
             yield self._world.timeout(seconds)
         self._router.give_back(number)
-        self._outcome.found[level] += 1
+        self._outcome.found[tier] += 1
         self._outcome.busy_seconds += seconds

@@ -40,7 +40,7 @@ SETTINGS = {
     # Smaller than the default: twice as many clicks in the same minutes.
     "M2N2_GRID": "32",
     # Of a replica's 36 images about 27 as sessions, the features of 31 in the host's memory, and of all on the disk:
-    # opened again in another order, some are found at each level.
+    # opened again in another order, some are found at each tier.
     "M2N2_SESSION_CACHE_MIB": "580",
     "M2N2_HOST_CACHE_MIB": "47",
 }
@@ -55,7 +55,7 @@ _FACTS = ("backbone", "preset", "device", "grid", "threads", "replicas")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figures:
-    """seconds: of clicks, by name. found: share of all images looked for, 0 to 1, by level."""
+    """seconds: of clicks, by name. found: share of all images looked for, 0 to 1, by tier."""
 
     seconds: Mapping[str, float]
     found: Mapping[Tier, float]
@@ -152,7 +152,7 @@ def _summarise(outcomes: Sequence[Outcome]) -> Figures:
     seconds = [click.seconds for click in clicks]
     first = [click.seconds for click in clicks if click.number == 1]
     following = [click.seconds for click in clicks if click.number > 1]
-    found = {level: float(np.mean([outcome.share(level) for outcome in outcomes])) for level in Tier}
+    found = {tier: float(np.mean([outcome.share(tier) for outcome in outcomes])) for tier in Tier}
     figures = {
         "median": np.percentile(seconds, 50),
         "mean": np.mean(seconds),
@@ -169,8 +169,8 @@ def print_comparison(comparison: Comparison) -> None:
     measured, simulated = comparison.measured, comparison.simulated
     for name, seconds in measured.seconds.items():
         table.add_row(f"{name}, s", *_render(seconds, simulated.seconds[name], ".3f"))
-    for level, share in measured.found.items():
-        table.add_row(f"found: {level}", *_render(share, simulated.found[level], ".1%"))
+    for tier, share in measured.found.items():
+        table.add_row(f"found: {tier}", *_render(share, simulated.found[tier], ".1%"))
     output.print(table)
 
 

@@ -37,12 +37,12 @@ def benchmark(
     plot: Annotated[bool, typer.Option("--plot", help="Draw a picture beside the JSON; needs matplotlib.")] = False,
     markdown: MarkdownOption = None,
 ) -> None:
-    """Time preparation, every level of the attention cache and clicks, and compare them to the targets."""
+    """Time preparation, every tier of the attention cache and clicks, and compare them to the targets."""
     if context.invoked_subcommand is not None:
         return
     from m2n2_engine.tools.benchmark.images import parse_sizes
-    from m2n2_engine.tools.benchmark.levels import Rounds
     from m2n2_engine.tools.benchmark.run import Destinations, Options, run_benchmark
+    from m2n2_engine.tools.benchmark.tiers import Rounds
 
     names: list[str | None] = list(backbone) if backbone else [None]
     grids: list[int | None] = list(grid) if grid else [None]

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from m2n2_engine.tools.benchmark.images import Size
-from m2n2_engine.tools.benchmark.levels import LevelFigures, Rotation
 from m2n2_engine.tools.benchmark.steps import Comparison
 from m2n2_engine.tools.benchmark.targets import Target
+from m2n2_engine.tools.benchmark.tiers import Rotation, TierFigures
 from m2n2_engine.tools.benchmark.timing import Samples
 from m2n2_engine.types import Tier
 
@@ -34,17 +34,17 @@ class SizeReport:
     """One size of image."""
 
     size: Size
-    levels: LevelFigures
+    tiers: TierFigures
     click: Comparison
 
     @property
     def timings(self) -> dict[str, Samples]:
         """By what was timed, in the order of the table."""
-        found = {name: self.levels.found[level] for level, name in _READY.items() if level in self.levels.found}
+        found = {name: self.tiers.found[tier] for tier, name in _READY.items() if tier in self.tiers.found}
         clicks = {
-            "first click": self.levels.first_click,
-            "next click": self.levels.next_click,
-            f"{len(self.levels.clicks)} clicks": self.levels.sequence,
+            "first click": self.tiers.first_click,
+            "next click": self.tiers.next_click,
+            f"{len(self.tiers.clicks)} clicks": self.tiers.sequence,
             self.click.what: self.click.fast,
         }
         direct = {f"{self.click.what}, direct form": self.click.direct} if self.click.direct else {}
@@ -110,9 +110,9 @@ def _render_backbone(report: BackboneReport) -> dict[str, Any]:
                 "size": f"{size.size[0]}x{size.size[1]}",
                 "megapixels": size.size[0] * size.size[1] / 1e6,
                 "seconds": {name: _render_samples(samples) for name, samples in size.timings.items()},
-                "clicks": [_render_samples(samples) for samples in size.levels.clicks],
-                "bytes": dict(size.levels.nbytes),
-                "peak_device_bytes": size.levels.peak_device_bytes,
+                "clicks": [_render_samples(samples) for samples in size.tiers.clicks],
+                "bytes": dict(size.tiers.nbytes),
+                "peak_device_bytes": size.tiers.peak_device_bytes,
             }
             for size in report.sizes
         ],
@@ -144,8 +144,8 @@ def _render_sizes(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     columns = ["", *(f"{size['megapixels']:.2g} MP, {size['size']}" for size in sizes)]
     timed = dict.fromkeys(name for size in sizes for name in size["seconds"])
     rows = [[name, *(_render_time(size["seconds"].get(name)) for size in sizes)] for name in timed]
-    levels = dict.fromkeys(level for size in sizes for level in size["bytes"])
-    rows += [[f"MiB on {level}", *(_render_mib(size["bytes"].get(level)) for size in sizes)] for level in levels]
+    tiers = dict.fromkeys(tier for size in sizes for tier in size["bytes"])
+    rows += [[f"MiB on {tier}", *(_render_mib(size["bytes"].get(tier)) for size in sizes)] for tier in tiers]
     peaks = [size["peak_device_bytes"] for size in sizes]
     if any(peaks):
         rows.append(["peak memory on the device, MiB", *map(_render_mib, peaks)])

@@ -25,15 +25,6 @@ from m2n2_engine.tools.benchmark import targets
 from m2n2_engine.tools.benchmark.device_steps import compare_device_steps
 from m2n2_engine.tools.benchmark.files import write_json
 from m2n2_engine.tools.benchmark.images import Size, make_images
-from m2n2_engine.tools.benchmark.levels import (
-    ROTATING_IMAGES,
-    Opening,
-    Rotation,
-    Rounds,
-    measure_levels,
-    measure_opening,
-    measure_rotation,
-)
 from m2n2_engine.tools.benchmark.machine import describe_run
 from m2n2_engine.tools.benchmark.markdown import render_run, render_table, replace_section
 from m2n2_engine.tools.benchmark.plots import draw_plots
@@ -46,6 +37,15 @@ from m2n2_engine.tools.benchmark.report import (
 )
 from m2n2_engine.tools.benchmark.steps import Comparison, compare_click, compare_steps
 from m2n2_engine.tools.benchmark.targets import Target
+from m2n2_engine.tools.benchmark.tiers import (
+    ROTATING_IMAGES,
+    Opening,
+    Rotation,
+    Rounds,
+    measure_opening,
+    measure_rotation,
+    measure_tiers,
+)
 from m2n2_engine.tools.context import messages, output
 from m2n2_engine.tools.optional_packages import MATPLOTLIB
 from m2n2_engine.types import Image, Picture
@@ -105,7 +105,7 @@ def _measure_backbone(
     on_cuda = backbone.device.startswith("cuda")
     task = progress.add_task("", total=None)
     name = f"{backbone.name}, grid {backbone.grid[0]}, {loaded.preset}"
-    build_engine(loaded, config).warm_up()  # compiles the kernels of a click too, which no level's filling runs
+    build_engine(loaded, config).warm_up()  # compiles the kernels of a click too, which no tier's filling runs
     sizes = []
     for size in options.sizes:
         progress.update(task, description=f"{name}, {size[0]}x{size[1]}")
@@ -146,8 +146,8 @@ def _measure_size(loaded: LoadedBackbone, size: Size, config: EngineConfig, opti
     is_comparable = loaded.method.decision is Decision.JOINT and height * width <= _MOST_DIRECT_PIXELS
     with_direct = options.with_direct and is_comparable
     with tempfile.TemporaryDirectory() as folder:
-        levels = measure_levels(loaded, [Picture.of(image) for image in images], config, options.rounds, Path(folder))
-    return SizeReport(size, levels, compare_click(loaded, images[0], config, options.rounds.repeats, with_direct))
+        tiers = measure_tiers(loaded, [Picture.of(image) for image in images], config, options.rounds, Path(folder))
+    return SizeReport(size, tiers, compare_click(loaded, images[0], config, options.rounds.repeats, with_direct))
 
 
 def _list_targets(
@@ -156,18 +156,18 @@ def _list_targets(
     rotation: Rotation,
     opening: Opening,
 ) -> Iterator[Target]:
-    """Those of the levels at the first size. Ratios to a processor's network are promised for processors alone."""
+    """Those of the tiers at the first size. Ratios to a processor's network are promised for processors alone."""
     backbone = loaded.backbone
     on_cuda = backbone.device.startswith("cuda")
     if not on_cuda:
         yield targets.compare_click(sizes[0].click.ratio)
-        yield from targets.compare_levels(sizes[0].levels)
+        yield from targets.compare_tiers(sizes[0].tiers)
         yield targets.compare_rotation(rotation)
     yield targets.compare_opening(opening)
     with tempfile.TemporaryDirectory() as folder:
         yield from targets.compare_bytes(Path(folder))
     is_bound = on_cuda and backbone.grid == _ACCELERATOR_GRID
-    at_size = next((size.levels for size in sizes if is_bound and size.size == _ACCELERATOR_SIZE), None)
+    at_size = next((size.tiers for size in sizes if is_bound and size.size == _ACCELERATOR_SIZE), None)
     yield from targets.bound_accelerator(at_size)
 
 

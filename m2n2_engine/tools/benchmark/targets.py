@@ -12,7 +12,7 @@ import torch
 from m2n2_engine.cache.disk import DiskStore
 from m2n2_engine.cache.memory import AttentionKey
 from m2n2_engine.method.chain import AttentionFactors, BalancedFactors, LayerFactors
-from m2n2_engine.tools.benchmark.levels import LevelFigures, Opening, Rotation
+from m2n2_engine.tools.benchmark.tiers import Opening, Rotation, TierFigures
 from m2n2_engine.types import Tier
 
 _FILE_BUDGET_BYTES = 1 << 40
@@ -49,13 +49,13 @@ class Target:
         return Verdict.MET if kept else Verdict.MISSED
 
 
-def compare_levels(figures: LevelFigures) -> Iterator[Target]:
+def compare_tiers(figures: TierFigures) -> Iterator[Target]:
     """Restoring against preparing."""
     network = figures.found.get(Tier.NETWORK)
-    for level, bound in ((Tier.HOST, 8.0), (Tier.DISK, 5.0)):
-        restored = figures.found.get(level)
+    for tier, bound in ((Tier.HOST, 8.0), (Tier.DISK, 5.0)):
+        restored = figures.found.get(tier)
         ratio = network.median / restored.median if network and restored else None
-        yield Target(f"restore from {level} against preparation: faster", ratio, bound, how="medians")
+        yield Target(f"restore from {tier} against preparation: faster", ratio, bound, how="medians")
 
 
 def compare_opening(opening: Opening) -> Target:
@@ -73,7 +73,7 @@ def compare_click(ratio: float | None) -> Target:
 def compare_rotation(rotation: Rotation) -> Target:
     """Clicks on images in rotation."""
     ratio = rotation.alone.median / rotation.resident.median
-    promise = "clicks on 8 images in rotation against one session, levels 2 and 3 off: faster"
+    promise = "clicks on 8 images in rotation against one session, tiers 2 and 3 off: faster"
     return Target(promise, ratio, 15.0, how="medians")
 
 
@@ -84,9 +84,9 @@ def compare_bytes(folder: Path) -> Iterator[Target]:
     store.save(AttentionKey("image", "fingerprint"), kept)
     matrix_bytes = kept.rows.numel() ** 2 * torch.float32.itemsize
     stored_bytes = sum(image.nbytes for image in store.list_images()) or None
-    for level, nbytes in ((Tier.HOST, kept.nbytes), (Tier.DISK, stored_bytes)):
+    for tier, nbytes in ((Tier.HOST, kept.nbytes), (Tier.DISK, stored_bytes)):
         yield Target(
-            f"bytes of an image, SD 2 at grid 128: {level} against the float32 matrix",
+            f"bytes of an image, SD 2 at grid 128: {tier} against the float32 matrix",
             nbytes and nbytes / matrix_bytes,
             1 / 20,
             is_ceiling=True,
@@ -106,7 +106,7 @@ def make_stable_diffusion_factors() -> BalancedFactors:
     return BalancedFactors(AttentionFactors(layers, (128, 128)), torch.ones(cells), torch.ones(cells))
 
 
-def bound_accelerator(figures: LevelFigures | None) -> Iterator[Target]:
+def bound_accelerator(figures: TierFigures | None) -> Iterator[Target]:
     """What an H100 or H200 has to do with Stable Diffusion 2 at grid 128 and 1 megapixel; None where there is none."""
     network = figures.found.get(Tier.NETWORK) if figures else None
     peak = figures.peak_device_bytes / 1e9 if figures and figures.peak_device_bytes else None

@@ -18,9 +18,9 @@ from backend.cli.main import app
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.benchmark import targets
 from m2n2_engine.tools.benchmark.images import make_images
-from m2n2_engine.tools.benchmark.levels import LevelFigures, Opening, Rotation
 from m2n2_engine.tools.benchmark.markdown import render_table, replace_section
 from m2n2_engine.tools.benchmark.targets import Target, Verdict
+from m2n2_engine.tools.benchmark.tiers import Opening, Rotation, TierFigures
 from m2n2_engine.tools.benchmark.timing import ENOUGH_SECONDS, Samples, time_in_turn
 from m2n2_engine.types import Tier
 
@@ -159,16 +159,16 @@ def test_a_verdict_follows_its_bound(measured: float | None, bound: float, is_ce
 
 def test_ratios_are_of_medians() -> None:
     found = {Tier.NETWORK: sample(8, 9, 100), Tier.HOST: sample(1, 0.9, 1.1), Tier.DISK: sample(2)}
-    figures = LevelFigures(found, (sample(1, 1, 9), sample(2), sample(5)), sample(8), {})
-    host, disk = targets.compare_levels(figures)
+    figures = TierFigures(found, (sample(1, 1, 9), sample(2), sample(5)), sample(8), {})
+    host, disk = targets.compare_tiers(figures)
     assert (host.measured, host.bound, host.verdict) == (9, 8, Verdict.MET)
     assert (disk.measured, disk.bound, disk.verdict) == (4.5, 5, Verdict.MISSED)
     assert figures.next_click.seconds == (2, 5)
 
 
 def test_what_was_not_found_at_a_level_is_not_measured() -> None:
-    figures = LevelFigures({Tier.NETWORK: sample(8)}, (sample(1), sample(1)), sample(2), {})
-    assert [target.verdict for target in targets.compare_levels(figures)] == [Verdict.NOT_MEASURED] * 2
+    figures = TierFigures({Tier.NETWORK: sample(8)}, (sample(1), sample(1)), sample(2), {})
+    assert [target.verdict for target in targets.compare_tiers(figures)] == [Verdict.NOT_MEASURED] * 2
 
 
 def test_the_first_click_against_the_second() -> None:
@@ -189,7 +189,7 @@ def test_stable_diffusion_keeps_little(tmp_path: Path) -> None:
 
 
 def test_an_accelerator_is_held_to_its_bounds() -> None:
-    figures = LevelFigures({Tier.NETWORK: sample(0.3)}, (sample(0.01), sample(0.07)), sample(0.08), {}, 7_000_000_000)
+    figures = TierFigures({Tier.NETWORK: sample(0.3)}, (sample(0.01), sample(0.07)), sample(0.08), {}, 7_000_000_000)
     preparation, click, memory = targets.bound_accelerator(figures)
     assert [preparation.verdict, click.verdict, memory.verdict] == [Verdict.MET, Verdict.MISSED, Verdict.MET]
     assert {target.verdict for target in targets.bound_accelerator(None)} == {Verdict.NOT_MEASURED}

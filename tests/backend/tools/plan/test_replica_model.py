@@ -12,7 +12,7 @@ ROOM_FOR_ALL = 1 << 40
 
 @pytest.fixture
 def make_replica(times):
-    """A replica with room for so many bytes at each level, by default for none but the newest session."""
+    """A replica with room for so many bytes at each tier, by default for none but the newest session."""
 
     def make(session_bytes=0, host_bytes=0, disk_bytes=0, disk=None):
         budgets = Budgets(session_bytes, host_bytes, disk_bytes, images=64)
@@ -45,7 +45,7 @@ def test_a_new_image_is_prepared_once_and_its_clicks_find_it(make_replica):
 
 
 @pytest.mark.parametrize(
-    ("budgets", "level", "seconds"),
+    ("budgets", "tier", "seconds"),
     [
         ({}, Tier.NETWORK, 16.0),
         ({"disk_bytes": ROOM_FOR_ALL}, Tier.DISK, 8.0),
@@ -54,11 +54,11 @@ def test_a_new_image_is_prepared_once_and_its_clicks_find_it(make_replica):
         ({"session_bytes": ROOM_FOR_ALL}, Tier.DEVICE, 0.0),
     ],
 )
-def test_an_image_is_found_at_the_highest_level_that_has_kept_it(make_replica, budgets, level, seconds):
+def test_an_image_is_found_at_the_highest_tier_that_has_kept_it(make_replica, budgets, tier, seconds):
     replica = make_replica(**budgets)
     replica.prepare(1)
     replica.prepare(2)
-    assert replica.prepare(1) == (level, seconds)
+    assert replica.prepare(1) == (tier, seconds)
 
 
 def test_a_session_that_was_dropped_sees_all_clicks_of_its_object_again(make_replica):

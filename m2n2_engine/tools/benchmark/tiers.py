@@ -1,4 +1,4 @@
-"""What an image costs at every level of the attention cache, and its clicks, from end to end."""
+"""What an image costs at every tier of the attention cache, and its clicks, from end to end."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _SEED = 11
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rounds:
-    """How much is measured. repeats: rounds over all levels. clicks: of one object, at least two."""
+    """How much is measured. repeats: rounds over all tiers. clicks: of one object, at least two."""
 
     repeats: int
     clicks: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class LevelFigures:
+class TierFigures:
     """One backbone, grid and size of image.
 
-    found: seconds until an image is ready, by where it was found; a level is missing where nothing was found there.
+    found: seconds until an image is ready, by where it was found; a tier is missing where nothing was found there.
     clicks: by number, of an object refined click by click. sequence: all of them together. nbytes: of one image at each
-    level, where known; on the device after its clicks. peak_device_bytes: of all that the device held meanwhile, where
+    tier, where known; on the device after its clicks. peak_device_bytes: of all that the device held meanwhile, where
     it has memory of its own.
     """
 
@@ -80,42 +80,42 @@ class Opening:
     second: Samples
 
 
-def measure_levels(
+def measure_tiers(
     loaded: LoadedBackbone, images: Sequence[Picture], config: EngineConfig, rounds: Rounds, folder: Path
-) -> LevelFigures:
-    """Time images of one size at every level, the levels in turn.
+) -> TierFigures:
+    """Time images of one size at every tier, the tiers in turn.
 
-    images: at least two, so that each one finds the other in its place on the device. folder: for the disk level.
+    images: at least two, so that each one finds the other in its place on the device. folder: for the disk tier.
     """
     device = loaded.backbone.device
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
-    without_levels = dataclasses.replace(
+    without_tiers = dataclasses.replace(
         config, session_cache_bytes=_ROOM_FOR_ONE, host_cache_bytes=0, disk_cache_bytes=0
     )
-    with_disk = dataclasses.replace(without_levels, disk_cache_bytes=_ROOM_FOR_ALL, disk_cache_folder=folder)
+    with_disk = dataclasses.replace(without_tiers, disk_cache_bytes=_ROOM_FOR_ALL, disk_cache_folder=folder)
     with_host = dataclasses.replace(with_disk, host_cache_bytes=_ROOM_FOR_ALL)
     host, disk = build_engine(loaded, with_host), build_engine(loaded, with_disk)
     found = collections.defaultdict[Tier, list[float]](list)
     sequences: list[list[float]] = []
 
     def prepare(engine: Engine, image: Picture, wanted: Tier) -> None:
-        level, seconds = time_call(lambda: engine.prepare(image), device)
-        if level is wanted:
-            found[level].append(seconds)
+        tier, seconds = time_call(lambda: engine.prepare(image), device)
+        if tier is wanted:
+            found[tier].append(seconds)
 
     for image in images:
         prepare(disk, image, Tier.NETWORK)
         host.prepare(image)  # not timed: from the disk into host memory
     for repeat in range(rounds.repeats):
-        prepare(build_engine(loaded, without_levels), images[repeat % len(images)], Tier.NETWORK)
+        prepare(build_engine(loaded, without_tiers), images[repeat % len(images)], Tier.NETWORK)
         for image in images:
             prepare(build_engine(loaded, with_disk), image, Tier.DISK)
             prepare(host, image, Tier.HOST)
             prepare(host, image, Tier.DEVICE)
             sequences.append(_refine(host, image, rounds.clicks, device))
-    return LevelFigures(
-        found={level: Samples(tuple(found[level])) for level in Tier if level in found},
+    return TierFigures(
+        found={tier: Samples(tuple(found[tier])) for tier in Tier if tier in found},
         clicks=tuple(Samples(seconds) for seconds in zip(*sequences, strict=True)),
         sequence=Samples(tuple(map(sum, sequences))),
         nbytes=_read_bytes(host, disk, len(images)),
@@ -124,7 +124,7 @@ def measure_levels(
 
 
 def measure_rotation(loaded: LoadedBackbone, images: Sequence[Picture], config: EngineConfig, repeats: int) -> Rotation:
-    """Time clicks that go from image to image; after each round over all, one with every level but one session off."""
+    """Time clicks that go from image to image; after each round over all, one with every tier but one session off."""
     device = loaded.backbone.device
     all_resident = dataclasses.replace(config, session_cache_bytes=_ROOM_FOR_ALL, disk_cache_bytes=0)
     one_session = dataclasses.replace(config, session_cache_bytes=_ROOM_FOR_ONE, host_cache_bytes=0, disk_cache_bytes=0)
