@@ -23,7 +23,7 @@ from m2n2_engine.kernels.cpu.click_maps import (
 )
 from m2n2_engine.kernels.cpu.simd import LANES
 from m2n2_engine.kernels.cpu.threads import compiled_fast, run_in_bands
-from m2n2_engine.kernels.cpu.window_taps import EXPONENT_SCALE, accumulate_taps
+from m2n2_engine.kernels.cpu.window_taps import COLUMNS, EXPONENT_SCALE, accumulate_taps
 from m2n2_engine.types import Image, Map
 
 _FAR = 100.0
@@ -189,39 +189,47 @@ def _build_kernel(  # type: ignore[no-untyped-def]
     nodes = weights.shape[2]
     width = planes.shape[0]
     row_reach = half_widths.shape[0] // 2
-    sums = np.zeros((nodes, nodes, LANES), np.float32)
+    sums = np.zeros((COLUMNS, nodes, nodes, LANES), np.float32)
     totals = np.zeros(LANES, np.float32)
-    centre = np.zeros((3, LANES), np.float32)
-    window_spatial = np.zeros((half_widths.shape[0], 2, spatial.shape[1]), np.float32)
-    for x in range(start, stop):
-        _place_spatial(spatial, fraction, x - reach, window_spatial)
+    centres = np.zeros((COLUMNS, 3, LANES), np.float32)
+    window_spatial = np.zeros((half_widths.shape[0], COLUMNS, 2, spatial.shape[1] + COLUMNS - 1), np.float32)
+    for x in range(start, stop, COLUMNS):
+        # Past the end the last column is computed again.
+        outputs = np.minimum(np.arange(x, x + COLUMNS), stop - 1)
+        bases = base[outputs]
+        _place_spatial(spatial, fraction, outputs - reach, window_spatial)
         for block in range(row_nodes.shape[0]):
             top = block * LANES
             sums[:] = np.float32(0)
-            centre[:] = planes[x, :, top + row_reach : top + row_reach + LANES]
+            for i in range(COLUMNS):
+                centres[i] = planes[outputs[i], :, top + row_reach : top + row_reach + LANES]
             for row in range(half_widths.shape[0]):
                 node_start, node_stop = row_node_ranges[block, row]
                 column = max(x - half_widths[row], 0)
-                column_stop = min(x + half_widths[row] + 1, width)
+                column_stop = min(outputs[-1] + half_widths[row] + 1, width)
                 while node_start < node_stop and column < column_stop:
                     # All columns up to the next grid line share their two grid columns.
                     line = lower[column]
                     line_stop = min(line_starts[line + 1], column_stop)
                     accumulate_taps(
-                        planes, top + row, centre, window_spatial[row], x - reach, column, line_stop,
-                        row_nodes[block, row], node_start, node_stop, sums, line - base[x],
+                        planes, top + row, centres, window_spatial[row], x - reach, column, line_stop,
+                        row_nodes[block, row], node_start, node_stop, sums, line, bases,
                     )  # fmt: skip
                     column = line_stop
-            _store_weights(sums, totals, weights[block, x - first_column])
+            for i in range(COLUMNS):
+                _store_weights(sums[i], totals, weights[block, outputs[i] - first_column])
 
 
 @compiled_fast
-def _place_spatial(spatial, fraction, start, window_spatial):  # type: ignore[no-untyped-def]
-    """Fill ``window_spatial`` (see ``accumulate_taps``) for a window that begins at the column ``start``."""
+def _place_spatial(spatial, fraction, starts, window_spatial):  # type: ignore[no-untyped-def]
+    """Fill ``window_spatial`` (see ``accumulate_taps``) for windows that begin at the columns ``starts``."""
     window_spatial[:] = np.float32(0)
-    for j in range(max(-start, 0), min(spatial.shape[1], fraction.shape[0] - start)):
-        window_spatial[:, 0, j] = spatial[:, j]
-        window_spatial[:, 1, j] = spatial[:, j] * fraction[start + j]
+    columns = spatial.shape[1]
+    for i in range(starts.shape[0]):
+        shift = starts[i] - starts[0]
+        for j in range(max(-starts[i], 0), min(columns, fraction.shape[0] - starts[i])):
+            window_spatial[:, i, 0, shift + j] = spatial[:, j]
+            window_spatial[:, i, 1, shift + j] = spatial[:, j] * fraction[starts[i] + j]
 
 
 @compiled_fast

@@ -6,7 +6,7 @@ import pytest
 
 from m2n2_engine.kernels.cpu.matrix_rows import LOWEST, TILE_ROWS, exponentiate_row, multiply_tile, raise_row
 from m2n2_engine.kernels.cpu.simd import LANES
-from m2n2_engine.kernels.cpu.window_taps import EXPONENT_SCALE, accumulate_taps
+from m2n2_engine.kernels.cpu.window_taps import COLUMNS, EXPONENT_SCALE, accumulate_taps
 
 
 @pytest.fixture
@@ -30,8 +30,10 @@ def call_raise_row(values, exponent):
 
 
 @numba.njit
-def call_accumulate_taps(planes, row, centre, spatial, first, start, stop, nodes, node_start, node_stop, sums, cell):
-    accumulate_taps(planes, row, centre, spatial, first, start, stop, nodes, node_start, node_stop, sums, cell)
+def call_accumulate_taps(
+    planes, row, centres, spatial, first, start, stop, nodes, node_start, node_stop, sums, line, bases
+):
+    accumulate_taps(planes, row, centres, spatial, first, start, stop, nodes, node_start, node_stop, sums, line, bases)
 
 
 def test_a_tile_of_products(rng):
@@ -69,19 +71,23 @@ def test_powers_of_a_row(rng, exponent):
 
 
 def test_taps_of_a_window_row(rng):
-    row, first, start, stop, node_start, node_stop, cell = 2, 1, 3, 8, 1, 4, 2
+    row, first, start, stop, node_start, node_stop, line = 2, 1, 3, 8, 1, 4, 6
+    bases = np.array([4, 5])
     planes = rng.uniform(0, 0.9, (10, 3, 3 + LANES)).astype(np.float32)
-    centre = rng.uniform(0, 0.9, (3, LANES)).astype(np.float32)
-    spatial = rng.random((2, 12), np.float32)
+    centres = rng.uniform(0, 0.9, (COLUMNS, 3, LANES)).astype(np.float32)
+    spatial = rng.random((COLUMNS, 2, 12), np.float32)
     nodes = rng.random((5, LANES), np.float32)
-    sums = rng.random((5, 5, LANES), np.float32)
+    sums = rng.random((COLUMNS, 5, 5, LANES), np.float32)
     expected = sums.astype(float)
     for x in range(start, stop):
-        u = ((planes[x, :, row : row + LANES] - centre) ** 2).sum(axis=0)
-        weight = np.exp(-EXPONENT_SCALE * np.minimum(u, 1))
-        whole, right = spatial[:, x - first]
-        for k in range(node_start, node_stop):
-            expected[k, cell] += nodes[k] * weight * (whole - right)
-            expected[k, cell + 1] += nodes[k] * weight * right
-    call_accumulate_taps(planes, row, centre, spatial, first, start, stop, nodes, node_start, node_stop, sums, cell)
+        for i in range(COLUMNS):
+            u = ((planes[x, :, row : row + LANES] - centres[i]) ** 2).sum(axis=0)
+            weight = np.exp(-EXPONENT_SCALE * np.minimum(u, 1))
+            whole, right = spatial[i, :, x - first]
+            for k in range(node_start, node_stop):
+                expected[i, k, line - bases[i]] += nodes[k] * weight * (whole - right)
+                expected[i, k, line - bases[i] + 1] += nodes[k] * weight * right
+    call_accumulate_taps(
+        planes, row, centres, spatial, first, start, stop, nodes, node_start, node_stop, sums, line, bases
+    )
     np.testing.assert_allclose(sums, expected, atol=2e-5)
