@@ -95,7 +95,7 @@ class _Simulation:
                 self._outcome.clicks.append(ClickRecord(annotator, number, self._world.now - started))
 
     def _click(self, image: int, number: int) -> simpy.events.ProcessGenerator:
-        """As `QueuedSegmenter` has it: an image that no replica has answered for is prepared first."""
+        """As `RaySegmenter` has it: an image that no replica has answered for is prepared first."""
         if image not in self._prepared:
             with self._preparing.request() as place:
                 yield place
