@@ -23,7 +23,7 @@ class Decision(enum.StrEnum):
     """How the maps of several clicks become one mask.
 
     JOINT: every click chooses its segment anew, and each pixel goes to its nearest click. Paper. STEPWISE: click by
-    click, each changing the mask of those before it only around itself; then colours settle the border. Here.
+    click, each changing the mask of those before it only around itself; then the border follows colours. Here.
     """
 
     JOINT = "joint"

@@ -23,7 +23,7 @@ PRESETS: Mapping[str, MethodConfig] = {
     ),
 }
 """``paper``: as published. ``keys-and-colours``: keys attend to keys, each click corrects the mask around itself, and
-colours settle the border. Its constants were chosen on GrabCut and ECSSD with dinov2-small:
+the border follows colours. Its constants were chosen on GrabCut and ECSSD with dinov2-small:
 docs/results/presets.md."""
 
 

@@ -80,8 +80,8 @@ class _Step:
 
 
 class StepwiseDecider:
-    """The masks of prompts on one image: each click corrects the mask of the clicks before it, and colours settle the
-    border. A click that agrees with that mask changes nothing. Not safe under threads, but for ``nbytes``."""
+    """The masks of prompts on one image: each click corrects the mask of the clicks before it, and the border
+    follows colours. A click that agrees with that mask changes nothing. Not safe under threads, but for ``nbytes``."""
 
     def __init__(self, image: Image, cell_pixels: float, method: MethodConfig) -> None:
         """image: RGB uint8 ``(H, W, 3)`` at working size. cell_pixels: longer side of a grid cell in it."""

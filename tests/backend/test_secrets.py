@@ -40,7 +40,7 @@ def key(request):
 
 @pytest.fixture
 def client(monkeypatch, segmenter, server, make_server, make_png, key):
-    """The application as the front door makes it, at DEBUG, with a Label Studio that redirects to a storage."""
+    """The application as the entry point makes it, at DEBUG, with a Label Studio that redirects to a storage."""
     storage = make_server()
     server.answer("/api/token/refresh/", json.dumps({"access": ACCESS}).encode())
     server.answer("/data/a.png", make_png())
