@@ -37,9 +37,8 @@ class Prompt:
 
     object_key: what these clicks have in common with the next of the same object; None where nothing says so.
     region: the click or box that was set last: label, image, page and size. key_points: all clicks in the order of the
-    request, with their signs; none for a box. controls: the tags that the mask can go to, one of a kind.
-    image: the one that they lie on. drafted: the regions of the annotator's
-    drafts.
+    request, with their signs; none for a box. controls: the tags that the mask can go to, one of a kind. image: the one
+    that they lie on. drafted: the regions of the annotator's drafts.
     """
 
     object_key: ObjectKey | None
