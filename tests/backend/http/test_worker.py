@@ -21,9 +21,25 @@ SIZE = (60, 80)
 DEADLINE_SECONDS = 60
 
 
+class Listener(socket.socket):
+    """Tries to connect to itself before it is closed, after everybody's last look into its queue."""
+
+    late: Exception | None = None
+
+    def close(self):
+        if self.fileno() >= 0:
+            try:
+                socket.create_connection(self.getsockname(), timeout=0.2).close()
+            except OSError as error:
+                self.late = error
+        super().close()
+
+
 @pytest.fixture
 def listener():
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with Listener() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
         server.setblocking(False)
         yield server
 
@@ -59,6 +75,11 @@ def test_connections_that_the_system_has_accepted_are_taken_and_further_ones_ref
         socket.create_connection(address)
     for client in clients:
         client.close()
+
+
+def test_nothing_gets_into_the_queue_between_the_last_look_and_its_end(worker, listener):
+    worker.set_accept_enabled(False)
+    assert isinstance(listener.late, TimeoutError), "it would be cut off"
 
 
 def test_a_worker_that_was_told_to_end_before_it_began_takes_them_too(worker, listener):
