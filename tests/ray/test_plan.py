@@ -16,6 +16,6 @@ def test_the_simulation_foresees_what_two_replicas_do(address: str) -> None:
     clicks = images * WORKLOAD.rounds * WORKLOAD.clicks
     # Each click once, and each new image once to prepare it.
     assert len(comparison.times.seconds[Part.HAND_OVER].values) == clicks + images
-    assert all(comparison.measured.found[level] > 0 for level in Tier)
+    assert all(comparison.measured.found[tier] > 0 for tier in Tier)
     for name, ratio in comparison.ratios().items():
         assert abs(ratio - 1) <= LARGEST_DEVIATION, name
