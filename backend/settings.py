@@ -234,7 +234,7 @@ class Settings(BaseSettings):
         "that health checks are always answered; a prediction too many is answered 503.",
     )
     computing_clicks: int = Field(
-        4, ge=1, le=256, description="Clicks that the engine works on at the same time; the others wait in line."
+        4, ge=1, le=256, description="Clicks that the engine works on at the same time; the others wait."
     )
     prepare_ahead: int = Field(
         8,

@@ -1,4 +1,5 @@
-"""The engine of the settings: in this process, or on a Ray cluster. The only file of the server that imports torch."""
+"""The engine of the settings: in this process, or on a Ray cluster. The only file of the server that imports the
+engine's inside, and torch with it."""
 
 from __future__ import annotations
 

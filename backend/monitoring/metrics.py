@@ -27,11 +27,11 @@ _GAUGES = {
     "device_memory_bytes": "Bytes of memory that the device has.",
     "queue_places": "Predictions held at the same time at most.",
     "queue_admitted": "Predictions held now, whatever they are doing.",
-    "queue_unprepared": "Clicks in line for the preparation of their image.",
+    "queue_unprepared": "Clicks that wait for the preparation of their image.",
     "queue_preparing": "Images in preparation, for a click or in the background.",
-    "queue_waiting": "Clicks in line for the engine.",
+    "queue_waiting": "Clicks that wait for the engine.",
     "queue_computing": "Clicks that the engine works on.",
-    "preparation_waiting": "Images in line to be prepared in the background.",
+    "preparation_waiting": "Images that wait to be prepared in the background.",
 }
 _COUNTERS = {
     "images_hits": "References to images that were kept already, or on their way.",
@@ -41,7 +41,7 @@ _COUNTERS = {
     "queue_refused": "Predictions answered 503: no place, or no turn in time.",
     "queue_obsolete": "Clicks overtaken by a newer one before they were computed.",
     "preparation_failures": "Images, and questions for what comes next, that failed in the background.",
-    "preparation_dropped": "Images that newer ones drove out of the background's line.",
+    "preparation_dropped": "Images that newer ones drove out of the background's queue.",
 }
 
 _CACHE_GAUGES = {

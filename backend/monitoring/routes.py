@@ -9,7 +9,7 @@ from backend.monitoring.metrics import CONTENT_TYPE, Metrics
 from m2n2_engine.types import EngineStatus, Tier
 
 _TIER_NAMES = {Tier.DEVICE: "session", Tier.HOST: "host", Tier.DISK: "disk"}
-"""Tier -> beginning of its names."""
+"""Tier -> how the names of its fields begin in /health."""
 
 
 def create_blueprint(source: EngineSource, metrics: Metrics) -> Blueprint:
@@ -19,7 +19,7 @@ def create_blueprint(source: EngineSource, metrics: Metrics) -> Blueprint:
     @blueprint.get("/")
     @blueprint.get("/health")
     def health() -> Response:
-        return jsonify({"status": "UP", **render_facts(source.status())})
+        return jsonify({"status": "UP", **render_status(source.status())})
 
     @blueprint.get("/ready")
     def ready() -> tuple[Response, int]:
@@ -33,7 +33,7 @@ def create_blueprint(source: EngineSource, metrics: Metrics) -> Blueprint:
     return blueprint
 
 
-def render_facts(status: EngineStatus) -> dict[str, str | int | None]:
+def render_status(status: EngineStatus) -> dict[str, str | int | None]:
     """The status as flat JSON, what is not known left out."""
     names = (
         "backbone",

@@ -1,6 +1,6 @@
 """The steps of ``method``, fast: one table of functions for each kind of device, and the choice between them.
 
-``choose_kernels`` is the one place in the engine that looks at a device. Everything else is handed a ``Kernels``.
+``choose_kernels`` is the one place that chooses a form of the steps by the device. Sessions are handed a ``Kernels``.
 """
 
 from __future__ import annotations

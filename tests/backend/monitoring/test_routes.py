@@ -10,7 +10,7 @@ from m2n2_engine.types import NEVER, EngineStatus, State, Tier, TierStatus
 
 
 @pytest.mark.parametrize("path", ["/", "/health"])
-def test_health_tells_the_facts(client, path):
+def test_health_tells_the_status(client, path):
     response = client.get(path)
     assert response.status_code == 200
     assert response.json == {

@@ -85,7 +85,7 @@ def test_a_click_overtaken_by_a_newer_one_of_its_chain_is_empty_and_not_computed
     first = pool.submit(post, points=1)
     assert gate.entered.acquire(timeout=DEADLINE_SECONDS)
     second = pool.submit(post, points=2)
-    wait_for_line(app)
+    wait_for_waiting_click(app)
     third = pool.submit(post, points=3)
     (prediction,) = second.result(DEADLINE_SECONDS).json["results"]
     assert prediction["result"] == []
@@ -96,8 +96,8 @@ def test_a_click_overtaken_by_a_newer_one_of_its_chain_is_empty_and_not_computed
     assert read_metric(app, "m2n2_queue_obsolete_total") == 1
 
 
-def wait_for_line(app):
-    """Until a click stands in line."""
+def wait_for_waiting_click(app):
+    """Until a click waits for its turn."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while read_metric(app, "m2n2_queue_waiting") < 1:
         assert time.monotonic() < deadline
