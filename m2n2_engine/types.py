@@ -298,8 +298,8 @@ class Segmenter(Protocol):
 class ClickSegmenter(Protocol):
     """The part of a segmenter that a simulated annotator needs; a running server has it too."""
 
-    def segment(self, picture: Image, clicks: Sequence[Click], /) -> Segmentation:
-        """As ``Engine.segment``."""
+    def segment(self, picture: Image, clicks: Sequence[Click], /, box: Box | None = None) -> Segmentation:
+        """As ``Engine.segment``. Raises ConfigurationError where it cannot be given a box."""
 
     def status(self) -> EngineStatus:
         """As ``Segmenter.status``."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,11 +22,44 @@ from m2n2_engine.tools.context import (
     output,
     working_on,
 )
-from m2n2_engine.tools.evaluate.options import Band, Flip, Options, Rule
+from m2n2_engine.tools.evaluate.options import Band, BoxKind, ClicksAt, Flip, Options, Rule
+from m2n2_engine.tools.evaluate.variants import Variant, parse_variants
 from m2n2_engine.tools.optional_packages import MATPLOTLIB, PYCOCOTOOLS
 
 if TYPE_CHECKING:
+    from m2n2_engine.tools.evaluate.evaluation import Job, PreparedDataset
     from m2n2_engine.tools.evaluate.subject import Subject
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Source:
+    """What the options say of the engine that is evaluated: changes to the configured one, or a server's address.
+    features: folder for what its network finds in images."""
+
+    context: typer.Context
+    backbone: str | None
+    grid: int | None
+    preset: str | None
+    constants: tuple[Any, ...]
+    server: str | None
+    features: Path | None
+
+    @property
+    def has_own(self) -> bool:
+        return any((self.backbone, self.grid, self.preset, self.constants))
+
+    def open(self) -> Subject:
+        from m2n2_engine.tools.evaluate.subject import Subject
+
+        settings: ToolSettings = self.context.obj
+        with working_on("loading the network"):
+            if self.server is not None:
+                return Subject.connect(self.server, settings.connect)
+            config = engine_config(self.context, self.backbone, self.grid, self.preset, self.constants)
+            return Subject.load(config, self.features)
+
+    def open_variant(self, variant: Variant) -> Subject:
+        return dataclasses.replace(self, preset=variant.preset, constants=variant.changes).open()
 
 
 def evaluate(
@@ -43,37 +79,61 @@ def evaluate(
     preset: PresetOption = None,
     constants: ConstantsOption = None,
     server: Annotated[str | None, typer.Option(metavar="URL", help="Click at a server that runs instead.")] = None,
-    clicks: Annotated[int, typer.Option(min=1, help="Clicks of each object.")] = 20,
-    rule: Annotated[Rule, typer.Option(help="Where the next click goes.")] = Rule.M2N2,
+    clicks: Annotated[int, typer.Option(min=1, help="Clicks of each object, where no box comes first.")] = 20,
+    rule: Annotated[Rule, typer.Option(help="What the next click corrects.")] = Rule.M2N2,
+    clicks_at: Annotated[ClicksAt, typer.Option(help="Where in it the click falls.")] = ClicksAt.CENTRE,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the draws of inner-seeded; 0 without it.")] = None,
+    box: Annotated[BoxKind | None, typer.Option(help="Draw a box around the object first.")] = None,
+    box_clicks: Annotated[int, typer.Option(min=0, help="Clicks after the box, which is given with each.")] = 0,
+    jitter: Annotated[bool, typer.Option("--jitter", help="Also move the first click or the box by 2 pixels.")] = False,
     band: Annotated[
         list[Band] | None, typer.Option(help="What the unknown band is; may be repeated; without it both.")
     ] = None,
     flips: Annotated[bool, typer.Option("--flips", help="Mean over the four flips of image and truth.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many objects, from the first.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Images in flight; the figures are the same for any number.")] = 2,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'PRESET NAME=VALUE ...'", help="A variant, in a table with the others; to be repeated."),
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Keep there what the network finds in an image.")
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Objects that are drawn click by click.")] = 12,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for figures and pictures.")] = Path("out"),
     restart: Annotated[bool, typer.Option("--restart", help="Make again what was made before.")] = False,
 ) -> None:
     """Simulate annotators on a dataset: number of clicks (NoC), mean IoU of each click; run again, it goes on."""
     named = {"grabcut": grabcut, "berkeley": berkeley, "sbd": sbd, "davis": davis, "brats": brats, "oaizib": oaizib}
     folders = [*_find_folders([name for name, wanted in named.items() if wanted], folder), *(dataset or ())]
-    own = (backbone, grid, preset, constants)
-    _check(folders, server, own)
+    source = _Source(context, backbone, grid, preset, tuple(constants or ()), server, features)
+    variants = _parse_variants(compare or ())
+    _check(folders, source, is_comparison=bool(variants))
+    if box is None and box_clicks:
+        raise typer.BadParameter("--box-clicks are those after a box: name --box too, or use --clicks")
+    options = Options(
+        rule,
+        bands=tuple(dict.fromkeys(band or Band)),
+        flips=tuple(Flip) if flips else (Flip.NONE,),
+        clicks=clicks if box is None else box_clicks,
+        clicks_at=clicks_at,
+        seed=_choose_seed(clicks_at, seed),
+        box=box,
+        jitter=jitter,
+    )
     PYCOCOTOOLS.require("a data set")
-    from m2n2_engine.tools.evaluate.evaluation import Job, PreparedDataset, evaluate_dataset
-    from m2n2_engine.tools.evaluate.report import print_table
+    from m2n2_engine.tools.evaluate.evaluation import Job, PreparedDataset
 
     datasets = [PreparedDataset.read(each, limit) for each in folders]
-    bands = tuple(dict.fromkeys(band or Band))
-    options = Options(rule, bands, tuple(Flip) if flips else (Flip.NONE,), clicks)
-    job = Job(options, jobs, out, restart, pictures=_can_draw())
-    subject = _open_subject(context, server, own)
+    job = Job(options, jobs, out, restart, pictures=_can_draw(), worst=worst)
     try:
-        reports = [evaluate_dataset(each, subject, job) for each in datasets]
+        if variants:
+            _compare(source, variants, datasets, job)
+        else:
+            _evaluate(source, datasets, job)
     except KeyboardInterrupt:
         output.print("stopped; run it again to go on", highlight=False)
         raise typer.Exit(INTERRUPTED) from None
-    print_table(reports, output)
     output.print(f"figures of every object{' and pictures' if job.pictures else ''}: {out}", highlight=False)
 
 
@@ -83,23 +143,58 @@ def _find_folders(names: Sequence[str], folder: Path) -> list[Path]:
     return [folder / "coco" / DATASETS[name].name for name in names]
 
 
-def _check(folders: Sequence[Path], server: str | None, own: Sequence[object]) -> None:
+def _check(folders: Sequence[Path], source: _Source, is_comparison: bool) -> None:
     if not folders:
         raise typer.BadParameter("name a dataset: --grabcut, ..., or --dataset FOLDER")
     if len({folder.resolve().name for folder in folders}) < len(folders):
         raise typer.BadParameter("two datasets have the same name, and so would their results: evaluate them apart")
-    if server is not None and any(own):
+    if source.server is not None and source.has_own:
         raise typer.BadParameter("a server has an engine of its own: leave --backbone, --grid, --preset and --set out")
+    if source.server is not None and (is_comparison or source.features is not None):
+        raise typer.BadParameter("a server has one preset and features of its own: leave --compare and --features out")
+    if is_comparison and (source.preset is not None or source.constants):
+        raise typer.BadParameter("--compare names presets and changes itself: leave --preset and --set out")
 
 
-def _open_subject(context: typer.Context, server: str | None, own: tuple[Any, ...]) -> Subject:
-    from m2n2_engine.tools.evaluate.subject import Subject
+def _choose_seed(clicks_at: ClicksAt, seed: int | None) -> int | None:
+    if clicks_at is ClicksAt.INNER_SEEDED:
+        return seed or 0
+    if seed is not None:
+        raise typer.BadParameter("--seed is of --clicks-at inner-seeded: name both, or none")
+    return None
 
-    settings: ToolSettings = context.obj
-    with working_on("loading the network"):
-        if server is not None:
-            return Subject.connect(server, settings.connect)
-        return Subject.load(engine_config(context, *own))
+
+def _parse_variants(texts: Sequence[str]) -> list[Variant]:
+    try:
+        return parse_variants(texts)
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _evaluate(source: _Source, datasets: Sequence[PreparedDataset], job: Job) -> None:
+    from m2n2_engine.tools.evaluate.evaluation import evaluate_dataset
+    from m2n2_engine.tools.evaluate.tables import print_tables
+
+    subject = source.open()
+    print_tables([evaluate_dataset(each, subject, job) for each in datasets], output)
+
+
+def _compare(source: _Source, variants: Sequence[Variant], datasets: Sequence[PreparedDataset], job: Job) -> None:
+    from m2n2_engine.tools.evaluate.compare import compare_variants
+    from m2n2_engine.tools.evaluate.tables import print_comparison
+
+    with _keep_features(source) as kept:
+        print_comparison(compare_variants(variants, kept.open_variant, datasets, job), output)
+
+
+@contextlib.contextmanager
+def _keep_features(source: _Source) -> Iterator[_Source]:
+    """The source with a folder for features: that of the user, else one that is deleted afterwards."""
+    if source.features is not None:
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="m2n2-features-") as folder:
+        yield dataclasses.replace(source, features=Path(folder))
 
 
 def _can_draw() -> bool:

@@ -13,10 +13,11 @@ from m2n2_engine.tools.benchmark.files import write_json
 from m2n2_engine.tools.benchmark.machine import describe_run
 from m2n2_engine.tools.context import working_on
 from m2n2_engine.tools.datasets.coco import Instance, read_dataset
-from m2n2_engine.tools.evaluate.contact_sheet import draw_contact_sheet
 from m2n2_engine.tools.evaluate.options import Options
-from m2n2_engine.tools.evaluate.plots import draw_plots
-from m2n2_engine.tools.evaluate.refinement import Journal, Refinement
+from m2n2_engine.tools.evaluate.pictures.click_sheet import choose_worst, draw_click_sheet
+from m2n2_engine.tools.evaluate.pictures.contact_sheet import draw_contact_sheet
+from m2n2_engine.tools.evaluate.pictures.plots import draw_plots
+from m2n2_engine.tools.evaluate.refinement import FORMAT, Journal, Refinement
 from m2n2_engine.tools.evaluate.report import Figures, describe, split_bands, to_json
 from m2n2_engine.tools.evaluate.run import refine_all
 from m2n2_engine.tools.evaluate.subject import Subject
@@ -41,13 +42,15 @@ class PreparedDataset:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
     """How datasets are gone through. jobs: images in flight. out: folder of the results. restart: make again what was
-    made before with the same settings. pictures: draw them, which needs matplotlib."""
+    made before with the same settings. pictures: draw them, which needs matplotlib. worst: objects that are drawn click
+    by click; 0 draws none."""
 
     options: Options
     jobs: int
     out: Path
     restart: bool
     pictures: bool
+    worst: int
 
 
 def evaluate_dataset(dataset: PreparedDataset, subject: Subject, job: Job) -> Figures:
@@ -60,8 +63,8 @@ def evaluate_dataset(dataset: PreparedDataset, subject: Subject, job: Job) -> Fi
     settings = {
         "version": __version__,
         "ground_truth": dataset.digest,
-        "rule": job.options.rule,
-        "clicks": job.options.clicks,
+        "format": FORMAT,
+        **job.options.settings(),
         **subject.settings,
     }
     journal = Journal(job.out / f"{name}_metrics.jsonl", settings)
@@ -80,17 +83,20 @@ def evaluate_dataset(dataset: PreparedDataset, subject: Subject, job: Job) -> Fi
     figures = to_json(name, {**describe_run(None), **subject.facts}, settings, job.options, refinements)
     write_json(job.out / f"{name}_metrics.json", figures)
     if job.pictures:
-        _draw_pictures(figures, refinements, dataset.instances, job.out)
+        _draw_pictures(figures, refinements, dataset.instances, job)
     return figures
 
 
 def _draw_pictures(
-    figures: Figures, refinements: Sequence[Refinement], instances: Sequence[Instance], out: Path
+    figures: Figures, refinements: Sequence[Refinement], instances: Sequence[Instance], job: Job
 ) -> None:
-    name = figures["dataset"]
+    name, out = figures["dataset"], job.out
     bands = split_bands(refinements)
     title = f"{name}, {figures['objects']} objects; {describe(figures)}"
     draw_plots(title, bands, out / f"{name}_plots.png")
     by_name = {instance.name: instance for instance in instances}
     for band, found in bands.items():
         draw_contact_sheet(f"{title}; band {band}", found, by_name, out / f"{name}_cases_{band}.png")
+        if job.worst:
+            path = out / f"{name}_worst_{band}.png"
+            draw_click_sheet(f"{title}; band {band}", choose_worst(found, job.worst), by_name, path)

@@ -13,11 +13,11 @@ from pathlib import Path
 from m2n2_engine.errors import InvalidImage
 from m2n2_engine.tools.context import read_image
 from m2n2_engine.tools.datasets.coco import Instance
-from m2n2_engine.tools.evaluate.annotator import Annotator, Segment
 from m2n2_engine.tools.evaluate.options import Band, Flip, Options
 from m2n2_engine.tools.evaluate.refinement import Journal, Name, Refinement
+from m2n2_engine.tools.evaluate.simulation.annotator import Annotator, Segment
 from m2n2_engine.tools.evaluate.truth import flip_pixels, flip_truth, read_truth
-from m2n2_engine.types import Click, ClickSegmenter, Image, Segmentation
+from m2n2_engine.types import Box, Click, ClickSegmenter, Image, Segmentation
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,10 +83,10 @@ def _open_pool(jobs: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]
 def _until(stopped: threading.Event, segment: Segment) -> Segment:
     """An interrupted run ends with the clicks under way, not with their images."""
 
-    def pass_on(image: Image, clicks: Sequence[Click]) -> Segmentation:
+    def pass_on(image: Image, clicks: Sequence[Click], box: Box | None) -> Segmentation:
         if stopped.is_set():
             raise CancelledError
-        return segment(image, clicks)
+        return segment(image, clicks, box)
 
     return pass_on
 
@@ -94,7 +94,7 @@ def _until(stopped: threading.Event, segment: Segment) -> Segment:
 def _perform(task: Task, segment: Segment, options: Options, journal: Journal) -> list[Refinement]:
     image = flip_pixels(read_image(task.image_path), task.flip)
     image.setflags(write=False)  # the engine then reads the pixels once to know the image again
-    annotator = Annotator(segment, image, options.rule, options.clicks)
+    annotator = Annotator(segment, image, options)
     made = []
     for instance, band in task.wanted:
         truth = flip_truth(read_truth(instance, band), task.flip)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ import pytest
 from m2n2_engine.tools.datasets.coco import Instance, read_dataset, write_dataset
 from m2n2_engine.tools.datasets.ground_truth import GroundTruth
 from m2n2_engine.tools.drawing import write_picture
-from m2n2_engine.types import Image, Mask
+from m2n2_engine.tools.evaluate.measures.invariants import InvariantCounts
+from m2n2_engine.tools.evaluate.options import Band, Flip
+from m2n2_engine.tools.evaluate.refinement import MARKED_NUMBERS, Mark, Refinement
+from m2n2_engine.types import Click, Image, Mask
 
 
 @pytest.fixture
@@ -35,3 +39,29 @@ def dataset_folder(tmp_path: Path, draw_disc: Callable[..., tuple[Image, Mask]])
 def instances(dataset_folder: Path) -> list[Instance]:
     """The disc and the corner of the first image, then a disc each."""
     return read_dataset(dataset_folder)
+
+
+@pytest.fixture
+def make_refinement() -> Callable[..., Refinement]:
+    """A refinement of positive clicks with these IoUs, under the band as object."""
+
+    def make(name: str, ious: tuple[float, ...], **values: Any) -> Refinement:
+        first = 0 if values.get("box") else 1
+        numbers = [number for number in MARKED_NUMBERS if first <= number < first + len(ious)]
+        fields = {
+            "band": Band.OBJECT,
+            "flip": Flip.NONE,
+            "clicks": (Click(0, 0),) * (len(ious) - 1 + first),
+            "click_seconds": (None,) * len(ious),
+            "prepare_seconds": None,
+            "shown_mask": "",
+            "size_share": 0.05,
+            "marks": tuple(Mark(number, 0.5, "") for number in numbers),
+            "invariants": InvariantCounts(clicks=len(ious) - 1 + first, masks=len(ious)),
+            "box": None,
+            "filled_box_iou": None,
+            "moved_ious": (),
+        }
+        return Refinement(instance=name, ious=ious, **{**fields, **values})
+
+    return make

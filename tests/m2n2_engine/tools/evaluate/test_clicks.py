@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from m2n2_engine.tools.evaluate.clicks import next_click
 from m2n2_engine.tools.evaluate.options import Rule
+from m2n2_engine.tools.evaluate.simulation.clicks import next_click
 from m2n2_engine.tools.evaluate.truth import Truth
 from m2n2_engine.types import Click, Mask
 

@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 from backend.cli.main import app, make_tool_settings
 from backend.settings import load_settings
 from m2n2_engine.errors import DatasetError
-from m2n2_engine.tools.evaluate.contact_sheet import choose_cases
-from m2n2_engine.tools.evaluate.options import Band, Flip
+from m2n2_engine.tools.evaluate.pictures.contact_sheet import choose_cases
 from m2n2_engine.tools.evaluate.refinement import Refinement
-from m2n2_engine.types import Click, EngineStatus, Image, Segmentation
+from m2n2_engine.types import Box, Click, EngineStatus, Image, Segmentation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 Run = Callable[..., Result]
+MakeRefinement = Callable[..., Refinement]
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +47,22 @@ def evaluate(tmp_path: Path) -> Run:
 
 
 def succeed(result: Result) -> list[list[str]]:
-    """The cells of the table, its heading first."""
+    """The cells of the first table, its heading first."""
+    return read_tables(result)[0]
+
+
+def read_tables(result: Result) -> list[list[list[str]]]:
+    """The cells of each table, its heading first."""
     assert result.exit_code == 0, result.output + repr(result.exception)
-    lines = [line for line in result.stdout.splitlines() if line.startswith("|") and "---" not in line]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    tables: list[list[list[str]]] = []
+    before = ""
+    for line in result.stdout.splitlines():
+        if line.startswith("|") and not before.startswith("|"):
+            tables.append([])
+        if line.startswith("|") and "---" not in line:
+            tables[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+        before = line
+    return tables
 
 
 def read(tmp_path: Path) -> Any:
@@ -111,7 +123,7 @@ def test_run_again_it_goes_on(evaluate: Run, dataset_folder: Path, tmp_path: Pat
 class Interrupted:
     """A server at whose first click somebody presses Ctrl+C."""
 
-    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
         raise KeyboardInterrupt
 
     def status(self) -> EngineStatus:
@@ -194,14 +206,9 @@ def test_without_matplotlib_there_are_figures_only(
 # --- the contact sheet's cases
 
 
-def make_refinement(name: str, *ious: float) -> Refinement:
-    clicks = (Click(0, 0),) * len(ious)
-    return Refinement(name, Band.OBJECT, Flip.NONE, clicks, ious, (None,) * len(ious), None, "")
-
-
-def test_cases_are_ranked_by_clicks_then_by_iou() -> None:
-    ranked = [make_refinement(f"early {tenth}", 0.9 + tenth / 100) for tenth in range(9, -1, -1)]
-    ranked += [make_refinement(f"late {tenth}", 0.1, 0.9 + tenth / 100) for tenth in range(9, -1, -1)]
+def test_cases_are_ranked_by_clicks_then_by_iou(make_refinement: MakeRefinement) -> None:
+    ranked = [make_refinement(f"early {tenth}", (0.9 + tenth / 100,)) for tenth in range(9, -1, -1)]
+    ranked += [make_refinement(f"late {tenth}", (0.1, 0.9 + tenth / 100)) for tenth in range(9, -1, -1)]
     found = choose_cases(ranked[::-1])
     assert [case.instance for case in found["best"]] == ["early 9", "early 8", "early 7", "early 6"]
     assert [case.instance for case in found["median"]] == ["early 1", "early 0", "late 9", "late 8"]
@@ -217,8 +224,8 @@ def test_cases_are_ranked_by_clicks_then_by_iou() -> None:
         (30, {"best": 4, "median": 4, "worst": 4}),
     ],
 )
-def test_no_case_is_shown_twice(count: int, groups: dict[str, int]) -> None:
-    found = choose_cases([make_refinement(str(number), number / 100) for number in range(count)])
+def test_no_case_is_shown_twice(count: int, groups: dict[str, int], make_refinement: MakeRefinement) -> None:
+    found = choose_cases([make_refinement(str(number), (number / 100,)) for number in range(count)])
     assert {name: len(cases) for name, cases in found.items()} == groups
     shown = [case.instance for cases in found.values() for case in cases]
     assert len(set(shown)) == len(shown)

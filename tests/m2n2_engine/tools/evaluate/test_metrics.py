@@ -11,7 +11,7 @@ from m2n2_engine.errors import InvalidImage
 from m2n2_engine.tools.datasets.coco import Instance, read_dataset, write_dataset
 from m2n2_engine.tools.datasets.ground_truth import GroundTruth
 from m2n2_engine.tools.drawing import write_picture
-from m2n2_engine.tools.evaluate.metrics import count_clicks, is_failure, measure_iou, score
+from m2n2_engine.tools.evaluate.measures.metrics import count_clicks, is_failure, measure_iou, score
 from m2n2_engine.tools.evaluate.options import Band, Flip
 from m2n2_engine.tools.evaluate.truth import flip_pixels, read_truth
 from m2n2_engine.types import Mask

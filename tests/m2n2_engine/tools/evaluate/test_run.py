@@ -18,11 +18,11 @@ from m2n2_engine.errors import ConfigurationError, InvalidImage, OutOfMemory
 from m2n2_engine.tools.context import read_image
 from m2n2_engine.tools.datasets.coco import Instance
 from m2n2_engine.tools.drawing import write_picture
-from m2n2_engine.tools.evaluate.metrics import score
+from m2n2_engine.tools.evaluate.measures.metrics import score
 from m2n2_engine.tools.evaluate.options import Band, Flip, Options, Rule
-from m2n2_engine.tools.evaluate.refinement import Journal, Refinement
+from m2n2_engine.tools.evaluate.refinement import Journal, Refinement, decode_mask
 from m2n2_engine.tools.evaluate.run import refine_all
-from m2n2_engine.types import Click, ClickSegmenter, Image, Mask, Segmentation, Tier, Timings
+from m2n2_engine.types import Box, Click, ClickSegmenter, Image, Mask, Segmentation, Tier, Timings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,10 +38,12 @@ class FakeSegmenter:
 
     def __init__(self, answer: Answer) -> None:
         self.asked: list[tuple[Image, tuple[Click, ...]]] = []
+        self.boxes: list[Box | None] = []
         self._answer = answer
 
-    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
         self.asked.append((image, tuple(clicks)))
+        self.boxes.append(box)
         return Segmentation(self._answer(image, clicks), 0.5, Timings(0.25, 0.125))
 
     def describe(self) -> Mapping[str, str]:
@@ -310,12 +312,12 @@ def test_the_mask_that_is_kept_is_the_first_good_one(refine: Refine, instances: 
     masks = [answer_nothing, answer_red, answer_everything, answer_everything]
     segmenter = FakeSegmenter(lambda image, clicks: masks[len(clicks) - 1](image, clicks))
     (found,) = refine(segmenter, dataclasses.replace(OPTIONS, bands=(Band.IGNORE,)), only=[instance])
-    np.testing.assert_array_equal(found.decode_mask((24, 32)), instance.sure())
+    np.testing.assert_array_equal(decode_mask(found.shown_mask, (24, 32)), instance.sure())
     assert found.shown_clicks == found.clicks[:2]
     (never,) = refine(
         FakeSegmenter(answer_everything), dataclasses.replace(OPTIONS, bands=(Band.OBJECT,)), only=[instance]
     )
-    assert never.decode_mask((24, 32)).all()
+    assert decode_mask(never.shown_mask, (24, 32)).all()
     assert never.shown_clicks == never.clicks
 
 

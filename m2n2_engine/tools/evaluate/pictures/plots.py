@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.tools.evaluate.metrics import THRESHOLDS, count_clicks, is_failure, score
+from m2n2_engine.tools.evaluate.measures.metrics import THRESHOLDS, count_clicks, is_failure, score
 from m2n2_engine.tools.evaluate.options import Band
 from m2n2_engine.tools.evaluate.refinement import Refinement
 
@@ -54,47 +54,56 @@ def _draw_ious(axes: Axes, bands: Bands) -> None:
         axes.axhline(percent / 100, color="grey", linewidth=1, linestyle=":")
     for band, refinements in bands.items():
         means = score([found.ious for found in refinements]).mean_ious
-        axes.plot(range(1, len(means) + 1), means, marker=".", label=f"band {band}")
+        numbers = _list_numbers(refinements)
+        axes.plot(numbers, means, marker=".", label=f"band {band}")
     axes.set(title="Mean IoU", xlabel="clicks", ylabel="mean IoU", ylim=(None, 1))
-    axes.set_xticks(_list_ticks(len(means)))
+    axes.set_xticks(_list_ticks(numbers))
 
 
 def _draw_histogram(axes: Axes, bands: Bands) -> None:
     width = 0.8 / len(bands)
     for number, (band, refinements) in enumerate(bands.items()):
         curves = [found.ious for found in refinements]
-        last = len(curves[0])
+        numbers = _list_numbers(refinements)
+        first, last = numbers[0], numbers[-1]
         # Objects that were never segmented stand behind the last click.
         needed = [
-            last + 1 if is_failure(curve, _NOC_PERCENT) else count_clicks(curve, _NOC_PERCENT) for curve in curves
+            last + 1 if is_failure(curve, _NOC_PERCENT) else count_clicks(curve, _NOC_PERCENT) - 1 + first
+            for curve in curves
         ]
-        shares = np.bincount(needed, minlength=last + 2)[1:] / len(needed) * 100
-        places = np.arange(1, last + 2) + (number - (len(bands) - 1) / 2) * width
-        axes.bar(places, shares, width, label=f"band {band}: NoC {score(curves).noc[_NOC_PERCENT]:.2f}")
+        shares = np.bincount(needed, minlength=last + 2)[first:] / len(needed) * 100
+        places = np.arange(first, last + 2) + (number - (len(bands) - 1) / 2) * width
+        axes.bar(places, shares, width, label=f"band {band}: NoC {score(curves, first).noc[_NOC_PERCENT]:.2f}")
     axes.set(title=f"Clicks to an IoU of {_NOC_PERCENT / 100:.2f}", xlabel="clicks", ylabel="objects, percent")
-    ticks = [tick for tick in _list_ticks(last) if tick <= max(1, last - 2)]
+    ticks = [tick for tick in _list_ticks(numbers) if tick <= max(first, last - 2)]
     axes.set_xticks([*ticks, last + 1], [*map(str, ticks), "never"])
 
 
 def _draw_latency(axes: Axes, bands: Bands) -> None:
     """Of all bands together: how the unknown band is counted changes no time."""
     refinements = [found for band in bands.values() for found in band]
-    last = len(refinements[0].ious)
-    columns = {number: _list_seconds(refinements, number) for number in range(1, last + 1)}
+    every = _list_numbers(refinements)
+    columns = {number: _list_seconds(refinements, number - every[0]) for number in every}
     numbers = [number for number, column in columns.items() if column]
     low, median, high = np.transpose([np.percentile(columns[number], (5, 50, 95)) for number in numbers])
     (line,) = axes.plot(numbers, median, marker=".", label="median")
     axes.fill_between(numbers, low, high, color=line.get_color(), alpha=0.2, label="5 to 95 % of the clicks")
     axes.set(title="Time of a click at a new place", xlabel="number of the click", ylabel="seconds", ylim=(0, None))
-    axes.set_xticks(_list_ticks(last))
+    axes.set_xticks(_list_ticks(every))
 
 
-def _list_seconds(refinements: Sequence[Refinement], number: int) -> list[float]:
-    """Of the clicks of that number, counted from 1."""
-    seconds = (found.click_seconds[number - 1] for found in refinements if number <= len(found.click_seconds))
+def _list_seconds(refinements: Sequence[Refinement], place: int) -> list[float]:
+    """Of the answers at that place, counted from 0."""
+    seconds = (found.click_seconds[place] for found in refinements if place < len(found.click_seconds))
     return [second for second in seconds if second is not None]
 
 
-def _list_ticks(last: int) -> list[int]:
-    """Numbers of clicks: the first, and every fifth."""
-    return [1, *range(5, last + 1, 5)]
+def _list_numbers(refinements: Sequence[Refinement]) -> range:
+    """How many clicks each answer follows: from 0 where a box comes first."""
+    first = refinements[0].first_number
+    return range(first, first + len(refinements[0].ious))
+
+
+def _list_ticks(numbers: range) -> list[int]:
+    """The first number of clicks, and every fifth."""
+    return [numbers[0], *range(5, numbers[-1] + 1, 5)]

@@ -11,10 +11,11 @@ import numpy as np
 from m2n2_engine.tools.context import read_image
 from m2n2_engine.tools.datasets.coco import Instance
 from m2n2_engine.tools.drawing import draw_overlay
-from m2n2_engine.tools.evaluate.metrics import count_clicks, is_failure
+from m2n2_engine.tools.evaluate.measures.metrics import count_clicks, is_failure
 from m2n2_engine.tools.evaluate.options import Flip
-from m2n2_engine.tools.evaluate.plots import save_picture
-from m2n2_engine.tools.evaluate.refinement import SHOWN_PERCENT, Refinement
+from m2n2_engine.tools.evaluate.pictures.outlines import outline_box, outline_truth
+from m2n2_engine.tools.evaluate.pictures.plots import save_picture
+from m2n2_engine.tools.evaluate.refinement import SHOWN_PERCENT, Refinement, decode_mask
 from m2n2_engine.tools.evaluate.truth import read_truth
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ _COLUMNS = 4
 _INCHES_A_CASE = (3.6, 3.0)
 _TITLE_INCHES = 0.7
 _DOTS_PER_INCH = 100
-_TRUTH_COLOUR = "gold"
 _CAPTION_CHARACTERS = 34
-_LEGEND = "blue: mask; yellow line: object in truth; dots: clicks, green positive, red negative"
+_LEGEND = "blue: mask; yellow line: object in truth; dashes: box; dots: clicks, green positive, red negative"
 
 
 def choose_cases(refinements: Sequence[Refinement]) -> dict[str, list[Refinement]]:
@@ -65,9 +65,11 @@ def _draw_case(axes: Axes, group: str, case: Refinement, instance: Instance) -> 
     image = read_image(instance.image_path)
     truth = read_truth(instance, case.band)
     clicks = case.shown_clicks
-    axes.imshow(draw_overlay(image, case.decode_mask(truth.pixels.shape), clicks))
-    axes.contour(truth.pixels, [0.5], colors=_TRUTH_COLOUR, linewidths=1.2)
+    axes.imshow(draw_overlay(image, decode_mask(case.shown_mask, truth.pixels.shape), clicks))
+    outline_truth(axes, truth.pixels)
+    outline_box(axes, case.box)
     never = f", never {SHOWN_PERCENT / 100:.2f}" if is_failure(case.ious, SHOWN_PERCENT) else ""
-    count = f"{len(clicks)} click{'s' if len(clicks) > 1 else ''}"
-    reached = f"{count}, IoU {case.ious[len(clicks) - 1]:.3f}{never}"
+    count = f"{len(clicks)} click{'' if len(clicks) == 1 else 's'}"
+    given = count if case.box is None else f"box and {count}"
+    reached = f"{given}, IoU {case.find_iou(len(clicks)):.3f}{never}"
     axes.set_title(f"{group}: {case.instance[:_CAPTION_CHARACTERS]}\n{reached}")

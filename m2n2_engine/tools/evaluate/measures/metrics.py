@@ -42,10 +42,14 @@ def is_failure(curve: Curve, percent: int) -> bool:
     return max(curve) < percent / 100
 
 
-def score(curves: Sequence[Curve]) -> Score:
-    """The figures of at least one curve."""
+def score(curves: Sequence[Curve], first_number: int = 1) -> Score:
+    """The figures of at least one curve. first_number: how many clicks its first IoU follows; 0 after a box."""
+    before = first_number - 1
     return Score(
-        noc={percent: statistics.fmean(count_clicks(curve, percent) for curve in curves) for percent in THRESHOLDS},
+        noc={
+            percent: statistics.fmean(count_clicks(curve, percent) + before for curve in curves)
+            for percent in THRESHOLDS
+        },
         failures={percent: sum(is_failure(curve, percent) for curve in curves) for percent in THRESHOLDS},
         mean_ious=tuple(statistics.fmean(column) for column in zip(*curves, strict=True)),
     )

@@ -1,0 +1,1 @@
+"""What is measured in masks and counted over objects."""
