@@ -22,9 +22,10 @@ from backend.tools.local_server import LocalServer
 from backend.tools.predict_client import Unanswered, make_body
 from backend.tools.remote_segmenter import connect, find_percent
 from m2n2_engine.engine import load_engine
+from m2n2_engine.errors import ConfigurationError
 from m2n2_engine.tools.datasets.coco import write_dataset
 from m2n2_engine.tools.datasets.ground_truth import GroundTruth
-from m2n2_engine.types import Click
+from m2n2_engine.types import Box, Click
 
 TINY = {"M2N2_BACKBONE": "tiny", "M2N2_GRID": "8", "M2N2_THREADS": "1"}
 AUTH = {"M2N2_BASIC_AUTH_USER": "anna", "M2N2_BASIC_AUTH_PASSWORD": "secret"}
@@ -108,6 +109,13 @@ def test_evaluation_over_http_gives_the_same_figures(url, settings, tmp_path):
     assert [made["ious"] for made in local["refinements"]] == [made["ious"] for made in remote["refinements"]]
     assert remote["run"]["backbone"] == "tiny"
     assert remote["settings"]["server"] == url
+
+
+def test_a_box_is_refused_before_anything_is_sent(server, settings):
+    server.answer("/health", b'{"status": "UP", "model_version": "m2n2"}')
+    with pytest.raises(ConfigurationError, match="sends no box together with clicks: evaluate boxes without --server"):
+        connect(settings, server.url).segment(draw_image(0, SIZE), [], box=Box(1, 1, 9, 9))
+    assert len(server.seen) == 1  # the question whether it is ready
 
 
 def test_no_server(settings):
