@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
 from m2n2_engine.tools.evaluate.measures.invariants import InvariantCounts, Step, check_step, count_specks, sum_counts
 from m2n2_engine.tools.evaluate.measures.totals import is_flip, total_invariants
 from m2n2_engine.tools.evaluate.options import Band, BoxKind, Flip, Options, Rule
-from m2n2_engine.tools.evaluate.refinement import Refinement
 from m2n2_engine.tools.evaluate.truth import Truth
 from m2n2_engine.types import Box, Click, Mask
-
-MakeRefinement = Callable[..., Refinement]
+from tests.helpers.evaluation import MakeRefinement
 
 SHAPE = 30, 40
 """The diagonal is 50, so that far is more than 10 pixels away."""

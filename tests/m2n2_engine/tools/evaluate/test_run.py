@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,65 +19,24 @@ from m2n2_engine.tools.context import read_image
 from m2n2_engine.tools.datasets.coco import Instance
 from m2n2_engine.tools.drawing import write_picture
 from m2n2_engine.tools.evaluate.measures.metrics import score
-from m2n2_engine.tools.evaluate.options import Band, BoxKind, ClicksAt, Flip, Options, Rule
+from m2n2_engine.tools.evaluate.options import Band, BoxKind, Flip, Rule
 from m2n2_engine.tools.evaluate.refinement import Journal, Refinement, decode_mask
 from m2n2_engine.tools.evaluate.run import refine_all
-from m2n2_engine.types import Box, Click, ClickSegmenter, Image, Mask, Segmentation, Tier, Timings
+from m2n2_engine.types import Click, Image, Mask, Tier
+from tests.helpers.evaluation import (
+    OPTIONS,
+    Answer,
+    FakeInstance,
+    FakeSegmenter,
+    Refine,
+    answer_everything,
+    answer_nothing,
+    answer_red,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-OPTIONS = Options(Rule.M2N2, tuple(Band), (Flip.NONE,), clicks=4)
 BOTH_RULES = pytest.mark.parametrize("rule", Rule)
-
-Answer = Callable[[Image, Sequence[Click]], Mask]
-Refine = Callable[..., list[Refinement]]
-
-
-class FakeSegmenter:
-    """Gives the masks of a function, and remembers what it was asked."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.asked: list[tuple[Image, tuple[Click, ...]]] = []
-        self.boxes: list[Box | None] = []
-        self._answer = answer
-
-    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
-        self.asked.append((image, tuple(clicks)))
-        self.boxes.append(box)
-        return Segmentation(self._answer(image, clicks), 0.5, Timings(0.25, 0.125))
-
-    def describe(self) -> Mapping[str, str]:
-        return {"model_version": "fake-1"}
-
-
-def answer_nothing(image: Image, clicks: Sequence[Click]) -> Mask:
-    return np.zeros(image.shape[:2], bool)
-
-
-def answer_everything(image: Image, clicks: Sequence[Click]) -> Mask:
-    return np.ones(image.shape[:2], bool)
-
-
-def answer_red(image: Image, clicks: Sequence[Click]) -> Mask:
-    """The discs without their bands."""
-    return np.asarray(image[:, :, 0] > 200)
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "out" / "Discs_metrics.jsonl", {"backbone": "fake"})
-
-
-@pytest.fixture
-def refine(instances: list[Instance], journal: Journal) -> Refine:
-    """Refine all objects, or those that are given."""
-
-    def run(
-        segmenter: ClickSegmenter, options: Options = OPTIONS, jobs: int = 1, only: list[Instance] | None = None
-    ) -> list[Refinement]:
-        return refine_all(only or instances, segmenter, options, journal, jobs, lambda done, of: None)
-
-    return run
 
 
 def without_times(refinements: list[Refinement]) -> list[Refinement]:
@@ -136,19 +95,6 @@ def test_an_object_of_one_pixel_at_the_border(tmp_path: Path, refine: Refine, ru
     assert found.ious == (1.0,) * 4
     # RITM has nothing left to click, and the figure stays.
     assert len(found.clicks) == (4 if rule is Rule.M2N2 else 1)
-
-
-@dataclasses.dataclass
-class FakeInstance:
-    image_path: Path
-    pixels: Mask
-    name: str = "fake"
-
-    def sure(self) -> Mask:
-        return self.pixels
-
-    def unknown(self) -> Mask:
-        return np.zeros_like(self.pixels)
 
 
 def test_clicks_follow_the_masks(refine: Refine, instances: list[Instance]) -> None:
@@ -322,130 +268,6 @@ def test_the_mask_that_is_kept_is_the_first_good_one(refine: Refine, instances: 
     )
     assert decode_mask(never.shown_mask, (24, 32)).all()
     assert never.shown_clicks == never.clicks
-
-
-def test_masks_and_their_borders_are_kept_after_some_clicks(refine: Refine, instances: list[Instance]) -> None:
-    """Before the fifth click nothing, from then on the disc."""
-    segmenter = FakeSegmenter(lambda image, clicks: answer_red(image, clicks) & (len(clicks) >= 5))
-    options = dataclasses.replace(OPTIONS, bands=(Band.IGNORE,), clicks=12)
-    (found,) = refine(segmenter, options, only=[instances[2]])
-    assert [(mark.number, mark.boundary_f) for mark in found.marks] == [(1, 0), (2, 0), (3, 0), (5, 1), (10, 1)]
-    assert [decode_mask(mark.mask, (24, 32)).any() for mark in found.marks] == [False, False, False, True, True]
-    assert found.size_share == instances[2].sure().sum() / (24 * 32)
-
-
-def test_where_no_click_is_left_the_last_mask_stays(tmp_path: Path, refine: Refine) -> None:
-    pixel = np.zeros((24, 32), bool)
-    pixel[23, 31] = True
-    instance = FakeInstance(tmp_path / "a.png", pixel)
-    write_picture(instance.image_path, np.zeros((24, 32, 3), np.uint8))
-    options = dataclasses.replace(OPTIONS, rule=Rule.RITM, bands=(Band.OBJECT,), clicks=5)
-    (found,) = refine(FakeSegmenter(lambda *asked: pixel), options, only=[instance])
-    assert [(mark.number, mark.boundary_f) for mark in found.marks] == [(1, 1), (2, 1), (3, 1), (5, 1)]
-    assert (found.invariants.clicks, found.invariants.masks) == (1, 1)
-
-
-def test_invariants_are_counted_from_click_to_click(refine: Refine, instances: list[Instance]) -> None:
-    """Everything, nothing, everything: the second click is negative and keeps its sign, but the first is lost. So is
-    the second after the third, which is positive."""
-    answers = [answer_everything, answer_nothing]
-    segmenter = FakeSegmenter(lambda image, clicks: answers[(len(clicks) - 1) % 2](image, clicks))
-    options = dataclasses.replace(OPTIONS, bands=(Band.IGNORE,), clicks=3)
-    (found,) = refine(segmenter, options, only=[instances[2]])
-    assert [click.positive for click in found.clicks] == [True, False, True]
-    counts = found.invariants
-    assert (counts.clicks, counts.sign_broken, counts.loses) == (3, 2, 1)
-    assert (counts.negative_adds, counts.positive_removes, counts.changed_far) == (0, 0, 2)
-
-
-# --- boxes
-
-
-def test_a_box_alone_then_clicks_with_the_same_box(refine: Refine, instances: list[Instance]) -> None:
-    segmenter = FakeSegmenter(lambda image, clicks: answer_red(image, clicks) & (len(clicks) >= 1))
-    options = dataclasses.replace(OPTIONS, bands=(Band.IGNORE,), box=BoxKind.TIGHT, clicks=2)
-    (found,) = refine(segmenter, options, only=[instances[2]])
-    assert [len(clicks) for _, clicks in segmenter.asked] == [0, 1, 2]
-    rows, columns = np.nonzero(instances[2].sure())
-    box = Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-    assert segmenter.boxes == [box] * 3
-    assert found.box == box
-    assert found.ious == (0.0, 1.0, 1.0)
-    assert [mark.number for mark in found.marks] == [0, 1, 2]
-    assert (found.invariants.clicks, found.invariants.masks) == (2, 3)
-    area = (box.right - box.left) * (box.bottom - box.top)
-    # The band is unknown: it leaves the IoU of the filled box too.
-    unknown = instances[2].unknown()[int(box.top) : int(box.bottom), int(box.left) : int(box.right)].sum()
-    assert found.filled_box_iou == instances[2].sure().sum() / (area - unknown)
-    assert found.shown_clicks == found.clicks[:1]
-
-
-def test_a_box_needs_no_click(refine: Refine, instances: list[Instance]) -> None:
-    segmenter = FakeSegmenter(answer_everything)
-    options = dataclasses.replace(OPTIONS, bands=(Band.OBJECT,), box=BoxKind.LOOSE, clicks=0)
-    (found,) = refine(segmenter, options, only=[instances[2]])
-    assert (len(found.ious), found.clicks, found.invariants.outside_box) == (1, (), 1)
-    assert found.shown_clicks == ()
-
-
-def test_without_a_box_none_is_given(refine: Refine, instances: list[Instance]) -> None:
-    segmenter = FakeSegmenter(answer_red)
-    (found, _) = refine(segmenter, only=[instances[2]])
-    assert set(segmenter.boxes) == {None}
-    assert (found.box, found.filled_box_iou) == (None, None)
-
-
-# --- jitter
-
-
-def test_jitter_asks_for_the_first_click_two_pixels_aside(refine: Refine, instances: list[Instance]) -> None:
-    """Right of where it should be, the click finds nothing."""
-    middle = 8.0
-
-    def answer(image: Image, clicks: Sequence[Click]) -> Mask:
-        return answer_red(image, clicks) & (clicks[0].x <= middle)
-
-    segmenter = FakeSegmenter(answer)
-    options = dataclasses.replace(OPTIONS, bands=(Band.IGNORE,), clicks=2, jitter=True)
-    (found,) = refine(segmenter, options, only=[instances[2]])
-    x, y = found.clicks[0].x, found.clicks[0].y
-    moved = [clicks for _, clicks in segmenter.asked[2:]]
-    assert moved == [(Click(x + 2, y),), (Click(x - 2, y),), (Click(x, y + 2),), (Click(x, y - 2),)]
-    assert found.moved_ious == (0.0, 1.0, 1.0, 1.0)
-    assert found.ious == (1.0, 1.0)
-    assert found.invariants.clicks == 2
-
-
-def test_jitter_moves_the_box(refine: Refine, instances: list[Instance]) -> None:
-    segmenter = FakeSegmenter(answer_red)
-    options = dataclasses.replace(OPTIONS, bands=(Band.IGNORE,), box=BoxKind.TIGHT, clicks=0, jitter=True)
-    (found,) = refine(segmenter, options, only=[instances[2]])
-    assert found.box is not None
-    assert [moved.left - found.box.left for moved in segmenter.boxes if moved is not None] == [0, 2, -2, 0, 0]
-    assert not any(clicks for _, clicks in segmenter.asked)
-    assert found.moved_ious == (1.0,) * 4
-
-
-# --- clicks off the centre
-
-
-def test_inner_clicks_are_the_same_in_every_run_and_for_any_number_of_jobs(
-    instances: list[Instance], tmp_path: Path
-) -> None:
-    options = dataclasses.replace(OPTIONS, clicks_at=ClicksAt.INNER)
-
-    def click(name: str, jobs: int, only: list[Instance], chosen: Options = options) -> dict[Any, tuple[Click, ...]]:
-        journal = Journal(tmp_path / f"{name}.jsonl", {})
-        made = refine_all(only, FakeSegmenter(answer_nothing), chosen, journal, jobs, lambda done, of: None)
-        return {found.name: found.clicks for found in made}
-
-    first = click("first", 1, instances)
-    assert click("jobs", 3, instances[::-1]) == first
-    assert click("alone", 1, instances[2:3]).items() <= first.items()
-    assert click("centre", 1, instances, OPTIONS) != first
-    seeded = [dataclasses.replace(options, clicks_at=ClicksAt.INNER_SEEDED, seed=seed) for seed in (0, 1)]
-    others = [click(f"seed {each.seed}", 1, instances, each) for each in seeded]
-    assert others[0] != others[1] != first != others[0]
 
 
 # --- datasets that do not fit together

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -11,10 +9,9 @@ from m2n2_engine.tools.evaluate.measures.by_size import CLASSES, name_size, spli
 from m2n2_engine.tools.evaluate.measures.summary import summarise
 from m2n2_engine.tools.evaluate.options import Band, BoxKind, Flip, Options, Rule
 from m2n2_engine.tools.evaluate.pictures.click_sheet import choose_detail, choose_worst
-from m2n2_engine.tools.evaluate.refinement import Mark, Refinement
+from m2n2_engine.tools.evaluate.refinement import Mark
 from m2n2_engine.types import Box, Click
-
-MakeRefinement = Callable[..., Refinement]
+from tests.helpers.evaluation import MakeRefinement
 
 OPTIONS = Options(Rule.M2N2, (Band.OBJECT,), (Flip.NONE,), clicks=3)
 
