@@ -22,12 +22,12 @@ PROCESSOR_SESSION_CACHE_BYTES = 2048 * MEBIBYTE
 class Decision(enum.StrEnum):
     """How the maps of several clicks become one mask.
 
-    JOINT: every click chooses its segment anew, and each pixel goes to its nearest click. Paper. STEPWISE: click by
-    click, each changing the mask of those before it only around itself; then the border follows colours. Here.
+    JOINT: every click chooses its segment anew, and each pixel goes to its nearest click. Paper. CONSENSUS: click by
+    click, each correcting the mask of those before it, by a vote of candidates. Here.
     """
 
     JOINT = "joint"
-    STEPWISE = "stepwise"
+    CONSENSUS = "consensus"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +47,75 @@ class ChainConfig:
 
     balancing_tolerance: float = 1e-7
     """Balancing stops earlier once no column sum is further than this from 1. Here: float32 resolves no more."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClickEvidence:
+    """How much each piece of evidence weighs when a click's region is chosen (``method.evidence`` measures them).
+
+    A candidate's score is the sum of weight times evidence, and it votes with ``exp(score)``. All here: chosen by the
+    expected IoU of the vote on GrabCut, ECSSD and COCO64.
+    """
+
+    edge: float = 2.0
+    """Of the logarithm of the mean edge of the click's map along the region's new border."""
+
+    image_edge: float = 2.0
+    """Of the logarithm of the mean edge of the image there, as a multiple of the image's own mean."""
+
+    centring: float = 3.85
+    """Of the logarithm of how deep the click lies in the region, as a share of the deepest place there: annotators
+    click near the middle of what is wrong."""
+
+    depth: float = 1.6
+    """Of the logarithm of that depth as a share of the click's depth in all that could change."""
+
+    shared: float = 5.0
+    """Of the share of the region's border that is the border of what could change: corrections are whole parts."""
+
+    colours: float = 0.9
+    """Of how much likelier the region's colours are on the click's side of the mask than on the other."""
+
+    likeness: float = 2.4
+    """Of how much nearer the region's cells are, in the chain, to the click's side of the mask than to the other."""
+
+    walk: float = -1.8
+    """Added to candidates of the walk over regions, whose edges are steeper than those of Markov-maps."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BoxEvidence:
+    """The same for the object in a box."""
+
+    edge: float = 4.3
+    """As of a click, along the whole border."""
+
+    image_edge: float = 2.5
+    """As of a click, along the whole border."""
+
+    fit: float = 3.6
+    """Of the logarithm of the IoU of the box with the region's own bounding box."""
+
+    leak: float = -3.8
+    """Of the share of the region that lies outside of the box."""
+
+    fill: float = 2.6
+    """Of the logarithm of the share of the box that the region fills."""
+
+    colours: float = 1.1
+    """Of how much likelier the region's colours are inside the box than around it."""
+
+    likeness: float = 2.9
+    """Of how much nearer the region's cells are, in the chain, to those inside the box than to those around it."""
+
+    offset: float = -13.9
+    """Of the distance between the region's centre and the box's, in sides of the box."""
+
+    sides: float = 4.6
+    """Of the share of the box's four sides that the region reaches."""
+
+    frame: float = -7.1
+    """Of the share of the box's outermost pixels that the region takes: those of a background are many."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,36 +149,66 @@ class MethodConfig:
     decision: Decision = Decision.JOINT
     """How clicks become a mask. Paper."""
 
-    correction_candidates: int = 40
-    """Thresholds that a stepwise correction chooses from. Here."""
+    candidates: int = 24
+    """Regions of each map that a correction votes on. Here."""
 
-    smallest_correction: float = 5e-4
+    smallest_correction: float = 1e-3
     """Share of the image that the smallest of them takes. Here."""
 
-    centring: float = 2.0
-    """Exponent of how deep a stepwise click lies in what it corrects, as a share of the deepest place there: annotators
-    click into the middle of what is wrong. 0 lets them click anywhere. Here."""
+    majority: float = 0.5
+    """Share of the votes that a pixel needs. Here."""
+
+    first_click: ClickEvidence = ClickEvidence(edge=5.3, image_edge=3.5, centring=2.9, depth=1.8)
+    """Weights where there is no mask yet. There is no other side then, so the rest says nothing. Here."""
+
+    correction: ClickEvidence = ClickEvidence()
+    """Weights where a mask is corrected. Here."""
+
+    box: BoxEvidence = BoxEvidence()
+    """Weights for the object in a box. Here."""
+
+    box_side_seeds: int = 3
+    """So many by so many places in a box have their Markov-maps vote. Here."""
+
+    region_pixels: int = 8
+    """Side of the regions that the walk of a correction steps over, in pixels of the working size. Here."""
+
+    region_colour_scale: float = 25.0
+    """Difference in CIE Lab, 8-bit, by which the link of two regions becomes weaker by a factor of e. Here."""
+
+    region_edge_scale: float = 33.0
+    """The same for the mean edge of the image between them. Here."""
+
+    region_chain_weight: float = 6.0
+    """Exponent of the chain's transition between two regions in their link. Here."""
+
+    previous_mask_weight: float = 5e-4
+    """Chance, at each step of that walk, of ending in the mask as it was before. Here."""
 
     colour_band_cells: float = 1.0
-    """How far from the border of a stepwise mask colours may move it, in grid cells; 0 leaves it where it is. Here."""
+    """How far from the border of a mask colours may move it, in grid cells; 0 leaves it where it is. Here."""
 
-    colour_rounds: int = 1
-    """Times that the colours of both sides are learned and the border moved; 2 is a little better and slower. Here."""
+    colour_reach_cells: float = 2.0
+    """After a correction they move it only within this distance of what has changed, in grid cells. Here."""
 
     colour_mark_share: float = 0.8
-    """Colours cannot change a click's sign around it, out to this share of how deep it lies in its correction. Here."""
+    """Colours cannot change a click's sign around it, out to this share of how deep it lies in its part. Here."""
 
-    colour_mark_pixels: int = 2
-    """Least radius of that disc, in pixels of the working size. Here."""
+    click_radius_cells: float = 0.5
+    """Radius of the disc around a click that has its sign, whatever else there is, in grid cells. Here."""
+
+    smallest_piece_cells: float = 1.0
+    """Pieces and holes of a mask with fewer pixels than so many cells go, unless a click lies in them. Here."""
 
     working_size_pixels: int = 1024
     """Longest side at which steps 4 to 7 run, in pixels; larger images are reduced to it and their mask is brought
     back to full size along the image's edges. 0 means no cap. Here."""
 
     box_seeds: int = 5
-    """At most this many positive clicks stand for a box. Here, as all of a box: chosen by the mean IoU on GrabCut's 50
-    images (tight boxes, dinov2-small, grid 48) among 63 variants. It is 0.826, within 0.003 of the best, which takes
-    more clicks; a single click at the centre of the box has 0.603. The same images chose and measured."""
+    """At most this many positive clicks stand for a box in a joint decision. Here, as all of such a box: chosen by the
+    mean IoU on GrabCut's 50 images (tight boxes, dinov2-small, grid 48) among 63 variants. It is 0.826, within 0.003 of
+    the best, which takes more clicks; a single click at the centre of the box has 0.603. The same images chose and
+    measured."""
 
     box_seed_share: float = 0.2
     """Seeds are taken from this share of the cells in a box: those that a walk from around it reaches last. Here."""
@@ -121,27 +220,50 @@ class MethodConfig:
     """How far outside a box its negative clicks lie, as a share of its width and height. Here."""
 
     def replace(self, **constants: Any) -> MethodConfig:
-        """These constants with others in place of some, each by its own name, be it of the chain or not. Raises
-        TypeError for a name that there is not."""
-        own = {name: value for name, value in constants.items() if name not in _CHAIN_NAMES}
-        of_chain = {name: value for name, value in constants.items() if name in _CHAIN_NAMES}
-        return dataclasses.replace(self, chain=dataclasses.replace(self.chain, **of_chain), **own)
+        """These constants with others in place of some, each by its own name: that of the chain's as they are, those of
+        evidence with the name of their set and a point before them (``correction.edge``). Raises TypeError for a name
+        that there is not."""
+        own: dict[str, Any] = {}
+        grouped: dict[str, dict[str, Any]] = {}
+        for name, value in constants.items():
+            group, _, inner = name.rpartition(".")
+            group = group or ("chain" if name in _CHAIN_NAMES else "")
+            (grouped.setdefault(group, {}) if group else own)[inner] = value
+        for group, values in grouped.items():
+            own[group] = dataclasses.replace(own.get(group, getattr(self, group)), **values)
+        return dataclasses.replace(self, **own)
 
     def constants(self) -> dict[str, Any]:
         """Every constant by its name, as ``replace`` takes them."""
-        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "chain"}
-        return {**dataclasses.asdict(self.chain), **own}
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                prefix = _prefix(field.name)
+                found |= {f"{prefix}{name}": inner for name, inner in dataclasses.asdict(value).items()}
+            else:
+                found[field.name] = value
+        return found
 
 
 _CHAIN_NAMES = frozenset(field.name for field in dataclasses.fields(ChainConfig))
+_GROUPS = {"chain": ChainConfig, "first_click": ClickEvidence, "correction": ClickEvidence, "box": BoxEvidence}
+
+
+def _prefix(group: str) -> str:
+    """Of the names of a group's constants; those of the chain have none."""
+    return "" if group == "chain" else f"{group}."
+
 
 CONSTANT_KINDS: Mapping[str, str] = {
-    field.name: str(field.type)
-    for config in (ChainConfig, MethodConfig)
-    for field in dataclasses.fields(config)
-    if field.name != "chain"
+    **{
+        f"{_prefix(group)}{field.name}": "weight" if group != "chain" else str(field.type)
+        for group, config in _GROUPS.items()
+        for field in dataclasses.fields(config)
+    },
+    **{field.name: str(field.type) for field in dataclasses.fields(MethodConfig) if field.name not in _GROUPS},
 }
-"""Name of each constant -> its type, as it is written."""
+"""Name of each constant -> its type, as it is written; ``weight`` for those of evidence, which may be negative."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from m2n2_engine.config import AUTO, CONSTANT_KINDS, ChainConfig, Decision, EngineConfig, MethodConfig
+from m2n2_engine.config import AUTO, CONSTANT_KINDS, Decision, EngineConfig, MethodConfig
 from m2n2_engine.errors import ConfigurationError
 
 PAPER = "paper"
-KEYS_AND_COLOURS = "keys-and-colours"
+CONSENSUS = "consensus"
+PAPER_CONSENSUS = "paper-consensus"
+
+_CONSENSUS = MethodConfig(
+    spatial_sigma_cells=0.7, click_area_limit=0.6, decision=Decision.CONSENSUS, working_size_pixels=320
+)
 
 PRESETS: Mapping[str, MethodConfig] = {
     PAPER: MethodConfig(),
-    KEYS_AND_COLOURS: MethodConfig(
-        chain=ChainConfig(key_sharpness=8.0),
-        spatial_sigma_cells=0.7,
-        click_area_limit=0.6,
-        decision=Decision.STEPWISE,
-        working_size_pixels=320,
-    ),
+    CONSENSUS: _CONSENSUS.replace(key_sharpness=8.0),
+    PAPER_CONSENSUS: _CONSENSUS,
 }
-"""``paper``: as published. ``keys-and-colours``: keys attend to keys, each click corrects the mask around itself, and
-the border follows colours. Its constants were chosen on GrabCut and ECSSD with dinov2-small:
-docs/results/presets.md."""
+"""``paper``: as published. ``consensus``: keys attend to keys, and each click corrects the mask by a vote of candidate
+regions. Its constants were chosen on GrabCut, ECSSD and COCO64 with dinov2-small: docs/results/presets.md.
+``paper-consensus``: the same decision on the paper's own chain, for Stable Diffusion."""
 
 
 def check_preset(name: str) -> str:
@@ -72,9 +73,16 @@ def _check(name: str, value: object) -> Any:
         raise ConfigurationError(f"{name}={value} cannot be used: it must be {allowed}") from None
 
 
-def _to_number(text: str) -> float:
+def _to_finite(text: str) -> float:
     number = float(text)
-    if not 0 <= number < float("inf"):
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _to_number(text: str) -> float:
+    number = _to_finite(text)
+    if number < 0:
         raise ValueError(text)
     return number
 
@@ -97,11 +105,19 @@ def _to_optional_number(text: str) -> float | None:
     return None if text.lower() == "none" else _to_number(text)
 
 
-_POSITIVE_NAMES = ("temperature", "spatial_sigma_cells", "range_sigma", "window_sigmas")
+_POSITIVE_NAMES = (
+    "temperature",
+    "spatial_sigma_cells",
+    "range_sigma",
+    "window_sigmas",
+    "region_colour_scale",
+    "region_edge_scale",
+)
 _POSITIVE = (_to_positive, "a number above 0")
 """What is divided by."""
 
 _KINDS = {
+    "weight": (_to_finite, "a number"),
     "float": (_to_number, "a number that is not negative"),
     "int": (_to_count, "a whole number that is not negative"),
     "float | None": (_to_optional_number, "a number that is not negative, or none"),

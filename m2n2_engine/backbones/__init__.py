@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from m2n2_engine.config import AUTO, EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.presets import KEYS_AND_COLOURS, PAPER, choose_method
+from m2n2_engine.presets import CONSENSUS, PAPER, choose_method
 from m2n2_engine.types import Image
 from m2n2_engine.weights import store
 
@@ -84,7 +84,7 @@ class _Load(Protocol):
     ) -> Backbone: ...
 
 
-_DINOV2 = BackboneSpec("dinov2", DINOV2_GRID, KEYS_AND_COLOURS)
+_DINOV2 = BackboneSpec("dinov2", DINOV2_GRID, CONSENSUS)
 _STABLE_DIFFUSION_1 = BackboneSpec("stable_diffusion", STABLE_DIFFUSION_1_GRID)
 _STABLE_DIFFUSION_2 = BackboneSpec("stable_diffusion", STABLE_DIFFUSION_2_GRID)
 

@@ -17,7 +17,7 @@ import torch
 from m2n2_engine.config import ChainConfig, MethodConfig
 from m2n2_engine.kernels.cpu import CpuKernels
 from m2n2_engine.method.chain import AttentionFactors, BalancedFactors
-from m2n2_engine.method.correction import EdgeMap
+from m2n2_engine.method.edge_map import EdgeMap
 from m2n2_engine.types import Image, Mask
 
 
@@ -32,7 +32,7 @@ class ClickMaps(Protocol):
         """Memory held for the image, in bytes."""
 
     def find_edges(self, coarse_maps: npt.NDArray[np.float32], pixels: Sequence[tuple[int, int]]) -> list[EdgeMap]:
-        """The Markov-map of each click and its edges, for a stepwise decision."""
+        """The Markov-map of each click and its edges, for a decision by consensus."""
 
     def rank(self, coarse_maps: npt.NDArray[np.float32], pixels: Sequence[tuple[int, int]]) -> list[Any]:
         """What ``decide`` wants of each click, with ``nbytes``; it depends on no other click."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -15,15 +15,21 @@ import torch
 from m2n2_engine.config import Decision, MethodConfig
 from m2n2_engine.kernels import Kernels
 from m2n2_engine.method.chain import build_start_state
-from m2n2_engine.method.correction import StepwiseDecider
+from m2n2_engine.method.decider import PromptDecider
+from m2n2_engine.method.edge_map import EdgeMap
+from m2n2_engine.method.scene import look_at
+from m2n2_engine.method.shapes import drop_small_parts
 from m2n2_engine.session.box import exclude_outside, find_seeds, surround
 from m2n2_engine.types import Box, Click, Image, Mask
+
+_Point = tuple[float, float]
+"""A place (x, y) in pixels of the full-size image."""
 
 _Measure = Callable[[npt.NDArray[np.float32], Sequence[tuple[int, int]]], Sequence[Any]]
 """``ClickMaps.find_edges`` or ``ClickMaps.rank``."""
 
-_MapKey = tuple[bool, tuple[float, float]]
-"""Whether it is for a joint decision, and the point (x, y)."""
+_PIECE_OF_BOX = 0.02
+"""A piece of a mask, or a hole in it, may be as small as this share of the box, in however large an image. Here."""
 
 
 def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig, kernels: Kernels) -> int:
@@ -81,20 +87,21 @@ class Session:
         # Needed on the way back to full size; the caller's own array may change later and is not kept.
         self._reduced = None if self._working_size == self._image_size else working_image
         self._click_maps = kernels.build_click_maps(working_image, self._grid, method)
-        self._stepwise: StepwiseDecider | None = None
-        if method.decision is Decision.STEPWISE:
-            cell_pixels = max(pixels / cells for pixels, cells in zip(self._working_size, self._grid, strict=True))
-            self._stepwise = StepwiseDecider(working_image, cell_pixels, method)
+        self._decider: PromptDecider | None = None
+        if method.decision is Decision.CONSENSUS:
+            scene = look_at(working_image, self._transition, self._grid, method)
+            self._decider = PromptDecider(scene, self._image_size, self._find_edges)
         self._click_maps_bytes = click_maps_bytes
-        self._maps: collections.OrderedDict[_MapKey, Any] = collections.OrderedDict()
+        # Each kind of decision measures something else in a map; a session has one.
+        self._maps: collections.OrderedDict[_Point, Any] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
         """Memory held now, in bytes; grows with the clicks."""
         reduced_bytes = 0 if self._reduced is None else self._reduced.nbytes
-        stepwise_bytes = 0 if self._stepwise is None else self._stepwise.nbytes
-        kept_bytes = self._click_maps.nbytes + reduced_bytes + stepwise_bytes
+        decider_bytes = 0 if self._decider is None else self._decider.nbytes
+        kept_bytes = self._click_maps.nbytes + reduced_bytes + decider_bytes
         return self._transition.nbytes + kept_bytes + self._used_map_bytes()
 
     def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> tuple[Mask, float]:
@@ -103,53 +110,60 @@ class Session:
         Args:
             image: the session's own, full size.
             clicks: at least one positive, unless there is a box.
-            box: where no click is positive, its seeds take their place. Nothing outside of it is in the mask.
+            box: that the object lies in. Nothing outside of it is in the mask.
 
         Returns:
             Mask bool ``(H, W)`` and score, 0 to 1.
         """
         with self._lock:
-            if box is not None:
-                clicks = [*clicks, *self._find_box_clicks(clicks, box)]
-            # The clicks that stand for a box come all at once: no one of them corrects another.
-            mask, score = self._decide(clicks, is_joint=box is not None or self._stepwise is None)
+            mask, score = self._decide(clicks, box)
         if self._reduced is not None:
             mask = self._kernels.restore_mask(mask, self._reduced, _freeze(image), self._method.range_sigma)
-        for click in clicks:
-            x, y = self._to_pixel(click.x, click.y, self._image_size)
-            mask[y, x] = click.positive
+        signs = {self._to_pixel(click.x, click.y, self._image_size): click.positive for click in clicks}
+        if self._decider is not None:
+            mask = clean_mask(mask, signs, self._find_least_piece(box))
+        for (x, y), positive in signs.items():
+            mask[y, x] = positive
         return mask if box is None else exclude_outside(mask, box), score
 
-    def _find_box_clicks(self, clicks: Sequence[Click], box: Box) -> list[Click]:
-        """What a box says beside the clicks."""
-        around = surround(box, self._image_size, self._method)
-        if any(click.positive for click in clicks):
-            return around
-        return [*find_seeds(box, self._image_size, self._grid, self._walk, self._method), *around]
+    def _decide(self, clicks: Sequence[Click], box: Box | None) -> tuple[Mask, float]:
+        """The mask at working size, and its score."""
+        if self._decider is not None:
+            return self._decider.decide(clicks, box)
+        if box is not None:
+            seeds = find_seeds(box, self._image_size, self._grid, self._walk, self._method)
+            clicks = [*clicks, *seeds, *surround(box, self._image_size, self._method)]
+        ranked = self._find_maps([(click.x, click.y) for click in clicks], self._click_maps.rank)
+        return self._click_maps.decide(ranked, [click.positive for click in clicks])
 
-    def _decide(self, clicks: Sequence[Click], is_joint: bool) -> tuple[Mask, float]:
-        points = [(click.x, click.y) for click in clicks]
-        if self._stepwise is None or is_joint:
-            signs = [click.positive for click in clicks]
-            return self._click_maps.decide(self._find_maps(points, self._click_maps.rank, True), signs)
-        return self._stepwise.decide(clicks, self._find_maps(points, self._click_maps.find_edges, False))
+    def _find_least_piece(self, box: Box | None) -> float:
+        """Pixels of the full-size image that a piece of a mask, or a hole in it, has at least."""
+        height, width = self._image_size
+        cell_pixels = height * width / (self._grid[0] * self._grid[1])
+        least = self._method.smallest_piece_cells * cell_pixels
+        # By the box and not by the mask: what one more click keeps must not depend on what it adds.
+        if box is None:
+            return least
+        return float(min(least, _PIECE_OF_BOX * (box.right - box.left) * (box.bottom - box.top)))
 
-    def _find_maps(self, points: list[tuple[float, float]], measure: _Measure, is_joint: bool) -> list[Any]:
+    def _find_edges(self, points: Sequence[_Point]) -> Sequence[EdgeMap]:
+        return self._find_maps(points, self._click_maps.find_edges)
+
+    def _find_maps(self, points: Sequence[_Point], measure: _Measure) -> list[Any]:
         """What is measured in the maps of these points, computing those not seen before together."""
         # By the exact point, not its pixel: the walk starts from the fraction, and an answer must not depend on who
         # clicked nearby before.
-        keys = [(is_joint, point) for point in points]
-        missing = [key for key in dict.fromkeys(keys) if key not in self._maps]
+        missing = [point for point in dict.fromkeys(points) if point not in self._maps]
         if missing:
-            self._maps.update(zip(missing, self._build_maps([point for _, point in missing], measure), strict=True))
-        for key in keys:
-            self._maps.move_to_end(key)
-        maps = [self._maps[key] for key in keys]
+            self._maps.update(zip(missing, self._build_maps(missing, measure), strict=True))
+        for point in points:
+            self._maps.move_to_end(point)
+        maps = [self._maps[point] for point in points]
         while self._used_map_bytes() > self._click_maps_bytes and len(self._maps) > 1:
             self._maps.popitem(last=False)
         return maps
 
-    def _build_maps(self, points: list[tuple[float, float]], measure: _Measure) -> Sequence[Any]:
+    def _build_maps(self, points: Sequence[_Point], measure: _Measure) -> Sequence[Any]:
         starts = np.stack([build_start_state(point, self._image_size, self._grid) for point in points])
         return measure(self._walk(starts), [self._to_pixel(*point, self._working_size) for point in points])
 
@@ -163,6 +177,16 @@ class Session:
 
     def _used_map_bytes(self) -> int:
         return sum(measured.nbytes for measured in list(self._maps.values()))
+
+
+def clean_mask(mask: Mask, signs: Mapping[tuple[int, int], bool], least_pixels: float) -> Mask:
+    """A mask ``(H, W)`` without pieces and holes of fewer pixels, but for those that a click of their sign lies in.
+
+    What it gives of a mask lies within what it gives of a larger one, so a click still only adds or only takes away.
+    signs: of each clicked pixel ``(x, y)``.
+    """
+    kept = {sign: [pixel for pixel, positive in signs.items() if positive is sign] for sign in (True, False)}
+    return ~drop_small_parts(~drop_small_parts(mask, least_pixels, kept[True]), least_pixels, kept[False])
 
 
 def _freeze(image: Image) -> Image:

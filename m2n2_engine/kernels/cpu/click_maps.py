@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +17,7 @@ from m2n2_engine.config import MethodConfig
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cpu.simd import LANES
 from m2n2_engine.kernels.cpu.threads import compiled, compiled_fast, run_in_bands
-from m2n2_engine.method.correction import EdgeMap
+from m2n2_engine.method.edge_map import EdgeMap, find_edges
 from m2n2_engine.method.thresholds import RankedMap, decide_jointly
 from m2n2_engine.types import Map, Mask
 
@@ -43,13 +42,15 @@ class ProcessorClickMaps:
 
     def find_edges(self, coarse_maps: npt.NDArray[np.float32], pixels: Sequence[tuple[int, int]]) -> list[EdgeMap]:
         """As ``ClickMaps.find_edges``."""
-        return self._measure(coarse_maps, pixels, lambda values, pixel: find_edges(values, pixel, self._method))
+        return self._measure(
+            coarse_maps, pixels, lambda values, pixel: find_edges(values, pixel, self._method.edge_levels)
+        )
 
     def rank(self, coarse_maps: npt.NDArray[np.float32], pixels: Sequence[tuple[int, int]]) -> list[RankedMap]:
         """As ``ClickMaps.rank``."""
 
         def measure(values: Map, pixel: tuple[int, int]) -> RankedMap:
-            return rank_map(find_edges(values, pixel, self._method), self._method)
+            return rank_map(find_edges(values, pixel, self._method.edge_levels), self._method)
 
         return self._measure(coarse_maps, pixels, measure)
 
@@ -83,16 +84,6 @@ def normalise(values: Map) -> Map:
         return values
     normalised: Map = values / largest
     return normalised
-
-
-def find_edges(values: Map, pixel: tuple[int, int], method: MethodConfig) -> EdgeMap:
-    """A click's Markov-map ``(H, W)``, 0..1, with its edges. pixel: ``(x, y)`` of the click."""
-    across = cv2.Sobel(values, cv2.CV_32F, 1, 0, ksize=3, borderType=cv2.BORDER_REFLECT_101)
-    down = cv2.Sobel(values, cv2.CV_32F, 0, 1, ksize=3, borderType=cv2.BORDER_REFLECT_101)
-    magnitude = np.sqrt(across * across + down * down)
-    largest = magnitude.max()
-    scaled = magnitude * (method.edge_levels / largest) if largest > 0 else magnitude
-    return EdgeMap(values, pixel, np.asarray(scaled, np.int32))
 
 
 # --- step 4

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.kernels.cpu.threads import compiled
-from m2n2_engine.method.correction import EdgeMap
+from m2n2_engine.method.edge_map import EdgeMap
 from m2n2_engine.method.thresholds import RankedMap, count_ranks
 from m2n2_engine.types import Map
 

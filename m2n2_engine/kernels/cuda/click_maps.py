@@ -9,11 +9,10 @@ import numpy.typing as npt
 import torch
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.click_maps import find_edges
 from m2n2_engine.kernels.cuda.flood_fill import LEAST_WIDTH, flood_fill
 from m2n2_engine.kernels.cuda.thresholds import DeviceRankedMap, decide_jointly, rank_map
 from m2n2_engine.kernels.cuda.upsample import WindowUpsampler
-from m2n2_engine.method.correction import EdgeMap
+from m2n2_engine.method.edge_map import EdgeMap, find_edges
 from m2n2_engine.types import Mask
 
 _CLICKS_AT_ONCE = 8
@@ -37,7 +36,8 @@ class DeviceClickMaps:
     def find_edges(self, coarse_maps: npt.NDArray[np.float32], pixels: Sequence[tuple[int, int]]) -> list[EdgeMap]:
         """As ``ClickMaps.find_edges``: corrections are made on the processor, and the maps for that are small."""
         return [
-            find_edges(values.cpu().numpy(), pixel, self._method) for values, pixel in self._fill(coarse_maps, pixels)
+            find_edges(values.cpu().numpy(), pixel, self._method.edge_levels)
+            for values, pixel in self._fill(coarse_maps, pixels)
         ]
 
     def rank(self, coarse_maps: npt.NDArray[np.float32], pixels: Sequence[tuple[int, int]]) -> list[DeviceRankedMap]:

@@ -11,11 +11,12 @@ import torch
 
 from m2n2_engine.backbones import LoadedBackbone
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
+from m2n2_engine.kernels.cpu.click_maps import flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cpu.upsampling_weights import build_upsampler
 from m2n2_engine.method import reference
 from m2n2_engine.method.chain import AttentionFactors, build_coarse_maps, build_start_state
+from m2n2_engine.method.edge_map import find_edges
 from m2n2_engine.session.session import reduce_image
 from m2n2_engine.tools.benchmark.steps import Comparison, Forms, compare_forms
 from m2n2_engine.types import Image
@@ -119,6 +120,6 @@ def _list_map_forms(kernels: CudaKernels, factors: AttentionFactors, image: Imag
         Forms(
             "6 ranks (processor)",
             lambda: device_thresholds.rank_map(filled_there, pixel, method),
-            lambda: rank_map(find_edges(filled, pixel, method), method),
+            lambda: rank_map(find_edges(filled, pixel, method.edge_levels), method),
         ),
     ]

@@ -13,11 +13,12 @@ from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.engine import build_engine
 from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.kernels.cpu.chain import balance, balance_factors, build_attention, build_transition, temper
-from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
+from m2n2_engine.kernels.cpu.click_maps import flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cpu.upsampling_weights import build_upsampler
 from m2n2_engine.method import reference as direct_forms
 from m2n2_engine.method.chain import build_coarse_maps, build_start_state
+from m2n2_engine.method.edge_map import find_edges
 from m2n2_engine.paper_api import BackboneAggregator
 from m2n2_engine.session.session import reduce_image
 from m2n2_engine.tools.benchmark.timing import Samples, time_in_turn
@@ -126,7 +127,7 @@ def _list_steps(backbone: Backbone, image: Image, method: MethodConfig) -> list[
         Forms("5 flood fill", lambda: flood_fill(upsampled, pixel), lambda: direct_forms.flood_fill(upsampled, pixel)),
         Forms(
             "6 ranks",
-            lambda: rank_map(find_edges(filled, pixel, method), method),
+            lambda: rank_map(find_edges(filled, pixel, method.edge_levels), method),
             lambda: _rank_directly(filled, method),
         ),
         Forms("1 and 2 together", lambda: balance_factors(backbone.extract(image), method.chain), prepare_directly),

@@ -1,0 +1,56 @@
+"""Parts of masks: what is connected, how deep it is, what is too small to be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+from m2n2_engine.types import Map, Mask
+
+CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+"""A pixel and its four neighbours."""
+
+
+def find_part(mask: Mask, pixel: tuple[int, int]) -> Mask:
+    """The 4-connected part of a mask ``(H, W)`` that holds ``pixel`` ``(x, y)``, which lies in it."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    part: Mask = labels == labels[pixel[1], pixel[0]]
+    return part
+
+
+def measure_depths(mask: Mask) -> Map:
+    """Distance of each pixel of a mask ``(H, W)`` to what is outside of it, in pixels; the image's border is outside. 0
+    outside of the mask."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    depths: Map = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    return depths
+
+
+def draw_disc(shape: tuple[int, int], pixel: tuple[int, int], radius: float) -> Mask:
+    """A disc in a mask of ``shape`` (H, W) around ``pixel`` (x, y), which is in it whatever the radius."""
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    disc: Mask = (x - pixel[0]) ** 2 + (y - pixel[1]) ** 2 <= radius**2
+    return disc
+
+
+def grow(mask: Mask, radius: float) -> Mask:
+    """All pixels within ``radius`` of a mask ``(H, W)``."""
+    if not mask.any():
+        return mask
+    grown: Mask = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) <= radius
+    return grown
+
+
+def drop_small_parts(mask: Mask, least_pixels: float, kept: Iterable[tuple[int, int]]) -> Mask:
+    """The mask ``(H, W)`` without its 4-connected parts of fewer pixels, but for those that hold one of ``kept``
+    ``(x, y)``. What it keeps of a mask, it keeps of every larger mask too."""
+    count, labels, sizes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    stays = sizes[:, cv2.CC_STAT_AREA] >= least_pixels
+    stays[[labels[y, x] for x, y in kept]] = True
+    stays[0] = False
+    if stays[1:count].all():
+        return mask
+    cleaned: Mask = stays[labels]
+    return cleaned
