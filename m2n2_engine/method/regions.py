@@ -108,7 +108,7 @@ def _flood(image: Image, edges: Map, side: int) -> _Indices:
     while (is_line := flooded <= 0).any():
         widened = cv2.dilate(np.where(is_line, 0, flooded).astype(np.float32), np.ones((3, 3)))
         flooded[is_line] = widened[is_line].astype(np.int32)
-    return flooded.astype(np.int64) - 1
+    return np.asarray(flooded, np.int64) - 1
 
 
 def _find_flattest(edges: Map, side: int) -> list[tuple[int, int]]:

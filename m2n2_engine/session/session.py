@@ -140,11 +140,9 @@ class Session:
         """Pixels of the full-size image that a piece of a mask, or a hole in it, has at least."""
         height, width = self._image_size
         cell_pixels = height * width / (self._grid[0] * self._grid[1])
-        least = self._method.smallest_piece_cells * cell_pixels
+        least: float = self._method.smallest_piece_cells * cell_pixels
         # By the box and not by the mask: what one more click keeps must not depend on what it adds.
-        if box is None:
-            return least
-        return float(min(least, _PIECE_OF_BOX * (box.right - box.left) * (box.bottom - box.top)))
+        return least if box is None else min(least, _PIECE_OF_BOX * (box.right - box.left) * (box.bottom - box.top))
 
     def _find_edges(self, points: Sequence[_Point]) -> Sequence[EdgeMap]:
         return self._find_maps(points, self._click_maps.find_edges)
