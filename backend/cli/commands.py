@@ -17,6 +17,7 @@ from m2n2_engine.tools.context import (
     ToolSettings,
     engine_config,
     output,
+    parse_box,
     parse_point,
     read_image,
     to_clicks,
@@ -24,7 +25,7 @@ from m2n2_engine.tools.context import (
 )
 from m2n2_engine.tools.datasets import commands as datasets_commands
 from m2n2_engine.tools.evaluate import commands as evaluate_commands
-from m2n2_engine.types import Click
+from m2n2_engine.types import Box, Click
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(weights.app, name="weights")
@@ -38,11 +39,25 @@ BackboneOption = Annotated[str | None, typer.Option(help="Network to use instead
 GridOption = Annotated[int | None, typer.Option(min=2, help="Cells along each side of the attention grid.")]
 PointsOption = Annotated[
     list[Point],
-    typer.Option("--point", metavar="X,Y", parser=parse_point, help="A pixel of the object; may be repeated."),
+    typer.Option(
+        "--point",
+        metavar="X,Y",
+        parser=parse_point,
+        help="A pixel of the object; may be repeated. Not needed with a box.",
+    ),
 ]
 NegativesOption = Annotated[
     list[Point],
     typer.Option("--negative", metavar="X,Y", parser=parse_point, help="A pixel outside it; may be repeated."),
+]
+BoxOption = Annotated[
+    Box | None,
+    typer.Option(
+        "--box",
+        metavar="LEFT,TOP,RIGHT,BOTTOM",
+        parser=parse_box,
+        help="A box around the object, in pixels. The mask stays in it; points correct the mask of the box.",
+    ),
 ]
 
 
@@ -50,27 +65,30 @@ NegativesOption = Annotated[
 def segment(
     context: typer.Context,
     image: ImageArgument,
-    point: PointsOption,
     target: Annotated[Path, typer.Option("--output", "-o", help="Mask to write: 255 object, 0 background.")],
-    negative: NegativesOption = [],  # noqa: B006 (Typer reads the default; nothing changes it)
+    point: PointsOption = [],  # noqa: B006 (Typer reads the default; nothing changes it)
+    negative: NegativesOption = [],  # noqa: B006 (as above)
+    box: BoxOption = None,
     overlay: Annotated[Path | None, typer.Option(help="Picture of the mask on the image to write.")] = None,
     backbone: BackboneOption = None,
     grid: GridOption = None,
     preset: PresetOption = None,
     constants: ConstantsOption = None,
 ) -> None:
-    """Segment the object under the clicks."""
+    """Segment the object that points, a box or both describe."""
     from m2n2_engine.tools.drawing import draw_overlay, write_picture
 
     settings: ToolSettings = context.obj
+    if not point and box is None:
+        raise typer.BadParameter("no object is named: give --point X,Y, --box LEFT,TOP,RIGHT,BOTTOM or both")
     pixels = read_image(image)
     clicks = to_clicks(point, negative)
     with working_on("loading the network and segmenting"):
         engine = settings.load(engine_config(context, backbone, grid, preset, constants))
-        result = engine.segment(pixels, clicks)
+        result = engine.segment(pixels, clicks, box)
     write_picture(target, result.mask.astype(np.uint8) * 255)
     if overlay is not None:
-        write_picture(overlay, draw_overlay(pixels, result.mask, clicks))
+        write_picture(overlay, draw_overlay(pixels, result.mask, clicks, box))
     share = result.mask.mean()
     status = engine.status()
     output.print(

@@ -16,7 +16,7 @@ from m2n2_engine.config import EngineConfig
 from m2n2_engine.errors import ConfigurationError, InvalidImage
 from m2n2_engine.image_file import decode_image
 from m2n2_engine.presets import PRESETS, parse_change
-from m2n2_engine.types import Click, ClickSegmenter, Image
+from m2n2_engine.types import Box, Click, ClickSegmenter, Image
 
 if TYPE_CHECKING:
     from m2n2_engine.engine import Engine
@@ -110,7 +110,18 @@ def parse_point(text: str) -> Point:
     return Point(x, y)
 
 
-def to_clicks(points: list[Point], negatives: list[Point]) -> list[Click]:
+def parse_box(text: str) -> Box:
+    """``LEFT,TOP,RIGHT,BOTTOM`` -> pixels; used by the options."""
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no box: write LEFT,TOP,RIGHT,BOTTOM in pixels, for example 40,30,200,180.5"
+        ) from None
+    return Box(left, top, right, bottom)
+
+
+def to_clicks(points: Sequence[Point], negatives: Sequence[Point]) -> list[Click]:
     """Positive clicks first."""
     return [Click(*point) for point in points] + [Click(*point, positive=False) for point in negatives]
 

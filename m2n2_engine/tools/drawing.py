@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.types import Click, Image, Map, Mask
+from m2n2_engine.types import Box, Click, Image, Map, Mask
 
 _MASK_COLOUR = (30, 144, 255)
 _OUTLINE_COLOUR = (255, 255, 255)
@@ -26,15 +26,18 @@ _SMALLEST_SIGN = 6
 """Smallest radius of a dot, in pixels, that a plus or minus can be read in."""
 
 
-def draw_overlay(image: Image, mask: Mask, clicks: Sequence[Click]) -> Image:
-    """The image with the mask tinted and outlined, and a dot on every click: positive a green plus, negative a red
-    minus."""
+def draw_overlay(image: Image, mask: Mask, clicks: Sequence[Click], box: Box | None = None) -> Image:
+    """The image with the mask tinted and outlined, the box in green, and a dot on every click: positive a green plus,
+    negative a red minus."""
     drawn = image.copy()
     tint = np.array(_MASK_COLOUR) * _MASK_OPACITY
     drawn[mask] = (drawn[mask] * (1 - _MASK_OPACITY) + tint).astype(np.uint8)
     radius = max(3, round(max(image.shape[:2]) * _DOT_SHARE))
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(drawn, contours, -1, _OUTLINE_COLOUR, max(1, radius // 4), cv2.LINE_AA)
+    if box is not None:
+        corners = (round(box.left), round(box.top)), (round(box.right) - 1, round(box.bottom) - 1)
+        cv2.rectangle(drawn, *corners, _POSITIVE_COLOUR, max(1, radius // 4))
     for click in clicks:
         _draw_click(drawn, click, radius)
     return drawn

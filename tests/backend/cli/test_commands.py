@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 DISC = ["--point", "40.5,36"]
 GROUND = ["--negative", "85,10"]
+BOX = ["--box", "18,14,63,58"]
 
 
 @pytest.fixture(autouse=True)
@@ -134,8 +135,8 @@ def test_segment_takes_several_points_and_another_grid(m2n2: Run, image_file: Pa
 def test_segment_takes_a_preset_and_constants(
     m2n2: Run, image_file: Path, output: Path, disc: Mask, iou: Callable[[Mask, Mask], float]
 ) -> None:
-    printed = succeed(m2n2("segment", image_file, *DISC, "-o", output, "--preset", "keys-and-colours"))
-    assert "preset keys-and-colours" in printed
+    printed = succeed(m2n2("segment", image_file, *DISC, "-o", output, "--preset", "consensus"))
+    assert "preset consensus" in printed
     assert iou(cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0, disc) > 0.95
     succeed(m2n2("segment", image_file, *DISC, "-o", output, "--set", "click_area_limit=0.01"))
     assert 0 < (cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0).mean() <= 0.011
@@ -143,7 +144,7 @@ def test_segment_takes_a_preset_and_constants(
 
 def test_a_preset_and_a_constant_that_are_not_there(m2n2: Run, image_file: Path, output: Path) -> None:
     found = problem(m2n2("segment", image_file, *DISC, "-o", output, "--preset", "best"))
-    assert found == "unknown preset 'best': use one of auto, paper, keys-and-colours"
+    assert found == "unknown preset 'best': use one of auto, paper, consensus, paper-consensus"
     found = usage_problem(m2n2("segment", image_file, *DISC, "-o", output, "--set", "heat=1"))
     assert "no constant 'heat'" in found
 
@@ -168,12 +169,67 @@ def test_a_point_lies_in_the_image(m2n2: Run, image_file: Path, output: Path) ->
     assert not output.exists()
 
 
-@pytest.mark.parametrize("missing", ["--point", "--output"])
-def test_what_a_command_needs_is_asked_for(m2n2: Run, image_file: Path, output: Path, missing: str) -> None:
-    given = {"--point": "40,36", "--output": output}
-    del given[missing]
-    found = usage_problem(m2n2("segment", image_file, *(part for option in given.items() for part in option)))
-    assert f"Missing option '{missing}'" in found
+def test_segment_takes_a_box_without_points(
+    m2n2: Run, image_file: Path, output: Path, disc: Mask, iou: Callable[[Mask, Mask], float]
+) -> None:
+    overlay = output.with_name("overlay.png")
+    succeed(m2n2("segment", image_file, *BOX, "-o", output, "--preset", "consensus", "--overlay", overlay))
+    mask = cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0
+    assert iou(mask, disc) > 0.9
+    blue, green, red = cv2.imread(str(overlay))[14, 30].astype(int)
+    assert green > max(blue, red) + 100  # the box's upper side
+
+
+def test_points_correct_the_mask_of_a_box_and_stay_in_it(m2n2: Run, image_file: Path, output: Path) -> None:
+    def segment(*prompt: str) -> Mask:
+        succeed(m2n2("segment", image_file, "-o", output, "--preset", "consensus", *prompt))
+        return cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0
+
+    alone = segment(*BOX)
+    smaller = segment(*BOX, "--negative", "40,36")
+    assert alone[36, 40]
+    assert not smaller[36, 40]
+    assert not (smaller & ~alone).any()
+    larger = segment(*BOX, "--point", "20,16")
+    assert not alone[16, 20]
+    assert larger[16, 20]
+    assert not (alone & ~larger).any()
+    larger[14:58, 18:63] = False
+    assert not larger.any()
+
+
+@pytest.mark.parametrize("text", ["40,36", "1,2,3,4,5", "a,b,c,d", "", "18;14;63;59"])
+def test_a_box_is_left_top_right_and_bottom(m2n2: Run, image_file: Path, output: Path, text: str) -> None:
+    found = usage_problem(m2n2("segment", image_file, "--box", text, "-o", output))
+    assert f"'{text}' is no box: write LEFT,TOP,RIGHT,BOTTOM in pixels, for example 40,30,200,180.5" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("63,14,18,59", "the box from (63, 14) to (18, 59)"),
+        ("18,14,97,59", "the box from (18, 14) to (97, 59)"),
+        ("nan,14,63,59", "the box from (nan, 14) to (63, 59)"),
+    ],
+)
+def test_a_box_has_an_area_and_lies_in_the_image(
+    m2n2: Run, image_file: Path, output: Path, text: str, told: str
+) -> None:
+    found = problem(m2n2("segment", image_file, "--box", text, "-o", output))
+    assert found == f"{told} cannot be used: it needs 0 <= left < right <= 96 and 0 <= top < bottom <= 72"
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("command", ["segment", "markov-map"])
+def test_an_output_is_asked_for(m2n2: Run, image_file: Path, command: str) -> None:
+    assert "Missing option '--output'" in usage_problem(m2n2(command, image_file, *DISC))
+
+
+def test_a_point_or_a_box_is_asked_for(m2n2: Run, image_file: Path, output: Path) -> None:
+    for prompt in ([], GROUND):
+        found = usage_problem(m2n2("segment", image_file, *prompt, "-o", output))
+        assert "no object is named: give --point X,Y, --box LEFT,TOP,RIGHT,BOTTOM or both" in found
+    assert "Missing option '--point'" in usage_problem(m2n2("markov-map", image_file, "-o", output))
 
 
 def test_an_image_that_is_not_there(m2n2: Run, tmp_path: Path, output: Path) -> None:
