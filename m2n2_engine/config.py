@@ -73,6 +73,10 @@ class ClickEvidence:
     shared: float = 5.0
     """Of the share of the region's border that is the border of what could change: corrections are whole parts."""
 
+    size: float = -0.3
+    """Of the logarithm of the region's pixels as a share of the mask's, times that of the number of clicks before:
+    what is still wrong after many clicks is small."""
+
     colours: float = 0.9
     """Of how much likelier the region's colours are on the click's side of the mask than on the other."""
 
@@ -158,7 +162,7 @@ class MethodConfig:
     majority: float = 0.5
     """Share of the votes that a pixel needs. Here."""
 
-    first_click: ClickEvidence = ClickEvidence(edge=5.3, image_edge=3.5, centring=2.9, depth=1.8)
+    first_click: ClickEvidence = ClickEvidence(edge=5.3, image_edge=3.5, centring=2.9, depth=1.8, size=0.0)
     """Weights where there is no mask yet. There is no other side then, so the rest says nothing. Here."""
 
     correction: ClickEvidence = ClickEvidence()

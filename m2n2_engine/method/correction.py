@@ -73,9 +73,11 @@ def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> tuple[M
     rim = free & (measure_depths(free) < 2)
     side = _find_side(before.mask, positive, scene)
     opposite = [mark.pixel for mark in before.marks if mark.positive != positive]
-    ballots = [_cast(click, free, rim, side, opposite, scene, is_walk=False)]
+    ballots = [_cast(click, before, free, rim, side, opposite, scene, is_walk=False)]
     if before.mask.any():
-        ballots.append(_cast(_walk(before, click, positive, scene), free, rim, side, opposite, scene, is_walk=True))
+        ballots.append(
+            _cast(_walk(before, click, positive, scene), before, free, rim, side, opposite, scene, is_walk=True)
+        )
     shares, edge = count_votes(ballots)
     chosen = free & (shares > method.majority)
     if not chosen[click.pixel[::-1]]:
@@ -85,6 +87,7 @@ def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> tuple[M
 
 def _cast(
     edge_map: EdgeMap,
+    before: Step,
     free: Mask,
     rim: Mask,
     side: Side | None,
@@ -109,6 +112,8 @@ def _cast(
         weights,
         method.edge_levels,
         rim,
+        int(before.mask.sum()),
+        float(np.log(max(len(before.marks), 1))),
         is_walk=is_walk,
     )
 

@@ -77,6 +77,8 @@ def score_click(
     weights: ClickEvidence,
     edge_levels: int,
     rim: Mask,
+    mask_pixels: int,
+    settled: float,
     *,
     is_walk: bool,
 ) -> Ballot:
@@ -89,6 +91,8 @@ def score_click(
         weights: of the evidence.
         edge_levels: level of the map's strongest edge.
         rim: ``(H, W)``, the pixels that could change and touch what could not.
+        mask_pixels: of the mask before; 0 where there is none.
+        settled: logarithm of the number of clicks before, at least 0.
         is_walk: whether the map is of the walk over regions.
     """
     edges, image_edges = _measure_edges(edge_map, candidates, appearance, edge_levels)
@@ -101,6 +105,7 @@ def score_click(
         + weights.centring * np.log(depth / deepest + _SHARE_FLOOR)
         + weights.depth * np.log(depth / free_depth + _SHARE_FLOOR)
         + weights.shared * shared / np.maximum(shared + candidates.borders, 1)
+        + weights.size * settled * np.log(candidates.areas / max(mask_pixels, 1))
         + weights.colours * candidates.mean_over(side.colours)
         + weights.likeness * candidates.mean_over(side.cells)
         + weights.walk * is_walk
