@@ -178,8 +178,7 @@ class Engine:
             picture: made of an RGB uint8 ``(H, W, 3)`` array, or such an array of any size from 1 x 1, any strides.
             clicks: at least one, unless there is a box; ``0 <= x <= W``, ``0 <= y <= H``. Only negative clicks and no
                 box give an empty mask of score 0.
-            box: nothing outside of it is in the mask; where no click is positive, seeds inside it are chosen
-                (``session.box``).
+            box: the object lies in it, and clicks correct what it gives; nothing outside of it is in the mask.
             deadline: looked at before every expensive step.
 
         Raises:

@@ -152,9 +152,10 @@ class Segmentation:
     """What the engine answers.
 
     mask: bool (H, W) at the size of the image that was given.
-    score: 0 to 1, how sharply the mask ends: the mean over the positive clicks of the edge strength of their
-        Markov-map along the border of their segment, as a share of the strongest edge in that map
-        (``method.thresholds``); 0 where the mask is empty. It ranks masks of one image; it is no probability.
+    score: 0 to 1, how sharply the mask ends: the mean over the box and the positive clicks that changed something of
+        the edge strength of their maps along the border of their part, as a share of the strongest edge in the map
+        (``method.thresholds``, ``method.evidence``); 0 where the mask is empty. It ranks masks of one image; it is no
+        probability.
     timings: where the time went.
     """
 
@@ -273,8 +274,8 @@ class Segmenter(Protocol):
     ) -> Segmentation:
         """The mask of the object that the clicks and the box describe.
 
-        box: the object lies in it; without positive clicks it is looked for there. Only negative clicks and no box give
-        an empty mask of score 0. Raises InvalidClicks, and as ``open``.
+        box: the object lies in it, and clicks correct what it gives. Only negative clicks and no box give an empty mask
+        of score 0. Raises InvalidClicks, and as ``open``.
         """
 
     def open(

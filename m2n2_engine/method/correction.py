@@ -57,11 +57,13 @@ def correct(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Step:
         changed, edge = _vote(before, click, positive, scene)
         scores = (*scores, edge) if positive else scores
     radius = int(method.colour_mark_share * measure_depths(changed)[at])
-    changed = (changed & ~_protect(marks, click, positive, scene)) | _stamp(marks, click, positive, scene)
+    stamp = _stamp(marks, click, positive, scene)
+    changed = (changed & ~_protect(marks, click, positive, scene)) | stamp
     mask = np.where(changed, positive, before.mask)
     marks = (*shrink_marks(marks, mask, method.colour_mark_share), Mark(click.pixel, radius, positive))
     if (mask != before.mask).any():
         mask = _refine(before.mask, mask, marks, positive, scene)
+        mask[stamp] = positive
     return Step(mask, marks, scores)
 
 
