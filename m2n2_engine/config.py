@@ -83,7 +83,7 @@ class ClickEvidence:
     likeness: float = 2.4
     """Of how much nearer the region's cells are, in the chain, to the click's side of the mask than to the other."""
 
-    walk: float = -1.8
+    walk: float = -1.0
     """Added to candidates of the walk over regions, whose edges are steeper than those of Markov-maps."""
 
 
@@ -159,8 +159,14 @@ class MethodConfig:
     smallest_correction: float = 1e-3
     """Share of the image that the smallest of them takes. Here."""
 
+    smallest_object: float = 1e-4
+    """The same where there is no mask yet: small objects are clicked, small corrections are missed. Here."""
+
     majority: float = 0.5
     """Share of the votes that a pixel needs. Here."""
+
+    box_majority: float = 0.4
+    """The same in a box: several places vote, and an object may have parts that look different. Here."""
 
     first_click: ClickEvidence = ClickEvidence(edge=5.3, image_edge=3.5, centring=2.9, depth=1.8, size=0.0)
     """Weights where there is no mask yet. There is no other side then, so the rest says nothing. Here."""

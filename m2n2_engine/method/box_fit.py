@@ -71,7 +71,7 @@ def fit_box(frame: Frame, places: list[EdgeMap], scene: Scene) -> Step:
         ballots.append(score_box(place, candidates, scene.appearance, side, method.box, method.edge_levels, frame))
     shares, edge = count_votes(ballots)
     inside = np.where(frame.inside, shares, 0)
-    mask = inside > method.majority
+    mask = inside > method.box_majority
     if not mask.any():
         mask = (inside == inside.max()) & frame.inside
     if method.colour_band_cells:

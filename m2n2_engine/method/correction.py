@@ -102,7 +102,8 @@ def _cast(
     method = scene.method
     pixels = free.size
     limit = min((float(edge_map.values[y, x]) for x, y in opposite), default=np.inf)
-    sizes = method.smallest_correction * pixels, method.click_area_limit * pixels
+    least = method.smallest_object if side is None else method.smallest_correction
+    sizes = least * pixels, method.click_area_limit * pixels
     candidates = cut_map(edge_map, free, sizes, limit, method.candidates)
     weights: ClickEvidence = method.first_click if side is None else method.correction
     nothing = Side(scene.nothing, scene.nothing)
