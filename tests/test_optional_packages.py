@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 
 from tests.helpers.paths import ROOT
 
-OPTIONAL = ("matplotlib", "pycocotools", "scipy", "simpy")
+OPTIONAL = ("matplotlib", "pycocotools", "simpy")
 RECORDED = ROOT / "tests" / "data" / "label_studio" / "predict_interactive_1_points.json"
 TINY = {"M2N2_BACKBONE": "tiny", "M2N2_WORKING_SIZE_PIXELS": "128", "M2N2_DISK_CACHE_MIB": "0"}
 RESEARCH = "pip install 'm2n2-annotation[research]'"
@@ -98,7 +98,6 @@ def test_the_command_line_segments_without_them(own_images: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("missing", "arguments", "expected"),
     [
-        ("scipy", ["datasets", "prepare", "--sbd"], f"SBD needs SciPy: {RESEARCH}"),
         ("pycocotools", ["datasets", "prepare", "--grabcut"], "a data set needs pycocotools: pip install pycocotools"),
         ("pycocotools", ["evaluate", "--grabcut"], "a data set needs pycocotools: pip install pycocotools"),
         ("matplotlib", ["benchmark", "--plot"], f"a plot needs matplotlib: {RESEARCH}"),
@@ -115,10 +114,10 @@ def test_a_command_that_needs_one_says_in_one_line_what_to_install(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_sets_but_sbd_need_no_scipy(own_images: Path, tmp_path: Path) -> None:
+def test_data_sets_need_no_extra(own_images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "datasets"
     done = run_without(
-        ("matplotlib", "scipy", "simpy"),
+        ("matplotlib", "simpy"),
         COMMAND,
         *("datasets", "prepare", "--name", "own", "--source", own_images, "--folder", folder),
     )
@@ -126,7 +125,7 @@ def test_data_sets_but_sbd_need_no_scipy(own_images: Path, tmp_path: Path) -> No
     assert len(json.loads((folder / "coco" / "own" / "gt.json").read_text())["annotations"]) == 1
     out = tmp_path / "out"
     done = run_without(
-        ("matplotlib", "scipy", "simpy"),
+        ("matplotlib", "simpy"),
         COMMAND,
         *("evaluate", "--dataset", folder / "coco" / "own", "--clicks", "1", "--out", out),
     )

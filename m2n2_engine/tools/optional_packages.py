@@ -43,7 +43,6 @@ class OptionalPackage:
 
 MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib")
 SCIKIT_IMAGE = OptionalPackage("skimage", "scikit-image", "scikit-image")
-SCIPY = OptionalPackage("scipy", "SciPy")
 SIMPY = OptionalPackage("simpy", "SimPy")
 PYCOCOTOOLS = OptionalPackage("pycocotools", "pycocotools", "pycocotools")
 """Comes with the product, but only data sets use it."""

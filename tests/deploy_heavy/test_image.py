@@ -38,7 +38,7 @@ def test_it_is_small_and_has_no_more_than_it_needs(image, container):
     packages = {line.split("==")[0].lower() for line in container.run("python -m pip freeze").splitlines()}
     assert {name for name in packages if name.startswith("opencv")} == {"opencv-python-headless"}
     assert {name for name in packages if name.startswith(("nvidia", "cuda", "triton"))} == set()
-    assert packages & {"matplotlib", "scipy", "simpy"} == set()
+    assert packages & {"matplotlib", "simpy"} == set()
     assert container.run("command -v gcc cc clang make || true") == ""
 
 

@@ -26,7 +26,7 @@ from backend.app import create_app
 from backend.engines.background import BackgroundEngine
 from backend.engines.load import choose_load
 from backend.settings import load_settings
-from m2n2_engine.presets import KEYS_AND_COLOURS
+from m2n2_engine.presets import CONSENSUS
 from m2n2_engine.types import Deadline
 
 from .paths import ROOT
@@ -46,7 +46,7 @@ Crossed = Mapping[str, Sequence[str]]
 
 def trace_clicks(backbone: str = "tiny") -> tuple[Crossed, Crossed]:
     """What the first click on a new image crosses, and the second one."""
-    environ = {"M2N2_BACKBONE": backbone, "M2N2_DEVICE": "cpu", "M2N2_PRESET": KEYS_AND_COLOURS}
+    environ = {"M2N2_BACKBONE": backbone, "M2N2_DEVICE": "cpu", "M2N2_PRESET": CONSENSUS}
     with tempfile.TemporaryDirectory() as folder:
         settings = load_settings({**environ, "M2N2_DISK_CACHE_FOLDER": folder})
         engine = BackgroundEngine(choose_load(settings))

@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--turn", action="store_true", help="time the engine that is imported, once")
     parser.add_argument("--backbone", default="dinov2-small")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--preset", default="keys-and-colours")
+    parser.add_argument("--preset", default="consensus")
     parser.add_argument("--size", default="640x480", help="width x height in pixels")
     parser.add_argument("--pictures", type=int, default=5)
     options = parser.parse_args()

@@ -12,7 +12,6 @@ from m2n2_engine.tools.datasets.ground_truth import (
     read_object_and_band,
 )
 from m2n2_engine.tools.datasets.sbd import read_instances
-from m2n2_engine.tools.optional_packages import SCIPY, OptionalPackage
 
 _F_BRS = "https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0"
 """Named by the README of RITM."""
@@ -31,20 +30,13 @@ class Archive:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dataset:
     """A data set; the defaults are those of a user's own. archive: None where it is unpacked by hand. by_hand: where to
-    get it then. split: as ``find_labelled_images`` takes it. package: what its ground truth is read with; None where
-    that is the product's own."""
+    get it then. split: as ``find_labelled_images`` takes it."""
 
     name: str
     read_objects: ReadObjects = read_object
     archive: Archive | None = None
     by_hand: str | None = None
     split: str | None = None
-    package: OptionalPackage | None = None
-
-    def require_packages(self) -> None:
-        """Raise ConfigurationError where it could be fetched but not read."""
-        if self.package is not None:
-            self.package.require(self.name)
 
 
 def _release(name: str) -> Archive:
@@ -67,7 +59,7 @@ _ENTRIES = (
     Dataset("GrabCut", read_object_and_band, _release("GrabCut")),
     Dataset("Berkeley", archive=_release("Berkeley")),
     Dataset("DAVIS", archive=_release("DAVIS")),
-    Dataset("SBD", read_instances, _SBD, split="val.txt", package=SCIPY),
+    Dataset("SBD", read_instances, _SBD, split="val.txt"),
     Dataset("BraTS", archive=_BRATS),
     Dataset("OAIZIB", read_labelled_objects, by_hand=_SIMPLE_CLICK),
 )

@@ -41,8 +41,6 @@ def prepare(
     flags = {"grabcut": grabcut, "berkeley": berkeley, "davis": davis, "sbd": sbd, "brats": brats, "oaizib": oaizib}
     wanted = _select([flag for flag, is_set in flags.items() if is_set], name, source)
     PYCOCOTOOLS.require("a data set")
-    for dataset in wanted:
-        dataset.require_packages()
     offline = engine_config(context).weights.offline
     failures = [dataset for dataset in wanted if not _prepare_one(dataset, source, folder, offline)]
     if failures:

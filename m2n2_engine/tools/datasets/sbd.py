@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from scipy.io import loadmat
 
 from m2n2_engine.errors import InvalidImage
 from m2n2_engine.tools.datasets.ground_truth import GroundTruth, split_labels
@@ -15,9 +16,6 @@ def read_instances(path: Path) -> list[GroundTruth]:
 
     Raises InvalidImage where the file is no such file.
     """
-    # Here, for no server and no other data set needs SciPy.
-    from scipy.io import loadmat
-
     try:
         labels = np.asarray(loadmat(path)["GTinst"]["Segmentation"][0, 0])
     except Exception as error:  # scipy's readers share no base: ValueError, TypeError, zlib.error, NotImplementedError

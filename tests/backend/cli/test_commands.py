@@ -134,8 +134,8 @@ def test_segment_takes_several_points_and_another_grid(m2n2: Run, image_file: Pa
 def test_segment_takes_a_preset_and_constants(
     m2n2: Run, image_file: Path, output: Path, disc: Mask, iou: Callable[[Mask, Mask], float]
 ) -> None:
-    printed = succeed(m2n2("segment", image_file, *DISC, "-o", output, "--preset", "keys-and-colours"))
-    assert "preset keys-and-colours" in printed
+    printed = succeed(m2n2("segment", image_file, *DISC, "-o", output, "--preset", "consensus"))
+    assert "preset consensus" in printed
     assert iou(cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0, disc) > 0.95
     succeed(m2n2("segment", image_file, *DISC, "-o", output, "--set", "click_area_limit=0.01"))
     assert 0 < (cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0).mean() <= 0.011
@@ -143,7 +143,7 @@ def test_segment_takes_a_preset_and_constants(
 
 def test_a_preset_and_a_constant_that_are_not_there(m2n2: Run, image_file: Path, output: Path) -> None:
     found = problem(m2n2("segment", image_file, *DISC, "-o", output, "--preset", "best"))
-    assert found == "unknown preset 'best': use one of auto, paper, keys-and-colours"
+    assert found == "unknown preset 'best': use one of auto, paper, consensus, paper-consensus"
     found = usage_problem(m2n2("segment", image_file, *DISC, "-o", output, "--set", "heat=1"))
     assert "no constant 'heat'" in found
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m2n2_engine.method.correction import Mark, refine_border
+from m2n2_engine.method.colour_cut import Mark, refine_border
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def scene():
 
 
 def refine(mask, image, marks=(), band=6.0):
-    return refine_border(mask, image, marks, band, rounds=2)
+    return refine_border(mask, image, marks, band)
 
 
 @pytest.mark.parametrize("shift", [(3, 0), (0, -3), (2, 2)])
