@@ -143,7 +143,8 @@ def test_clicks_after_a_box(segment: Segment, story: Story, shares: tuple[float,
     in_box = (x + 0.5 > box.left) & (x + 0.5 < box.right) & (y + 0.5 > box.top) & (y + 0.5 < box.bottom)
     for count, (before, after) in enumerate(itertools.pairwise(masks)):
         check_one_way(before, after, clicks[count])
-        check_effect(before, after, clicks[count], clicks[:count], in_box)
+        # In a small box little may be left to change.
+        check_effect(before, after, clicks[count], clicks[:count], in_box & (before != clicks[count].positive))
     check_undo(segment, image, clicks, masks[1:], box)
 
 

@@ -1,0 +1,97 @@
+"""One click on a hand-made mask."""
+
+import numpy as np
+import pytest
+import torch
+
+from m2n2_engine.method.correction import Step, correct
+from m2n2_engine.method.edge_map import find_edges
+from m2n2_engine.method.scene import look_at
+from m2n2_engine.presets import CONSENSUS, PRESETS
+
+EMPTY = Step(np.zeros((60, 100), bool))
+
+
+@pytest.fixture
+def scene(make_scene):
+    """Colours move nothing here: the vote alone decides."""
+    return make_scene(colour_band_cells=0)
+
+
+@pytest.fixture
+def both(image):
+    """Both squares."""
+    return Step(image[:, :, 0] > 100)
+
+
+def test_a_first_click_takes_its_square(scene, draw_map, both):
+    step = correct(EMPTY, draw_map((20, 30)), True, scene)
+    np.testing.assert_array_equal(step.mask, both.mask & (np.arange(100) < 50))
+    assert [(mark.pixel, mark.positive) for mark in step.marks] == [((20, 30), True)]
+    assert len(step.scores) == 1
+
+
+def test_only_what_is_connected_and_has_the_wrong_sign_changes(scene, both):
+    """The click's map takes both squares for one, and the ground between them too."""
+    values = np.ones((60, 100), np.float32)
+    values[20:41, 10:81] = 0
+    step = correct(both, find_edges(values, (20, 30), 1024), False, scene)
+    assert not step.mask[30, 20]
+    np.testing.assert_array_equal(step.mask[:, 50:], both.mask[:, 50:])
+    assert not (step.mask & ~both.mask).any()
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_click_that_agrees_leaves_a_mark_alone(scene, draw_map, both, positive):
+    pixel = (20, 30) if positive else (50, 30)
+    step = correct(both, draw_map(pixel), positive, scene)
+    np.testing.assert_array_equal(step.mask, both.mask)
+    assert step.scores == ()
+    assert [(mark.pixel, mark.positive) for mark in step.marks] == [(pixel, positive)]
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.5])
+def test_a_click_claims_no_more_than_the_area_limit(make_scene, limit):
+    scene = make_scene(colour_band_cells=0, click_area_limit=limit)
+    values = np.linspace(0, 1, 6000, dtype=np.float32).reshape(60, 100)
+    step = correct(EMPTY, find_edges(values, (0, 0), 1024), True, scene)
+    assert 0 < step.mask.sum() <= limit * 6000
+
+
+def test_a_flat_map_changes_the_click_s_own_place_at_least(scene):
+    step = correct(EMPTY, find_edges(np.zeros((60, 100), np.float32), (3, 4), 1024), True, scene)
+    assert step.mask[4, 3]
+
+
+def test_nothing_changes_outside_of_a_box(scene, draw_map, both):
+    boxed = scene.with_outside(np.broadcast_to(np.arange(100) >= 50, (60, 100)))
+    assert correct(EMPTY, draw_map((70, 30)), True, boxed) is EMPTY
+    step = correct(EMPTY, find_edges(np.zeros((60, 100), np.float32), (20, 30), 1024), True, boxed)
+    assert not (step.mask & boxed.outside).any()
+
+
+def test_clicks_of_both_signs_side_by_side_keep_theirs(scene, draw_map, both):
+    step = both
+    for x, positive in ((20, False), (21, True), (22, False)):
+        step = correct(step, draw_map((x, 30)), positive, scene)
+    np.testing.assert_array_equal(step.mask[30, 20:23], [False, True, False])
+
+
+def test_colours_move_the_border_back_to_the_square(make_scene, both, draw_map):
+    """The click's map is two pixels off; without a band the mask is what the map says."""
+    shifted = np.where(np.roll(draw_map((20, 30)).values == 0, (1, 2), (0, 1)), 0, 1).astype(np.float32)
+    click = find_edges(shifted, (20, 30), 1024)
+    assert (correct(EMPTY, click, True, make_scene(colour_band_cells=0)).mask == (shifted == 0)).all()
+    np.testing.assert_array_equal(correct(EMPTY, click, True, make_scene()).mask, both.mask & (np.arange(100) < 50))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2)])
+def test_a_small_image(size):
+    grid = (min(size[0], 2), min(size[1], 2))
+    cells = grid[0] * grid[1]
+    pixels = np.full((*size, 3), 90, np.uint8)
+    scene = look_at(pixels, torch.full((cells, cells), 1 / cells), grid, PRESETS[CONSENSUS])
+    click = find_edges(np.zeros(size, np.float32), (0, 0), 1024)
+    step = correct(Step(np.zeros(size, bool)), click, True, scene)
+    assert step.mask[0, 0]
+    assert not correct(step, click, False, scene).mask[0, 0]
