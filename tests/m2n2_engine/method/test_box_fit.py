@@ -1,8 +1,11 @@
 """The object in a box, by hand-made maps."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from m2n2_engine.config import BoxEvidence
 from m2n2_engine.method.box_fit import find_places, fit_box, frame_box
 from m2n2_engine.types import Box
 
@@ -48,3 +51,27 @@ def test_there_is_something_in_any_box_and_nothing_outside(scene, draw_map, box)
     mask = fit_box(frame, [draw_map(place) for place in find_places(box, 3)], scene).mask
     assert mask.any()
     assert not (mask & ~frame.inside).any()
+
+
+@pytest.fixture
+def weigh(make_scene):
+    """A scene in which nothing but some evidence of a box counts, and colours move nothing."""
+    nothing = {field.name: 0.0 for field in dataclasses.fields(BoxEvidence)}
+    return lambda **weights: make_scene(box=BoxEvidence(**nothing | weights), colour_band_cells=0)
+
+
+def test_colours_of_the_inside_count_and_those_around_do_not(weigh, draw_map):
+    """One place has the map of the red square, and two that of the blue corner beside it."""
+    scene = weigh(colours=20.0)
+    frame = frame_box(Box(10, 20, 50, 45), (60, 100), scene)
+    step = fit_box(frame, [draw_map((20, 30)), *[draw_map((48, 30))] * 2], scene)
+    assert step.mask[30, 20]
+    assert not step.mask[30, 45]
+
+
+def test_where_no_pixel_has_the_majority_those_with_the_most_votes_are_in(weigh, draw_map):
+    scene = weigh(fill=-60.0)
+    frame = frame_box(Box(0, 0, 100, 60), (60, 100), scene)
+    places = [draw_map((x, 30)) for x in (15, 45, 75)]
+    mask = fit_box(frame, places, scene).mask
+    np.testing.assert_array_equal(mask, np.any([place.values == 0 for place in places], axis=0))

@@ -41,6 +41,36 @@ def test_only_what_is_connected_and_has_the_wrong_sign_changes(scene, both):
     assert not (step.mask & ~both.mask).any()
 
 
+def test_a_first_click_takes_what_is_connected_alone(scene, image, both):
+    values = np.where(both.mask, 0, 1).astype(np.float32)
+    step = correct(EMPTY, find_edges(values, (20, 30), 1024), True, scene)
+    np.testing.assert_array_equal(step.mask, both.mask & (np.arange(100) < 50))
+
+
+def test_regions_keep_clear_of_clicks_of_the_other_sign(scene):
+    """The click's map has the square for one region, and a smaller one around the click in it."""
+    values = np.ones((60, 100), np.float32)
+    values[20:41, 10:31] = 0.3
+    values[26:35, 16:25] = 0.1
+    values[30, 20] = 0
+    click = find_edges(values, (20, 30), 1024)
+    assert correct(EMPTY, click, True, scene).mask[22, 28]
+    negative = correct(EMPTY, find_edges(1 - values, (12, 38), 1024), False, scene)
+    mask = correct(negative, click, True, scene).mask
+    assert mask[30, 20]
+    assert not mask[22, 28]
+    assert not mask[38, 12]
+
+
+def test_where_the_map_says_nothing_the_walk_over_regions_does(scene, both):
+    """The click's map is flat: by it alone, all or nothing of the square goes."""
+    flat = find_edges(np.zeros((60, 100), np.float32), (70, 30), 1024)
+    left = Step(both.mask & (np.arange(100) < 50))
+    step = correct(left, flat, True, scene)
+    assert step.mask[both.mask].mean() > 0.95
+    assert step.mask[~both.mask].mean() < 0.05
+
+
 @pytest.mark.parametrize("positive", [True, False])
 def test_a_click_that_agrees_leaves_a_mark_alone(scene, draw_map, both, positive):
     pixel = (20, 30) if positive else (50, 30)

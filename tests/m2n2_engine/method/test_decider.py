@@ -65,6 +65,9 @@ def test_a_box_comes_before_the_clicks(decider, square):
     assert 0 < score <= 1
     outside, _ = decider.decide([RIGHT], box)
     np.testing.assert_array_equal(outside, mask)
+    beside, _ = decider.decide([Click(32, 30)], box)
+    assert beside[30, 32]
+    assert not beside[:, 33:].any()
 
 
 def test_earlier_steps_are_kept_and_not_handed_out(make_scene, draw_map, square):

@@ -147,3 +147,33 @@ def test_the_walk_s_candidates_have_a_weight_of_their_own(grey, nothing):
             edge_map, cut(edge_map), grey, nothing, weights, LEVELS, np.zeros((40, 40), bool), is_walk=is_walk
         )
         np.testing.assert_array_equal(ballot.scores, expected)
+
+
+def test_each_evidence_of_a_click_by_hand(grey, nothing):
+    """Squares of 8 and 16 pixels, the click 4 and 8 pixels deep in them and 20 in the image; a rim at the left."""
+    edge_map = draw_nested([8, 16])
+    candidates = cut_map(edge_map, np.ones((40, 40), bool), (64, 256), np.inf, 24)
+    rim = np.broadcast_to(np.arange(40) < 13, (40, 40))
+    expected = {"depth": np.log([0.2, 0.4]), "shared": [0, 16 / (16 + 4 * 16)], "centring": [0, 0]}
+    for name, scores in expected.items():
+        weights = dataclasses.replace(NO_CLICK, **{name: 1.0})
+        ballot = score_click(edge_map, candidates, grey, nothing, weights, LEVELS, rim, is_walk=False)
+        np.testing.assert_allclose(ballot.scores, scores, atol=0.07, err_msg=name)
+
+
+@pytest.mark.parametrize("side", [8, 16, 28])
+def test_clicks_and_boxes_prefer_regions_that_end_at_the_image_s_edges(nothing, side):
+    pixels, start = np.full((40, 40, 3), 128, np.uint8), 20 - side // 2
+    pixels[start : start + side, start : start + side] = (220, 40, 40)
+    appearance, edge_map, no_rim = (
+        measure_appearance(pixels, (8, 8)),
+        draw_nested([8, 16, 28]),
+        np.zeros((40, 40), bool),
+    )
+    candidates = cut(edge_map)
+    click, box = (dataclasses.replace(none, image_edge=1.0) for none in (NO_CLICK, NO_BOX))
+    for ballot in (
+        score_click(edge_map, candidates, appearance, nothing, click, LEVELS, no_rim, is_walk=False),
+        score_box(edge_map, candidates, appearance, nothing, box, LEVELS, frame(5, 5, 35, 35)),
+    ):
+        assert best_side(ballot) == side

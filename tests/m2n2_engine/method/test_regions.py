@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from m2n2_engine.method.regions import Regions, walk_regions
 from m2n2_engine.method.scene import look_at
@@ -48,6 +49,19 @@ def test_links_across_an_edge_are_weaker(make_scene, image):
     across = red[regions.first] != red[regions.second]
     assert across.any()
     assert regions.strengths[across].max() < 0.1 * np.median(regions.strengths[~across])
+
+
+def test_colours_alone_make_links_weaker(image, make_scene):
+    """In a chain that goes everywhere alike, across half of the usual change of colour."""
+    uniform = torch.full((4, 4), 0.25)
+    faint = (image // 2 + 60).astype(np.uint8)
+    strengths = []
+    for pixels in (image, faint):
+        regions = look_at(pixels, uniform, (2, 2), make_scene().method).regions
+        red = np.bincount(regions.labels.ravel(), image[:, :, 0].ravel() > 100) / regions.sizes > 0.5
+        across = red[regions.first] != red[regions.second]
+        strengths.append((np.median(regions.strengths[across]), np.median(regions.strengths[~across])))
+    assert strengths[0][0] < strengths[1][0] < 0.5 * strengths[1][1]
 
 
 def test_a_walk_ends_at_clicks_and_turns_at_the_weak_link(chain_of_four):
