@@ -240,6 +240,8 @@ class MethodConfig:
             group = group or ("chain" if name in _CHAIN_NAMES else "")
             (grouped.setdefault(group, {}) if group else own)[inner] = value
         for group, values in grouped.items():
+            if group not in _GROUPS:
+                raise TypeError(f"there is no set of constants {group!r}")
             own[group] = dataclasses.replace(own.get(group, getattr(self, group)), **values)
         return dataclasses.replace(self, **own)
 

@@ -21,7 +21,7 @@ from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.errors import DeadlineExceeded, InvalidClicks, InvalidImage, OutOfMemory
 from m2n2_engine.kernels.cpu.threads import thread_count
 from m2n2_engine.paper_api import BackboneAggregator
-from m2n2_engine.presets import KEYS_AND_COLOURS, PRESETS
+from m2n2_engine.presets import CONSENSUS, PRESETS
 from m2n2_engine.types import Click, Deadline, EngineStatus, Image, Mask, Picture, Tier, TierStatus
 
 DrawDisc = Callable[..., tuple[Image, Mask]]
@@ -472,53 +472,53 @@ def test_load_engine_describes_what_it_loaded(tiny_config: EngineConfig, image: 
 
 @pytest.mark.parametrize(
     ("changes", "preset"),
-    [({}, "keys-and-colours"), ({"click_area_limit": 0.5}, "keys-and-colours-click_area_limit=0.5")],
+    [({}, "consensus"), ({"click_area_limit": 0.5}, "consensus-click_area_limit=0.5")],
 )
 def test_the_version_tells_which_method_made_a_mask(
     tiny_config: EngineConfig, changes: dict[str, float], preset: str
 ) -> None:
-    config = dataclasses.replace(tiny_config, grid=12, preset=KEYS_AND_COLOURS, changes=changes)
+    config = dataclasses.replace(tiny_config, grid=12, preset=CONSENSUS, changes=changes)
     assert load_engine(config).model_version == f"m2n2-{__version__}-tiny-12-{preset}"
 
 
-# --- stepwise corrections
+# --- a decision by consensus
 
 
 @pytest.fixture
-def stepwise(make_engine: MakeEngine) -> Engine:
-    return make_engine(method=dataclasses.replace(PRESETS[KEYS_AND_COLOURS], max_steps=100))
+def consensus(make_engine: MakeEngine) -> Engine:
+    return make_engine(method=dataclasses.replace(PRESETS[CONSENSUS], max_steps=100))
 
 
-def test_stepwise_a_disc_is_segmented(stepwise: Engine, draw_disc: DrawDisc, iou: IoU) -> None:
+def test_consensus_a_disc_is_segmented(consensus: Engine, draw_disc: DrawDisc, iou: IoU) -> None:
     image, disc = draw_disc()
-    found = stepwise.segment(image, [ON_DISC])
+    found = consensus.segment(image, [ON_DISC])
     assert iou(found.mask, disc) > 0.95
     assert 0 < found.score <= 1
 
 
-def test_stepwise_the_answer_does_not_depend_on_what_was_asked_before(
-    stepwise: Engine, make_engine: MakeEngine, image: Image
+def test_consensus_the_answer_does_not_depend_on_what_was_asked_before(
+    consensus: Engine, make_engine: MakeEngine, image: Image
 ) -> None:
     clicks = [ON_DISC, Click(45, 20), ON_GROUND, Click(33, 48, positive=False)]
-    one_by_one = [stepwise.segment(image, clicks[:count]).mask for count in range(1, 5)][-1]
-    fresh = make_engine(method=dataclasses.replace(PRESETS[KEYS_AND_COLOURS], max_steps=100))
+    one_by_one = [consensus.segment(image, clicks[:count]).mask for count in range(1, 5)][-1]
+    fresh = make_engine(method=dataclasses.replace(PRESETS[CONSENSUS], max_steps=100))
     np.testing.assert_array_equal(fresh.segment(image, clicks).mask, one_by_one)
 
 
-def test_stepwise_a_correction_changes_only_its_surroundings(stepwise: Engine, draw_disc: DrawDisc) -> None:
+def test_consensus_a_correction_changes_only_its_surroundings(consensus: Engine, draw_disc: DrawDisc) -> None:
     left, right = (draw_disc(center=(x, 36), radius=14)[1] for x in (24, 72))
     image = np.full((72, 96, 3), (40, 60, 90), np.uint8)
     image[left | right] = (220, 60, 40)
-    both = stepwise.segment(image, [Click(24, 36), Click(72, 36)]).mask
-    less = stepwise.segment(image, [Click(24, 36), Click(72, 36), Click(73, 38, positive=False)]).mask
+    both = consensus.segment(image, [Click(24, 36), Click(72, 36)]).mask
+    less = consensus.segment(image, [Click(24, 36), Click(72, 36), Click(73, 38, positive=False)]).mask
     np.testing.assert_array_equal(less[:, :48], both[:, :48])
     assert both[38, 73]
     assert not less[38, 73]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (700, 500)])
-def test_stepwise_images_of_any_size(stepwise: Engine, size: tuple[int, int]) -> None:
+def test_consensus_images_of_any_size(consensus: Engine, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    mask = stepwise.segment(image, [Click(0, 0), Click(size[1], size[0], positive=size == (1, 1))]).mask
+    mask = consensus.segment(image, [Click(0, 0), Click(size[1], size[0], positive=size == (1, 1))]).mask
     assert mask.shape == size
     assert mask[0, 0]

@@ -130,7 +130,7 @@ def change_constant(constant: str) -> MethodConfig:
         case None:
             changed: object = 8.0
         case Decision():
-            changed = Decision.STEPWISE
+            changed = Decision.CONSENSUS
         case int(value):
             changed = value + 1
         case value:

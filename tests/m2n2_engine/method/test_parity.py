@@ -5,10 +5,11 @@ import pytest
 
 from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.kernels.cpu.chain import temper
-from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
+from m2n2_engine.kernels.cpu.click_maps import flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cpu.upsampling_weights import build_upsampler, upsample
 from m2n2_engine.method.chain import build_coarse_maps, build_start_state
+from m2n2_engine.method.edge_map import find_edges
 from m2n2_engine.method.thresholds import choose_thresholds, score_ranks
 
 TRANSITION_ERROR = 1e-5
@@ -51,7 +52,7 @@ def test_flood_filled_and_normalised_map(reference, pixel, relative_error):
 
 
 def test_thresholds_and_scores_of_every_rank(reference, pixel, method):
-    ranked = rank_map(find_edges(reference["markov_map"], pixel, method), method)
+    ranked = rank_map(find_edges(reference["markov_map"], pixel, method.edge_levels), method)
     scores = np.zeros_like(reference["scores"])
     scores[: len(ranked.edges)] = score_ranks(ranked, np.zeros(1, np.float32), np.empty(0, np.float32))
     np.testing.assert_array_equal(ranked.thresholds, reference["thresholds"][: len(ranked.thresholds)])
@@ -60,7 +61,7 @@ def test_thresholds_and_scores_of_every_rank(reference, pixel, method):
 
 
 def test_best_threshold(reference, pixel, method):
-    ranked = rank_map(find_edges(reference["markov_map"], pixel, method), method)
+    ranked = rank_map(find_edges(reference["markov_map"], pixel, method.edge_levels), method)
     (segment,) = choose_thresholds([ranked], [True], method)
     assert np.float32(segment.threshold) == reference["best_threshold"]
 

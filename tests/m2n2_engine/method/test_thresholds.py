@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.click_maps import find_edges
 from m2n2_engine.kernels.cpu.ranks import rank_map
+from m2n2_engine.method.edge_map import find_edges
 from m2n2_engine.method.thresholds import ClickSegment, choose_thresholds, decide_jointly, merge_clicks
 
 METHOD = MethodConfig()
 
 
 def rank(values, pixel, method=METHOD):
-    return rank_map(find_edges(values, pixel, method), method)
+    return rank_map(find_edges(values, pixel, method.edge_levels), method)
 
 
 @pytest.fixture

@@ -52,10 +52,12 @@ def test_nothing_outside_the_box_is_in_the_mask(engine, disc):
     assert not (answer.mask & outside(box)).any()
 
 
-def test_positive_clicks_take_the_place_of_seeds_and_negative_ones_do_not(engine, disc):
-    image, _ = disc
+def test_clicks_come_beside_the_seeds_of_a_box(engine, disc):
+    image, truth = disc
     ground, red = Click(22, 18), Click(40, 36)
-    assert engine.segment(image, [ground], BOX).mask[18, 22]
+    with_ground = engine.segment(image, [ground], BOX).mask
+    assert with_ground[18, 22]
+    assert with_ground[truth].mean() > 0.9, "the seeds are still there"
     with_negative = engine.segment(image, [Click(22, 18, positive=False)], BOX).mask
     assert with_negative[36, 40]
     assert not with_negative[18, 22]

@@ -16,11 +16,12 @@ from m2n2_engine.kernels.cpu.chain import (
     restore_transition,
     temper,
 )
-from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
+from m2n2_engine.kernels.cpu.click_maps import flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cpu.upsampling_weights import upsample
 from m2n2_engine.method import reference
 from m2n2_engine.method.chain import AttentionFactors, LayerFactors
+from m2n2_engine.method.edge_map import find_edges
 
 METHOD = MethodConfig()
 
@@ -173,7 +174,7 @@ def test_flood_fill_finds_the_way_through_a_spiral():
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (5, 1), (2, 2), (23, 31)])
 def test_edges_differ_by_one_level_where_rounding_decides(rng, size):
     values = rng.random(size, np.float32)
-    click = find_edges(values, (0, 0), METHOD)
+    click = find_edges(values, (0, 0), METHOD.edge_levels)
     difference = np.abs(click.levels - reference.sobel_levels(values, METHOD.edge_levels))
     assert difference.max() <= 1
     assert difference.mean() < 0.01
@@ -181,7 +182,10 @@ def test_edges_differ_by_one_level_where_rounding_decides(rng, size):
 
 
 def test_a_flat_map_has_no_edges():
-    for find_tiers in (lambda v: find_edges(v, (0, 0), METHOD).levels, lambda v: reference.sobel_levels(v, 1024)):
+    for find_tiers in (
+        lambda v: find_edges(v, (0, 0), METHOD.edge_levels).levels,
+        lambda v: reference.sobel_levels(v, 1024),
+    ):
         assert not find_tiers(np.zeros((5, 5), np.float32)).any()
 
 
@@ -189,7 +193,7 @@ def test_a_flat_map_has_no_edges():
 def test_border_means_meet_their_direct_form(rng, limit):
     method = dataclasses.replace(METHOD, click_area_limit=limit)
     values = normalise(flood_fill(rng.random((17, 23), np.float32).round(1), (4, 5)))
-    click = find_edges(values, (4, 5), method)
+    click = find_edges(values, (4, 5), method.edge_levels)
     ranked = rank_map(click, method)
     thresholds, means = reference.border_means(values, click.levels)
     ranks = np.arange(values.size - 1)

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from m2n2_engine.config import MethodConfig
-from m2n2_engine.kernels.cpu.click_maps import find_edges, flood_fill, normalise
+from m2n2_engine.kernels.cpu.click_maps import flood_fill, normalise
 from m2n2_engine.kernels.cpu.ranks import rank_map
 from m2n2_engine.kernels.cuda import thresholds as device_thresholds
 from m2n2_engine.method import reference, thresholds
+from m2n2_engine.method.edge_map import find_edges
 
 METHOD = MethodConfig()
 SIGNS = [True, False, True, False]
@@ -43,7 +44,7 @@ def test_levels_differ_by_one_where_rounding_decides(maps):
 
 def test_ranks_and_their_borders(maps):
     for (values, pixel), found in zip(maps, rank(maps), strict=True):
-        expected = rank_map(find_edges(values, pixel, METHOD), METHOD)
+        expected = rank_map(find_edges(values, pixel, METHOD.edge_levels), METHOD)
         np.testing.assert_array_equal(found.thresholds, expected.thresholds)
         np.testing.assert_allclose(found.edges, expected.edges, atol=1.0)
         assert found.nbytes == expected.nbytes
@@ -51,7 +52,7 @@ def test_ranks_and_their_borders(maps):
 
 def test_thresholds_scores_and_masks(maps):
     on_device = rank(maps)
-    expected = [rank_map(find_edges(values, pixel, METHOD), METHOD) for values, pixel in maps]
+    expected = [rank_map(find_edges(values, pixel, METHOD.edge_levels), METHOD) for values, pixel in maps]
     found_segments = device_thresholds.choose_thresholds(on_device, SIGNS, METHOD)
     expected_segments = thresholds.choose_thresholds(expected, SIGNS, METHOD)
     for found, wanted in zip(found_segments, expected_segments, strict=True):

@@ -141,9 +141,12 @@ def test_a_dataset_that_is_not_prepared(evaluate: Run, tmp_path: Path) -> None:
         (["--grabcut", "--compare", "paper", "--preset", "paper"], "leave --preset and --set out"),
         (["--grabcut", "--compare", "paper", "--server", "http://127.0.0.1:1"], "leave --compare and --features out"),
         (["--grabcut", "--compare", "paper", "--compare", "paper "], "a variant is there twice"),
-        (["--grabcut", "--compare", "centring=1"], "the variant 'centring=1' begins with no preset"),
-        (["--grabcut", "--compare", "none"], "unknown preset 'none': use one of auto, paper, keys-and-colours"),
-        (["--grabcut", "--compare", "paper centring=x"], "centring=x cannot be used"),
+        (["--grabcut", "--compare", "majority=1"], "the variant 'majority=1' begins with no preset"),
+        (
+            ["--grabcut", "--compare", "none"],
+            "unknown preset 'none': use one of auto, paper, consensus, paper-consensus",
+        ),
+        (["--grabcut", "--compare", "paper correction.centring=x"], "correction.centring=x cannot be used"),
     ],
 )
 def test_options_that_cannot_be(evaluate: Run, options: list[str], expected: str) -> None:

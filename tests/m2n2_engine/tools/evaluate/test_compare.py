@@ -48,7 +48,7 @@ def test_a_comparison_gives_the_figures_of_a_run_alone(evaluate: Run, dataset_fo
     arguments = ["--dataset", dataset_folder, "--band", "object"]
     succeed(evaluate(*arguments, "--preset", "paper", "--set", "arrival_level=0.5"))
     alone = read_figures(tmp_path)
-    succeed(evaluate(*arguments, "--compare", "keys-and-colours", "--compare", "paper arrival_level=0.5"))
+    succeed(evaluate(*arguments, "--compare", "consensus", "--compare", "paper arrival_level=0.5"))
     written = json.loads((tmp_path / "out" / "comparison.json").read_text())["variants"]
     assert written[1]["figures"] == alone["figures"]
     assert written[0]["figures"] != alone["figures"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m2n2_engine.method.correction import Mark, refine_border
+from m2n2_engine.method.colour_cut import Mark, refine_border, shrink_marks
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def scene():
 
 
 def refine(mask, image, marks=(), band=6.0):
-    return refine_border(mask, image, marks, band, rounds=2)
+    return refine_border(mask, image, marks, band)
 
 
 @pytest.mark.parametrize("shift", [(3, 0), (0, -3), (2, 2)])
@@ -56,3 +56,23 @@ def test_too_few_pixels_to_learn_from(scene, pixels):
 def test_an_image_of_one_colour(scene):
     truth = scene[1]
     assert refine(truth, np.full((60, 80, 3), 90, np.uint8)).shape == truth.shape
+
+
+def test_what_is_certainly_no_object_stays_so(scene):
+    image, truth = scene
+    outside = np.broadcast_to(np.arange(80) >= 50, truth.shape)
+    refined = refine_border(truth & ~outside, image, [], 6.0, outside)
+    assert not (refined & outside).any()
+    assert refined[30, 40:50].all()
+
+
+def test_marks_shrink_to_a_share_of_their_depth(scene):
+    """The square's sides are 30 and 40 pixels long: its middle is 15 deep, and (22, 30) is 3 deep."""
+    marks = [Mark((40, 30), 20, True), Mark((40, 30), 5, True), Mark((22, 30), 9, True), Mark((17, 30), 9, False)]
+    found = shrink_marks(marks, scene[1], 0.5)
+    assert [mark.radius for mark in found] == [7, 5, 1, 1]
+    assert [(mark.pixel, mark.positive) for mark in found] == [(mark.pixel, mark.positive) for mark in marks]
+
+
+def test_a_mark_on_the_other_side_has_its_centre_left(scene):
+    assert shrink_marks([Mark((2, 2), 9, True)], scene[1], 0.5) == [Mark((2, 2), 0, True)]

@@ -1,0 +1,117 @@
+"""From maps to masks, prompt by prompt."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from m2n2_engine.method.decider import PromptDecider
+from m2n2_engine.types import Box, Click
+
+LEFT, RIGHT = Click(20, 30), Click(70, 30)
+SIZE = (60, 100)
+KEPT_STEPS = 64
+
+
+@pytest.fixture
+def decider(make_scene, draw_map):
+    return PromptDecider(make_scene(), SIZE, lambda points: [draw_map(point) for point in points])
+
+
+@pytest.fixture
+def answer(decider):
+    """Clicks -> mask and score."""
+    return lambda *clicks: decider.decide(clicks, None)
+
+
+@pytest.fixture
+def square(draw_map):
+    return lambda click: draw_map((click.x, click.y)).values == 0
+
+
+def test_a_further_click_leaves_the_first_one_s_region_as_it_was(answer, square):
+    one, _ = answer(LEFT)
+    both, _ = answer(LEFT, RIGHT)
+    np.testing.assert_array_equal(one, square(LEFT))
+    np.testing.assert_array_equal(both, square(LEFT) | square(RIGHT))
+
+
+def test_a_negative_click_takes_away_what_is_connected_to_it(answer, square):
+    mask, score = answer(LEFT, RIGHT, dataclasses.replace(LEFT, x=21, positive=False))
+    assert not mask[30, 21]
+    assert mask[square(RIGHT)].all()
+    assert mask[30, 20]  # the clicked pixel keeps its sign
+    assert 0 < score <= 1
+
+
+def test_a_click_that_agrees_changes_nothing(answer):
+    before, score = answer(LEFT)
+    for agreeing in (dataclasses.replace(LEFT, x=25), dataclasses.replace(RIGHT, positive=False)):
+        after, same = answer(LEFT, agreeing)
+        np.testing.assert_array_equal(after, before)
+        assert same == score
+
+
+def test_without_a_click_that_adds_there_is_nothing(answer):
+    mask, score = answer(dataclasses.replace(LEFT, positive=False))
+    assert not mask.any()
+    assert score == 0
+
+
+def test_a_box_comes_before_the_clicks(decider, square):
+    box = Box(8, 18, 33, 43)
+    mask, score = decider.decide([], box)
+    np.testing.assert_array_equal(mask, square(LEFT))
+    assert 0 < score <= 1
+    outside, _ = decider.decide([RIGHT], box)
+    np.testing.assert_array_equal(outside, mask)
+    beside, _ = decider.decide([Click(32, 30)], box)
+    assert beside[30, 32]
+    assert not beside[:, 33:].any()
+
+
+def test_earlier_steps_are_kept_and_not_handed_out(make_scene, draw_map, square):
+    place = LEFT
+    decider = PromptDecider(make_scene(), SIZE, lambda points: [draw_map((place.x, place.y)) for _ in points])
+    first, _ = decider.decide([LEFT], None)
+    first[:] = False
+    place = RIGHT  # a step made anew would follow the changed map
+    again, _ = decider.decide([LEFT], None)
+    np.testing.assert_array_equal(again, square(LEFT))
+    assert decider.nbytes >= make_scene().nbytes + again.nbytes
+
+
+def test_the_bytes_of_steps_are_bounded(decider, answer, make_scene):
+    for x in range(KEPT_STEPS + 36):
+        answer(Click(float(x), 5.0, positive=False))
+    assert decider.nbytes == make_scene().nbytes + KEPT_STEPS * SIZE[0] * SIZE[1]
+
+
+def test_the_order_of_questions_does_not_matter(decider, make_scene, draw_map):
+    clicks = [LEFT, RIGHT, Click(72, 33, positive=False), Click(50, 30)]
+    one_by_one = [decider.decide(clicks[:count], None) for count in range(1, 5)]
+    for count in (4, 2, 3, 1):
+        fresh = PromptDecider(make_scene(), SIZE, lambda points: [draw_map(point) for point in points])
+        for found in (decider.decide(clicks[:count], None), fresh.decide(clicks[:count], None)):
+            np.testing.assert_array_equal(found[0], one_by_one[count - 1][0])
+            assert found[1] == one_by_one[count - 1][1]
+
+
+class MeddlingClick(Click):
+    """Another thread's decision falls between any two looks at it."""
+
+    meddle = staticmethod(lambda: None)
+
+    def __hash__(self):
+        type(self).meddle()
+        return hash((self.x, self.y))
+
+
+def test_memory_is_told_while_another_thread_decides(decider, answer, make_scene):
+    answer(MeddlingClick(20, 30), MeddlingClick(70, 30))
+    places = iter(range(12, 30))
+    MeddlingClick.meddle = staticmethod(lambda: answer(Click(next(places), 30)))
+    try:
+        assert decider.nbytes == make_scene().nbytes + 2 * SIZE[0] * SIZE[1]
+    finally:
+        MeddlingClick.meddle = staticmethod(lambda: None)
