@@ -14,12 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m2n2_engine.config import ClickEvidence
-from m2n2_engine.method.appearance import Appearance, weigh_cells, weigh_colours
+from m2n2_engine.method.appearance import weigh_cells, weigh_colours
 from m2n2_engine.method.candidates import cut_map
 from m2n2_engine.method.colour_cut import Mark, refine_border, shrink_marks
 from m2n2_engine.method.edge_map import EdgeMap, find_edges
-from m2n2_engine.method.evidence import Ballot, Side, count_votes, score_click
+from m2n2_engine.method.evidence import Ballot, Side, Situation, count_votes, score_click
 from m2n2_engine.method.regions import walk_regions
 from m2n2_engine.method.scene import Scene
 from m2n2_engine.method.shapes import draw_disc, find_part, grow, measure_depths
@@ -72,14 +71,16 @@ def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> tuple[M
     method = scene.method
     open_pixels = before.mask != positive
     free = find_part(open_pixels if scene.outside is None else open_pixels & ~scene.outside, click.pixel)
-    rim = free & (measure_depths(free) < 2)
-    side = _find_side(before.mask, positive, scene)
+    found = Situation(
+        side=_find_side(before.mask, positive, scene),
+        rim=free & (measure_depths(free) < 2),
+        mask_pixels=int(before.mask.sum()),
+        clicks=len(before.marks),
+    )
     opposite = [mark.pixel for mark in before.marks if mark.positive != positive]
-    ballots = [_cast(click, before, free, rim, side, opposite, scene, is_walk=False)]
-    if before.mask.any():
-        ballots.append(
-            _cast(_walk(before, click, positive, scene), before, free, rim, side, opposite, scene, is_walk=True)
-        )
+    ballots = [_cast(click, free, found, opposite, scene, is_walk=False)]
+    if found.mask_pixels:
+        ballots.append(_cast(_walk(before, click, positive, scene), free, found, opposite, scene, is_walk=True))
     shares, edge = count_votes(ballots)
     chosen = free & (shares > method.majority)
     if not chosen[click.pixel[::-1]]:
@@ -89,10 +90,8 @@ def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> tuple[M
 
 def _cast(
     edge_map: EdgeMap,
-    before: Step,
     free: Mask,
-    rim: Mask,
-    side: Side | None,
+    found: Situation,
     opposite: Sequence[tuple[int, int]],
     scene: Scene,
     *,
@@ -100,35 +99,23 @@ def _cast(
 ) -> Ballot:
     """The candidates of one map and their scores. They keep below the map's value at clicks of the other sign."""
     method = scene.method
-    pixels = free.size
-    limit = min((float(edge_map.values[y, x]) for x, y in opposite), default=np.inf)
-    least = method.smallest_object if side is None else method.smallest_correction
-    sizes = least * pixels, method.click_area_limit * pixels
-    candidates = cut_map(edge_map, free, sizes, limit, method.candidates)
-    weights: ClickEvidence = method.first_click if side is None else method.correction
-    nothing = Side(scene.nothing, scene.nothing)
-    return score_click(
-        edge_map,
-        candidates,
-        scene.appearance,
-        side or nothing,
-        weights,
-        method.edge_levels,
-        rim,
-        int(before.mask.sum()),
-        float(np.log(max(len(before.marks), 1))),
-        is_walk=is_walk,
+    least, weights = (
+        (method.smallest_correction, method.correction)
+        if found.mask_pixels
+        else (method.smallest_object, method.first_click)
     )
+    limit = min((float(edge_map.values[y, x]) for x, y in opposite), default=np.inf)
+    sizes = least * free.size, method.click_area_limit * free.size
+    candidates = cut_map(edge_map, free, sizes, limit, method.candidates)
+    return score_click(edge_map, candidates, scene.appearance, found, weights, method.edge_levels, is_walk=is_walk)
 
 
-def _find_side(mask: Mask, positive: bool, scene: Scene) -> Side | None:
-    """Log odds for the click's sign, learned from the mask before it; None where there is no mask yet."""
-    if not mask.any():
-        return None
+def _find_side(mask: Mask, positive: bool, scene: Scene) -> Side:
+    """Log odds for the click's sign, learned from the mask before it; 0 where there is no mask yet."""
     inside, outside = (measure_depths(side) > _SURE_PIXELS for side in (mask, ~mask))
     own, other = (inside, outside) if positive else (outside, inside)
-    appearance: Appearance = scene.appearance
-    return Side(weigh_colours(appearance, own, other), weigh_cells(appearance, scene.transition, own, other))
+    colours = weigh_colours(scene.appearance, own, other)
+    return Side(colours, weigh_cells(scene.appearance, scene.transition, own, other))
 
 
 def _walk(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> EdgeMap:

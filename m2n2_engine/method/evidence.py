@@ -48,6 +48,17 @@ class Side:
 
 
 @dataclasses.dataclass(frozen=True)
+class Situation:
+    """What a click finds. side: log odds for its sign. rim: (H, W), the pixels that could change and touch what could
+    not. mask_pixels: of the mask, 0 where there is none yet. clicks: how many were made before."""
+
+    side: Side
+    rim: Mask
+    mask_pixels: int = 0
+    clicks: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Ballot:
     """Candidates of one map and the score of each. edges: (count,), mean edge of the map along each border, 0 to 1."""
 
@@ -73,12 +84,9 @@ def score_click(
     edge_map: EdgeMap,
     candidates: Candidates,
     appearance: Appearance,
-    side: Side,
+    found: Situation,
     weights: ClickEvidence,
     edge_levels: int,
-    rim: Mask,
-    mask_pixels: int,
-    settled: float,
     *,
     is_walk: bool,
 ) -> Ballot:
@@ -87,27 +95,26 @@ def score_click(
     Args:
         edge_map: that the candidates are cut from.
         candidates: of it.
-        side: log odds for the click's sign.
+        appearance: of the image.
+        found: by the click.
         weights: of the evidence.
         edge_levels: level of the map's strongest edge.
-        rim: ``(H, W)``, the pixels that could change and touch what could not.
-        mask_pixels: of the mask before; 0 where there is none.
-        settled: logarithm of the number of clicks before, at least 0.
         is_walk: whether the map is of the walk over regions.
     """
     edges, image_edges = _measure_edges(edge_map, candidates, appearance, edge_levels)
     depth, deepest = candidates.measure_depths(edge_map.pixel)
     free_depth = float(measure_depths(candidates.open)[edge_map.pixel[1], edge_map.pixel[0]])
-    shared = candidates.sum_over(rim)
+    shared = candidates.sum_over(found.rim)
+    settled = np.log(max(found.clicks, 1))
     scores = (
         weights.edge * np.log(edges + _EDGE_FLOOR)
         + weights.image_edge * np.log(image_edges + _IMAGE_EDGE_FLOOR)
         + weights.centring * np.log(depth / deepest + _SHARE_FLOOR)
         + weights.depth * np.log(depth / free_depth + _SHARE_FLOOR)
         + weights.shared * shared / np.maximum(shared + candidates.borders, 1)
-        + weights.size * settled * np.log(candidates.areas / max(mask_pixels, 1))
-        + weights.colours * candidates.mean_over(side.colours)
-        + weights.likeness * candidates.mean_over(side.cells)
+        + weights.size * settled * np.log(candidates.areas / max(found.mask_pixels, 1))
+        + weights.colours * candidates.mean_over(found.side.colours)
+        + weights.likeness * candidates.mean_over(found.side.cells)
         + weights.walk * is_walk
     )
     return Ballot(candidates, scores, edges)

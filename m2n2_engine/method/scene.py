@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import torch
 
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.method.appearance import Appearance, measure_appearance
 from m2n2_engine.method.regions import Regions, cut_regions
-from m2n2_engine.types import Image, Map, Mask
+from m2n2_engine.types import Image, Mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +37,6 @@ class Scene:
     def size(self) -> tuple[int, int]:
         """``(H, W)`` of the working size, in pixels."""
         return self.appearance.edges.shape[0], self.appearance.edges.shape[1]
-
-    @property
-    def nothing(self) -> Map:
-        """A map ``(H, W)`` of zeros."""
-        return np.zeros(self.size, np.float32)
 
     @property
     def click_radius(self) -> float:

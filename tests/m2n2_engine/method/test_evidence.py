@@ -9,7 +9,7 @@ from m2n2_engine.config import BoxEvidence, ClickEvidence
 from m2n2_engine.method.appearance import measure_appearance
 from m2n2_engine.method.candidates import cut_map
 from m2n2_engine.method.edge_map import find_edges
-from m2n2_engine.method.evidence import Ballot, Frame, Side, count_votes, score_box, score_click
+from m2n2_engine.method.evidence import Ballot, Frame, Side, Situation, count_votes, score_box, score_click
 
 LEVELS = 1024
 NO_CLICK = ClickEvidence(**{field.name: 0.0 for field in dataclasses.fields(ClickEvidence)})
@@ -120,7 +120,7 @@ def test_a_click_prefers_the_region_that_it_is_in_the_middle_of(grey, nothing):
     edge_map = find_edges(values, (7, 7), LEVELS)
     weights = dataclasses.replace(NO_CLICK, centring=1.0)
     no_rim = np.zeros((40, 40), bool)
-    ballot = score_click(edge_map, cut(edge_map), grey, nothing, weights, LEVELS, no_rim, is_walk=False)
+    ballot = score_click(edge_map, cut(edge_map), grey, Situation(nothing, no_rim), weights, LEVELS, is_walk=False)
     assert best_side(ballot) == 11
 
 
@@ -128,15 +128,25 @@ def test_a_click_prefers_steep_edges_and_likely_colours(grey, nothing):
     edge_map, no_rim = draw_nested([8, 16, 28]), np.zeros((40, 40), bool)
     steep = dataclasses.replace(NO_CLICK, edge=1.0)
     candidates = cut_map(edge_map, np.ones((40, 40), bool), (64, 784), np.inf, 24)
-    ballot = score_click(edge_map, candidates, grey, nothing, steep, LEVELS, no_rim, is_walk=False)
+    ballot = score_click(edge_map, candidates, grey, Situation(nothing, no_rim), steep, LEVELS, is_walk=False)
     np.testing.assert_array_equal(ballot.scores.argsort(), ballot.edges.argsort())
     likely = np.full((40, 40), -1, np.float32)
     likely[12:28, 12:28] = 1
     for name in ("colours", "likeness"):
         side = Side(likely, nothing.cells) if name == "colours" else Side(nothing.colours, likely)
         weights = dataclasses.replace(NO_CLICK, **{name: 2.0})
-        ballot = score_click(edge_map, candidates, grey, side, weights, LEVELS, no_rim, is_walk=False)
+        ballot = score_click(edge_map, candidates, grey, Situation(side, no_rim), weights, LEVELS, is_walk=False)
         np.testing.assert_allclose(ballot.scores, [2, 2, 2 * (2 * 16**2 / 28**2 - 1)])
+
+
+def test_what_is_wrong_after_many_clicks_is_small(grey, nothing):
+    edge_map, no_rim = draw_nested([8, 16]), np.zeros((40, 40), bool)
+    candidates = cut_map(edge_map, np.ones((40, 40), bool), (64, 256), np.inf, 24)
+    weights = dataclasses.replace(NO_CLICK, size=-2.0)
+    for clicks, settled in ((0, 0.0), (1, 0.0), (5, np.log(5))):
+        found = Situation(nothing, no_rim, mask_pixels=128, clicks=clicks)
+        ballot = score_click(edge_map, candidates, grey, found, weights, LEVELS, is_walk=False)
+        np.testing.assert_allclose(ballot.scores, -2 * settled * np.log([0.5, 2]), atol=1e-9)
 
 
 def test_the_walk_s_candidates_have_a_weight_of_their_own(grey, nothing):
@@ -144,7 +154,13 @@ def test_the_walk_s_candidates_have_a_weight_of_their_own(grey, nothing):
     weights = dataclasses.replace(NO_CLICK, walk=-1.5)
     for is_walk, expected in ((False, 0), (True, -1.5)):
         ballot = score_click(
-            edge_map, cut(edge_map), grey, nothing, weights, LEVELS, np.zeros((40, 40), bool), is_walk=is_walk
+            edge_map,
+            cut(edge_map),
+            grey,
+            Situation(nothing, np.zeros((40, 40), bool)),
+            weights,
+            LEVELS,
+            is_walk=is_walk,
         )
         np.testing.assert_array_equal(ballot.scores, expected)
 
@@ -157,7 +173,7 @@ def test_each_evidence_of_a_click_by_hand(grey, nothing):
     expected = {"depth": np.log([0.2, 0.4]), "shared": [0, 16 / (16 + 4 * 16)], "centring": [0, 0]}
     for name, scores in expected.items():
         weights = dataclasses.replace(NO_CLICK, **{name: 1.0})
-        ballot = score_click(edge_map, candidates, grey, nothing, weights, LEVELS, rim, is_walk=False)
+        ballot = score_click(edge_map, candidates, grey, Situation(nothing, rim), weights, LEVELS, is_walk=False)
         np.testing.assert_allclose(ballot.scores, scores, atol=0.07, err_msg=name)
 
 
@@ -173,7 +189,7 @@ def test_clicks_and_boxes_prefer_regions_that_end_at_the_image_s_edges(nothing, 
     candidates = cut(edge_map)
     click, box = (dataclasses.replace(none, image_edge=1.0) for none in (NO_CLICK, NO_BOX))
     for ballot in (
-        score_click(edge_map, candidates, appearance, nothing, click, LEVELS, no_rim, is_walk=False),
+        score_click(edge_map, candidates, appearance, Situation(nothing, no_rim), click, LEVELS, is_walk=False),
         score_box(edge_map, candidates, appearance, nothing, box, LEVELS, frame(5, 5, 35, 35)),
     ):
         assert best_side(ballot) == side
