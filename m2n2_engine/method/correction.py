@@ -149,7 +149,7 @@ def _refine(before: Mask, mask: Mask, marks: Sequence[Mark], positive: bool, sce
     discs = [Mark(mark.pixel, max(mark.radius, int(scene.click_radius)), mark.positive) for mark in marks]
     refined = refine_border(mask, scene.appearance.image, discs, scene.band_pixels, scene.outside)
     refined = np.where(grow(mask != before, scene.reach_pixels), refined, mask)
-    # What the vote has given to the click stays; colours may only widen or narrow it on its own side.
+    # Colours move the border of what has changed, and never back over the mask before.
     refined = before | refined if positive else before & refined
     for mark in marks:
         refined[mark.pixel[1], mark.pixel[0]] = mark.positive
