@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +18,12 @@ from m2n2_engine.backbones import LoadedBackbone, load_backbone
 from m2n2_engine.cache.disk import DiskStore
 from m2n2_engine.cache.memory import AttentionKey, ResidentCache
 from m2n2_engine.cache.transitions import BackboneSource, TransitionSource
-from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
-from m2n2_engine.errors import InvalidClicks, OutOfMemory
+from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, Decision, EngineConfig, MethodConfig
+from m2n2_engine.errors import InvalidMask, OutOfMemory
 from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
 from m2n2_engine.presets import PAPER, PRESETS
+from m2n2_engine.prompt import Prompt
 from m2n2_engine.session.session import Session, session_bytes
 from m2n2_engine.types import (
     FREE,
@@ -33,6 +33,7 @@ from m2n2_engine.types import (
     Deadline,
     EngineStatus,
     Image,
+    Mask,
     Picture,
     Segmentation,
     Slots,
@@ -170,29 +171,48 @@ class Engine:
         return self._identity.model_version
 
     def segment(
-        self, picture: Image | Picture, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER
+        self,
+        picture: Image | Picture,
+        clicks: Sequence[Click],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
     ) -> Segmentation:
-        """The mask of the object that the clicks and the box describe.
+        """The mask of the object that the clicks, the box and the mask describe.
 
         Args:
             picture: made of an RGB uint8 ``(H, W, 3)`` array, or such an array of any size from 1 x 1, any strides.
-            clicks: at least one, unless there is a box; ``0 <= x <= W``, ``0 <= y <= H``. Only negative clicks and no
-                box give an empty mask of score 0.
+            clicks: at least one, unless there is a box or a mask; ``0 <= x <= W``, ``0 <= y <= H``. Only negative
+                clicks alone give an empty mask of score 0.
             box: the object lies in it, and clicks correct what it gives; nothing outside of it is in the mask.
+            mask: bool ``(H, W)``, the object as far as it is known. Clicks correct it, and away from what they change
+                it stays as it is. With a box, what lies outside of that is not in the answer.
             deadline: looked at before every expensive step.
 
         Raises:
             InvalidImage: the image is no such array.
             InvalidClicks: no clicks, or some that cannot be used.
+            InvalidMask: the mask is no such array, or the preset decides all clicks at once, as ``paper`` does.
             OutOfMemory: no room for this image, even with every other one dropped.
             DeadlineExceeded: no time is left.
         """
         picture = _as_picture(picture)
-        check_prompt(clicks, box, picture.size)
-        if _asks_for_nothing(clicks, box):
+        prompt = self.check_prompt(picture, clicks, box, mask)
+        if prompt.is_empty:
             return _find_nothing(picture)
         with self.open(picture, deadline) as opened:
-            return opened.segment(clicks, box, deadline)
+            return opened.answer(prompt, deadline)
+
+    def check_prompt(
+        self, picture: Picture, clicks: Sequence[Click], box: Box | None = None, mask: Mask | None = None
+    ) -> Prompt:
+        """What is asked of a picture, as one value. Raises InvalidClicks and InvalidMask as ``segment``."""
+        if mask is not None and self._method.decision is Decision.JOINT:
+            raise InvalidMask(
+                "no mask can be corrected here: this preset decides all clicks at once. Use the preset consensus or "
+                "paper-consensus, or give no mask"
+            )
+        return Prompt.of(picture.size, clicks, box, mask)
 
     @contextlib.contextmanager
     def open(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Iterator[OpenSession]:
@@ -227,13 +247,13 @@ class Engine:
         transition = self._source.build_transition(image)
         clicks = [Click(10, 10), Click(50, 30, positive=False)]
         session = self._make_session(image, transition)
-        session.segment(image, clicks)
-        session.segment(image, [], Box(10, 10, 40, 40))
+        session.segment(image, Prompt(tuple(clicks)))
+        session.segment(image, Prompt(box=Box(10, 10, 40, 40)))
         # An image above the working size, so that the way back to full size is compiled too.
         side = self._method.working_size_pixels
         if side:
             large = Picture.of(np.resize(image, (8, side + 1, 3))).pixels
-            self._make_session(large, transition).segment(large, [Click(10, 4)])
+            self._make_session(large, transition).segment(large, Prompt((Click(10, 4),)))
 
     def status(self) -> EngineStatus:
         """For /health, /metrics and logs; never blocks for long."""
@@ -296,55 +316,30 @@ class OpenSession:
         self._session = session
         self._prepare_seconds = prepare_seconds
 
-    def segment(self, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER) -> Segmentation:
+    def segment(
+        self,
+        clicks: Sequence[Click],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
+    ) -> Segmentation:
         """As ``Engine.segment``."""
+        return self.answer(self._engine.check_prompt(self._picture, clicks, box, mask), deadline)
+
+    def answer(self, prompt: Prompt, deadline: Deadline) -> Segmentation:
+        """As ``Engine.segment``, of a prompt that was checked."""
         picture = self._picture
-        check_prompt(clicks, box, picture.size)
-        if _asks_for_nothing(clicks, box):
+        if prompt.is_empty:
             return _find_nothing(picture)
         deadline.check("compute the mask")
         started = time.perf_counter()
-        mask, score = self._engine.with_room(picture, lambda: self._session.segment(picture.pixels, clicks, box))
+        mask, score = self._engine.with_room(picture, lambda: self._session.segment(picture.pixels, prompt))
         timings = Timings(self._prepare_seconds, time.perf_counter() - started)
         return Segmentation(mask, score if mask.any() else 0.0, timings)
 
 
-def check_prompt(clicks: Sequence[Click], box: Box | None, size: tuple[int, int]) -> None:
-    """Raise InvalidClicks unless these clicks and this box can be used in an image of this size ``(H, W)``."""
-    if box is None or clicks:
-        check_clicks(clicks, size[1], size[0])
-    if box is not None:
-        check_box(box, size[1], size[0])
-
-
-def check_clicks(clicks: Sequence[Click], width: int, height: int) -> None:
-    """Raise InvalidClicks unless there are clicks and all lie in an image of this size, border included."""
-    if not clicks:
-        raise InvalidClicks("there are no clicks: give at least one positive click")
-    for click in clicks:
-        if not (math.isfinite(click.x) and math.isfinite(click.y)):
-            raise InvalidClicks(f"the click ({click.x}, {click.y}) is no point: use finite pixel coordinates")
-        if not (0 <= click.x <= width and 0 <= click.y <= height):
-            raise InvalidClicks(
-                f"the click ({click.x:g}, {click.y:g}) is outside the image: use 0 <= x <= {width}, 0 <= y <= {height}"
-            )
-
-
-def check_box(box: Box, width: int, height: int) -> None:
-    """Raise InvalidClicks unless this box has an area and lies in an image of this size."""
-    if not (0 <= box.left < box.right <= width and 0 <= box.top < box.bottom <= height):
-        raise InvalidClicks(
-            f"the box from ({box.left:g}, {box.top:g}) to ({box.right:g}, {box.bottom:g}) cannot be used: it needs "
-            f"0 <= left < right <= {width} and 0 <= top < bottom <= {height}"
-        )
-
-
 def _as_picture(image: Image | Picture) -> Picture:
     return image if isinstance(image, Picture) else Picture.of(image)
-
-
-def _asks_for_nothing(clicks: Sequence[Click], box: Box | None) -> bool:
-    return box is None and not any(click.positive for click in clicks)
 
 
 def _find_nothing(picture: Picture) -> Segmentation:

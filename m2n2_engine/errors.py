@@ -4,6 +4,7 @@
     +-- InvalidInput             the caller's request cannot be answered as it is
     |   +-- InvalidImage         not an image, or not one the engine can take
     |   +-- InvalidClicks        no clicks, or a click that is no point of the image
+    |   +-- InvalidMask          not a mask of the image, or none that clicks can start from
     +-- ConfigurationError       a setting that cannot work
     +-- WeightsError             model weights
     |   +-- WeightsUnavailable   not here, and not to be had
@@ -30,6 +31,10 @@ class InvalidImage(InvalidInput):
 
 class InvalidClicks(InvalidInput):
     """No clicks, or a click that is no point of the image."""
+
+
+class InvalidMask(InvalidInput):
+    """Not a mask of the image, or none that clicks can start from."""
 
 
 class ConfigurationError(M2N2Error, ValueError):

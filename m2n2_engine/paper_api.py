@@ -17,12 +17,13 @@ import torch
 from m2n2_engine.backbones import Backbone, load_backbone
 from m2n2_engine.cache.transitions import AggregatorSource, AttentionAggregator
 from m2n2_engine.config import EngineConfig, MethodConfig, WeightsConfig
-from m2n2_engine.engine import Engine, check_clicks
+from m2n2_engine.engine import Engine
 from m2n2_engine.errors import InvalidClicks, InvalidInput
 from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.kernels.cpu.click_maps import flood_fill
 from m2n2_engine.kernels.cpu.upsampling_weights import upsample
 from m2n2_engine.method.chain import build_start_state
+from m2n2_engine.prompt import check_clicks
 from m2n2_engine.types import Click, Image, Picture
 
 TensorT = TypeVar("TensorT", torch.Tensor, npt.NDArray[np.float32])

@@ -258,7 +258,13 @@ class OpenPicture(Protocol):
     def tier(self) -> Tier:
         """Where it was found."""
 
-    def segment(self, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER) -> Segmentation:
+    def segment(
+        self,
+        clicks: Sequence[Click],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
+    ) -> Segmentation:
         """As ``Segmenter.segment``, without looking the picture up again."""
 
 
@@ -270,12 +276,17 @@ class Segmenter(Protocol):
         """What platforms keep with the masks. Waits for nothing."""
 
     def segment(
-        self, picture: Picture, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER
+        self,
+        picture: Picture,
+        clicks: Sequence[Click],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
     ) -> Segmentation:
-        """The mask of the object that the clicks and the box describe.
+        """The mask of the object that the clicks, the box and the mask describe.
 
-        box: the object lies in it, and clicks correct what it gives. Only negative clicks and no box give an empty mask
-        of score 0. Raises InvalidClicks, and as ``open``.
+        box: the object lies in it, and clicks correct what it gives. mask: bool ``(H, W)``, which clicks correct. Only
+        negative clicks alone give an empty mask of score 0. Raises InvalidClicks, InvalidMask, and as ``open``.
         """
 
     def open(
@@ -299,8 +310,10 @@ class Segmenter(Protocol):
 class ClickSegmenter(Protocol):
     """The part of a segmenter that a simulated annotator needs; a running server has it too."""
 
-    def segment(self, picture: Image, clicks: Sequence[Click], /, box: Box | None = None) -> Segmentation:
-        """As ``Engine.segment``. Raises ConfigurationError where it cannot be given a box."""
+    def segment(
+        self, picture: Image, clicks: Sequence[Click], /, box: Box | None = None, mask: Mask | None = None
+    ) -> Segmentation:
+        """As ``Engine.segment``. Raises ConfigurationError where it cannot be given a box or a mask."""
 
     def status(self) -> EngineStatus:
         """As ``Segmenter.status``."""

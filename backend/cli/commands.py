@@ -112,8 +112,8 @@ def markov_map(
 ) -> None:
     """Draw how far every pixel is from a point, in steps of the Markov chain, beside the image."""
     from m2n2_engine.backbones import load_backbone
-    from m2n2_engine.engine import check_clicks
     from m2n2_engine.paper_api import BackboneAggregator, adjust_temperature_and_ipf, create_markov_map_from_point
+    from m2n2_engine.prompt import check_clicks
     from m2n2_engine.session.session import reduce_image
     from m2n2_engine.tools.drawing import write_picture
     from m2n2_engine.tools.map_figure import draw_map_figure

@@ -16,7 +16,20 @@ from typing import Any, Protocol
 
 from backend.engines.replica_status import ReplicaStatus
 from backend.errors import NotReady
-from m2n2_engine.types import FREE, NEVER, Box, Click, Deadline, EngineStatus, Image, Picture, Segmentation, Slots, Tier
+from m2n2_engine.types import (
+    FREE,
+    NEVER,
+    Box,
+    Click,
+    Deadline,
+    EngineStatus,
+    Image,
+    Mask,
+    Picture,
+    Segmentation,
+    Slots,
+    Tier,
+)
 
 _ATTEMPTS = 3
 _STATUS_SECONDS = 5.0
@@ -90,11 +103,16 @@ class RaySegmenter:
         yield RemotePicture(self, picture, offer, tier)
 
     def segment(
-        self, picture: Picture, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER
+        self,
+        picture: Picture,
+        clicks: Sequence[Click],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
     ) -> Segmentation:
         """The mask of a replica. Raises as ``open`` does."""
         with self.open(picture, deadline) as opened:
-            return opened.segment(clicks, box, deadline)
+            return opened.segment(clicks, box, mask, deadline)
 
     def prepare(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
         """Make the picture resident on a replica. Raises as ``open`` does."""
@@ -119,10 +137,16 @@ class RaySegmenter:
         return self._status
 
     def ask_to_segment(
-        self, picture: Picture, offer: _Offer, clicks: Sequence[Click], box: Box | None, deadline: Deadline
+        self,
+        picture: Picture,
+        offer: _Offer,
+        deadline: Deadline,
+        clicks: Sequence[Click],
+        box: Box | None,
+        mask: Mask | None,
     ) -> Segmentation:
         """The mask of a replica."""
-        answer: Segmentation = self._ask("segment", picture, offer, deadline, list(clicks), box)
+        answer: Segmentation = self._ask("segment", picture, offer, deadline, list(clicks), box, mask)
         return answer
 
     def _refresh_status(self) -> None:
@@ -168,6 +192,12 @@ class RemotePicture:
         self._picture = picture
         self._offer = offer
 
-    def segment(self, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER) -> Segmentation:
+    def segment(
+        self,
+        clicks: Sequence[Click],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
+    ) -> Segmentation:
         """The mask of a replica. Raises as ``RaySegmenter.open``."""
-        return self._segmenter.ask_to_segment(self._picture, self._offer, clicks, box, deadline)
+        return self._segmenter.ask_to_segment(self._picture, self._offer, deadline, clicks, box, mask)

@@ -20,7 +20,7 @@ from backend.engines.background import EngineSource
 from backend.errors import Busy
 from backend.http.request import RequestRecord
 from backend.images.cache import PictureCache, TaskImage
-from m2n2_engine.types import NEVER, Box, Click, Deadline, OpenPicture, Picture, Segmentation, Segmenter, Tier
+from m2n2_engine.types import NEVER, Box, Click, Deadline, Mask, OpenPicture, Picture, Segmentation, Segmenter, Tier
 
 
 class Obsolete(Exception):
@@ -43,6 +43,7 @@ class PixelPrompt:
 
     clicks: Sequence[Click]
     box: Box | None = None
+    mask: Mask | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -271,7 +272,7 @@ class ClickService:
             found = []
             for prompt in prompts:
                 with self.queue.computing(ticket):
-                    found.append(opened.segment(prompt.clicks, prompt.box, ticket.deadline))
+                    found.append(opened.segment(prompt.clicks, prompt.box, prompt.mask, ticket.deadline))
         ticket.record.add("clicks", sum(each.timings.clicks_seconds for each in found))
         return found
 

@@ -16,7 +16,7 @@ from backend.label_studio import brush_rle
 from backend.settings import Settings
 from backend.tools.predict_client import ask, make_body, read_auth, read_status
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.types import Box, Click, EngineStatus, Image, Segmentation, Timings
+from m2n2_engine.types import Box, Click, EngineStatus, Image, Mask, Segmentation, Timings
 
 _COMPRESS_LEVEL = 1
 """Of zlib, the fastest: the image goes along with every click."""
@@ -40,12 +40,17 @@ class RemoteSegmenter:
         self._auth = auth
         self._status = status
 
-    def segment(self, picture: Image, clicks: Sequence[Click], /, box: Box | None = None) -> Segmentation:
+    def segment(
+        self, picture: Image, clicks: Sequence[Click], /, box: Box | None = None, mask: Mask | None = None
+    ) -> Segmentation:
         """As ``Segmenter.segment``; the time of a click includes the way there and back, the score is not sent and 0.
 
-        The image is sent as PNG, without loss. Raises Unanswered, and ConfigurationError for a box: the server is asked
-        as Label Studio asks, where a box cannot come with clicks, and has places in percent, which would widen it.
+        The image is sent as PNG, without loss. Raises Unanswered, and ConfigurationError for a box or a mask: the
+        server is asked as Label Studio asks, where a box cannot come with clicks, and has places in percent, which
+        would widen it.
         """
+        if mask is not None:
+            raise ConfigurationError("a server is asked as Label Studio asks, which sends no mask: give clicks alone")
         if box is not None:
             raise ConfigurationError(
                 "a server is asked as Label Studio asks, which sends no box together with clicks: evaluate boxes "

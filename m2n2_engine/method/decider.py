@@ -1,8 +1,10 @@
-"""The mask of a prompt: the object in the box, if there is one, then one correction for each click."""
+"""The mask of a prompt: the mask to start from or the object in the box, if there is one, then one correction for each
+click."""
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -11,7 +13,10 @@ import numpy as np
 from m2n2_engine.method.box_fit import find_places, fit_box, frame_box
 from m2n2_engine.method.correction import Step, correct
 from m2n2_engine.method.edge_map import EdgeMap
+from m2n2_engine.method.evidence import Frame
 from m2n2_engine.method.scene import Scene
+from m2n2_engine.method.shapes import reduce_mask
+from m2n2_engine.prompt import Prompt
 from m2n2_engine.types import Box, Click, Mask
 
 FindMaps = Callable[[Sequence[tuple[float, float]]], Sequence[EdgeMap]]
@@ -20,7 +25,18 @@ FindMaps = Callable[[Sequence[tuple[float, float]]], Sequence[EdgeMap]]
 _KEPT_STEPS = 64
 """Masks of earlier steps that are kept: those of a few objects that are worked on in turn."""
 
-_Prompt = tuple[Box | None, tuple[Click, ...]]
+_Key = tuple[Box | None, str, tuple[Click, ...]]
+"""Of a step: the box, the digest of the mask to start from, and the clicks so far."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Decided:
+    """What came of a prompt. mask: bool ``(H, W)`` at working size. before: what it was before the clicks, at working
+    size too. score: the mean edge along the borders that the box and the positive clicks chose, 0 to 1."""
+
+    mask: Mask
+    before: Mask
+    score: float
 
 
 class PromptDecider:
@@ -33,7 +49,7 @@ class PromptDecider:
         self._scene = scene
         self._image_size = image_size
         self._find_maps = find_maps
-        self._steps: collections.OrderedDict[_Prompt, Step] = collections.OrderedDict()
+        self._steps: collections.OrderedDict[_Key, Step] = collections.OrderedDict()
 
     @property
     def nbytes(self) -> int:
@@ -41,38 +57,53 @@ class PromptDecider:
         # Counted, not added up: it is asked for while another thread decides. A mask takes a byte a pixel.
         return self._scene.nbytes + len(self._steps) * self._scene.size[0] * self._scene.size[1]
 
-    def decide(self, clicks: Sequence[Click], box: Box | None) -> tuple[Mask, float]:
-        """The mask of a prompt.
-
-        Args:
-            clicks: in the order they were made.
-            box: that the object lies in.
-
-        Returns:
-            The mask bool ``(H, W)`` at working size, and the mean edge along the borders that the box and the positive
-            clicks chose, 0 to 1.
-        """
-        scene = self._scene
-        if box is None:
-            step = Step(np.zeros(scene.size, bool))
-        else:
-            frame = frame_box(box, self._image_size, scene)
+    def decide(self, prompt: Prompt) -> Decided:
+        """The mask of a prompt in pixels of the full-size image."""
+        frame, scene = None, self._scene
+        if prompt.box is not None:
+            frame = frame_box(prompt.box, self._image_size, scene)
             scene = scene.with_outside(~frame.inside)
-            places = find_places(box, scene.method.box_side_seeds)
-            step = self._keep((box, ()), lambda: fit_box(frame, list(self._find_maps(places)), scene))
-        maps = self._find_maps([(click.x, click.y) for click in clicks])
-        for count, (click, click_map) in enumerate(zip(clicks, maps, strict=True), start=1):
+        first = self._begin(prompt, frame, scene)
+        step, done = self._find_last(prompt, first)
+        rest = prompt.clicks[done:]
+        maps = self._find_maps([(click.x, click.y) for click in rest])
+        for count, (click, click_map) in enumerate(zip(rest, maps, strict=True), start=done + 1):
             work = functools.partial(correct, step, click_map, click.positive, scene)
-            step = self._keep((box, tuple(clicks[:count])), work)
-        mask = step.mask.copy() if scene.outside is None else step.mask & ~scene.outside
-        return mask, sum(step.scores) / len(step.scores) if step.scores else 0.0
+            step = self._keep(_name(prompt, count), work)
+        inside = np.ones(scene.size, bool) if frame is None else frame.inside
+        score = sum(step.scores) / len(step.scores) if step.scores else 0.0
+        return Decided(step.mask & inside, first.mask & inside, score)
 
-    def _keep(self, prompt: _Prompt, work: Callable[[], Step]) -> Step:
-        """The step of a prompt, worked out where it is not kept."""
-        if prompt not in self._steps:
-            self._steps[prompt] = work()
-        self._steps.move_to_end(prompt)
-        step = self._steps[prompt]
+    def _begin(self, prompt: Prompt, frame: Frame | None, scene: Scene) -> Step:
+        """What there is before the first click."""
+        if prompt.start is not None:
+            mask = reduce_mask(prompt.start.pixels, scene.size)
+            return Step(mask if frame is None else mask & frame.inside)
+        if prompt.box is None or frame is None:
+            return Step(np.zeros(scene.size, bool))
+        places = find_places(prompt.box, scene.method.box_side_seeds)
+        return self._keep(_name(prompt, 0), lambda: fit_box(frame, list(self._find_maps(places)), scene))
+
+    def _find_last(self, prompt: Prompt, first: Step) -> tuple[Step, int]:
+        """The step after as many clicks as one is kept for, and how many they are."""
+        for count in range(len(prompt.clicks), 0, -1):
+            step = self._steps.get(_name(prompt, count))
+            if step is not None:
+                self._steps.move_to_end(_name(prompt, count))
+                return step, count
+        return first, 0
+
+    def _keep(self, key: _Key, work: Callable[[], Step]) -> Step:
+        """The step of this name, worked out where it is not kept."""
+        if key not in self._steps:
+            self._steps[key] = work()
+        self._steps.move_to_end(key)
+        step = self._steps[key]
         while len(self._steps) > _KEPT_STEPS:
             self._steps.popitem(last=False)
         return step
+
+
+def _name(prompt: Prompt, count: int) -> _Key:
+    """The key of the step after so many clicks."""
+    return prompt.box, "" if prompt.start is None else prompt.start.digest, prompt.clicks[:count]

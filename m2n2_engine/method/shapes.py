@@ -43,12 +43,31 @@ def grow(mask: Mask, radius: float) -> Mask:
     return grown
 
 
-def drop_small_parts(mask: Mask, least_pixels: float, kept: Iterable[tuple[int, int]]) -> Mask:
+def reduce_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """A mask at a smaller or the same ``(H, W)``: pixels of which half or more is in it."""
+    if mask.shape == size:
+        return mask.copy()
+    shares = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    reduced: Mask = shares >= np.float32(0.5)
+    return reduced
+
+
+def enlarge_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """A mask at a larger ``(H, W)``, each pixel as the one that its centre lies in."""
+    rows, columns = ((np.arange(new) * 2 + 1) * old // (2 * new) for new, old in zip(size, mask.shape, strict=True))
+    return mask[np.ix_(rows, columns)]
+
+
+def drop_small_parts(
+    mask: Mask, least_pixels: float, kept: Iterable[tuple[int, int]], anchors: Mask | None = None
+) -> Mask:
     """The mask ``(H, W)`` without its 4-connected parts of fewer pixels, but for those that hold one of ``kept``
-    ``(x, y)``. What it keeps of a mask, it keeps of every larger mask too."""
+    ``(x, y)`` or a pixel of ``anchors`` ``(H, W)``. What it keeps of a mask, it keeps of every larger mask too."""
     count, labels, sizes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     stays = sizes[:, cv2.CC_STAT_AREA] >= least_pixels
     stays[[labels[y, x] for x, y in kept]] = True
+    if anchors is not None:
+        stays[labels[anchors]] = True
     stays[0] = False
     if stays[1:count].all():
         return mask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -15,12 +15,13 @@ import torch
 from m2n2_engine.config import Decision, MethodConfig
 from m2n2_engine.kernels import Kernels
 from m2n2_engine.method.chain import build_start_state
-from m2n2_engine.method.decider import PromptDecider
+from m2n2_engine.method.decider import Decided, PromptDecider
 from m2n2_engine.method.edge_map import EdgeMap
 from m2n2_engine.method.scene import look_at
-from m2n2_engine.method.shapes import drop_small_parts
+from m2n2_engine.prompt import Prompt
 from m2n2_engine.session.box import exclude_outside, find_seeds, surround
-from m2n2_engine.types import Box, Click, Image, Mask
+from m2n2_engine.session.finish import apply_change, clean_mask
+from m2n2_engine.types import Box, Image, Mask
 
 _Point = tuple[float, float]
 """A place (x, y) in pixels of the full-size image."""
@@ -104,37 +105,44 @@ class Session:
         kept_bytes = self._click_maps.nbytes + reduced_bytes + decider_bytes
         return self._transition.nbytes + kept_bytes + self._used_map_bytes()
 
-    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> tuple[Mask, float]:
-        """The mask of the object that the clicks and the box describe.
+    def segment(self, image: Image, prompt: Prompt) -> tuple[Mask, float]:
+        """The mask of the object that a prompt describes.
 
         Args:
             image: the session's own, full size.
-            clicks: at least one positive, unless there is a box.
-            box: that the object lies in. Nothing outside of it is in the mask.
+            prompt: with a positive click, a box or a mask to start from, which is not for a joint decision. Nothing
+                outside of the box is in the mask.
 
         Returns:
             Mask bool ``(H, W)`` and score, 0 to 1.
         """
         with self._lock:
-            mask, score = self._decide(clicks, box)
-        if self._reduced is not None:
-            mask = self._kernels.restore_mask(mask, self._reduced, _freeze(image), self._method.range_sigma)
-        signs = {self._to_pixel(click.x, click.y, self._image_size): click.positive for click in clicks}
+            found = self._decide(prompt)
+        signs = {self._to_pixel(click.x, click.y, self._image_size): click.positive for click in prompt.clicks}
+        mask = self._bring_to_full_size(found, prompt, _freeze(image))
         if self._decider is not None:
-            mask = clean_mask(mask, signs, self._find_least_piece(box))
+            given = None if prompt.start is None else prompt.start.pixels
+            mask = clean_mask(mask, signs, self._find_least_piece(prompt.box), given)
         for (x, y), positive in signs.items():
             mask[y, x] = positive
-        return mask if box is None else exclude_outside(mask, box), score
+        return mask if prompt.box is None else exclude_outside(mask, prompt.box), found.score
 
-    def _decide(self, clicks: Sequence[Click], box: Box | None) -> tuple[Mask, float]:
-        """The mask at working size, and its score."""
+    def _decide(self, prompt: Prompt) -> Decided:
         if self._decider is not None:
-            return self._decider.decide(clicks, box)
-        if box is not None:
-            seeds = find_seeds(box, self._image_size, self._grid, self._walk, self._method)
-            clicks = [*clicks, *seeds, *surround(box, self._image_size, self._method)]
+            return self._decider.decide(prompt)
+        clicks = list(prompt.clicks)
+        if prompt.box is not None:
+            clicks += find_seeds(prompt.box, self._image_size, self._grid, self._walk, self._method)
+            clicks += surround(prompt.box, self._image_size, self._method)
         ranked = self._find_maps([(click.x, click.y) for click in clicks], self._click_maps.rank)
-        return self._click_maps.decide(ranked, [click.positive for click in clicks])
+        mask, score = self._click_maps.decide(ranked, [click.positive for click in clicks])
+        return Decided(mask, np.zeros_like(mask), score)
+
+    def _bring_to_full_size(self, found: Decided, prompt: Prompt, image: Image) -> Mask:
+        mask = found.mask
+        if self._reduced is not None:
+            mask = self._kernels.restore_mask(mask, self._reduced, image, self._method.range_sigma)
+        return mask if prompt.start is None else apply_change(prompt.start.pixels, found, mask)
 
     def _find_least_piece(self, box: Box | None) -> float:
         """Pixels of the full-size image that a piece of a mask, or a hole in it, has at least."""
@@ -175,16 +183,6 @@ class Session:
 
     def _used_map_bytes(self) -> int:
         return sum(measured.nbytes for measured in list(self._maps.values()))
-
-
-def clean_mask(mask: Mask, signs: Mapping[tuple[int, int], bool], least_pixels: float) -> Mask:
-    """A mask ``(H, W)`` without pieces and holes of fewer pixels, but for those that a click of their sign lies in.
-
-    What it gives of a mask lies within what it gives of a larger one, so a click still only adds or only takes away.
-    signs: of each clicked pixel ``(x, y)``.
-    """
-    kept = {sign: [pixel for pixel, positive in signs.items() if positive is sign] for sign in (True, False)}
-    return ~drop_small_parts(~drop_small_parts(mask, least_pixels, kept[True]), least_pixels, kept[False])
 
 
 def _freeze(image: Image) -> Image:

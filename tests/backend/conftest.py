@@ -28,6 +28,7 @@ from m2n2_engine.types import (
     Click,
     Deadline,
     EngineStatus,
+    Mask,
     Picture,
     Segmentation,
     Slots,
@@ -50,6 +51,7 @@ class DiscSegmenter:
     def __init__(self) -> None:
         self.asked: list[tuple[tuple[int, ...], tuple[Click, ...]]] = []
         self.boxes: list[Box | None] = []
+        self.starts: list[Mask | None] = []
         self.prepared: list[tuple[int, ...]] = []
         self.resident: set[str] = set()
         self.found: list[Tier] = []
@@ -73,10 +75,15 @@ class DiscSegmenter:
         yield OpenDisc(self, picture, tier)
 
     def segment(
-        self, picture: Picture, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER
+        self,
+        picture: Picture,
+        clicks: Sequence[Click],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
     ) -> Segmentation:
         with self.open(picture, deadline) as opened:
-            return opened.segment(clicks, box, deadline)
+            return opened.segment(clicks, box, mask, deadline)
 
     def prepare(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
         with self.open(picture, deadline, slots) as opened:
@@ -98,21 +105,32 @@ class OpenDisc:
     picture: Picture
     tier: Tier
 
-    def segment(self, clicks: Sequence[Click], box: Box | None = None, deadline: Deadline = NEVER) -> Segmentation:
+    def segment(
+        self,
+        clicks: Sequence[Click],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
+    ) -> Segmentation:
         disc, shape = self.segmenter, self.picture.pixels.shape
         deadline.check("compute the mask")
         disc.before_segment(self.picture)
         disc.asked.append((shape, tuple(clicks)))
         disc.boxes.append(box)
+        disc.starts.append(mask)
         if disc.error is not None:
             raise disc.error
         y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
         if box is None:
             center = [click for click in clicks if click.positive][-1]
-            mask = (x - center.x) ** 2 + (y - center.y) ** 2 < disc.radius_pixels**2
+            found = (x - center.x) ** 2 + (y - center.y) ** 2 < disc.radius_pixels**2
         else:
-            mask = (x > box.left) & (x < box.right) & (y > box.top) & (y < box.bottom)
-        return Segmentation(mask, score=0.75, timings=Timings(prepare_seconds=0.25, clicks_seconds=0.125))
+            found = (x > box.left) & (x < box.right) & (y > box.top) & (y < box.bottom)
+        return Segmentation(
+            found if mask is None else found | mask,
+            score=0.75,
+            timings=Timings(prepare_seconds=0.25, clicks_seconds=0.125),
+        )
 
 
 @pytest.fixture

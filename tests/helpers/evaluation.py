@@ -31,7 +31,9 @@ class FakeSegmenter:
         self.boxes: list[Box | None] = []
         self._answer = answer
 
-    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
+    def segment(
+        self, image: Image, clicks: Sequence[Click], box: Box | None = None, mask: Mask | None = None
+    ) -> Segmentation:
         self.asked.append((image, tuple(clicks)))
         self.boxes.append(box)
         return Segmentation(self._answer(image, clicks), 0.5, Timings(0.25, 0.125))

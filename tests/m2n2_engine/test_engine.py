@@ -18,7 +18,7 @@ from m2n2_engine.backbones import load_backbone
 from m2n2_engine.cache.transitions import AggregatorSource, AttentionAggregator
 from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, EngineConfig, MethodConfig
 from m2n2_engine.engine import Engine, load_engine
-from m2n2_engine.errors import DeadlineExceeded, InvalidClicks, InvalidImage, OutOfMemory
+from m2n2_engine.errors import DeadlineExceeded, InvalidClicks, InvalidImage, InvalidMask, OutOfMemory
 from m2n2_engine.kernels.cpu.threads import thread_count
 from m2n2_engine.paper_api import BackboneAggregator
 from m2n2_engine.presets import CONSENSUS, PRESETS
@@ -209,6 +209,25 @@ def test_clicks_that_are_no_points_of_the_image(
 ) -> None:
     with pytest.raises(InvalidClicks, match=message):
         engine.segment(image, clicks)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((72, 96), np.uint8), r"must be bool \(H, W\), not uint8 \(72, 96\): convert it"),
+        (np.zeros((72, 96, 1), bool), r"not bool \(72, 96, 1\)"),
+        (np.zeros((96, 72), bool), "has 72 x 96 pixels, but the image 96 x 72: give it at the size of the image"),
+        ("mask", "not str"),
+    ],
+)
+def test_masks_that_are_none_of_the_image(make_engine: MakeEngine, image: Image, mask: Any, message: str) -> None:
+    with pytest.raises(InvalidMask, match=message):
+        make_engine(method=PRESETS[CONSENSUS]).segment(image, [ON_DISC], mask=mask)
+
+
+def test_a_joint_decision_starts_from_no_mask(engine: Engine, image: Image) -> None:
+    with pytest.raises(InvalidMask, match="this preset decides all clicks at once"):
+        engine.segment(image, [ON_DISC], mask=np.zeros((72, 96), bool))
 
 
 @pytest.mark.parametrize(

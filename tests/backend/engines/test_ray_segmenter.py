@@ -89,9 +89,9 @@ def make_picture(value: int = 0) -> Picture:
 
 def test_the_answer_is_the_replicas(ray_segmenter, segmenter):
     picture = make_picture()
-    for clicks, box in ((CLICKS, None), ([], BOX)):
-        expected = segmenter.segment(picture, clicks, box).mask
-        np.testing.assert_array_equal(ray_segmenter.segment(picture, clicks, box).mask, expected)
+    for prompt in ((CLICKS,), ([], BOX), (CLICKS, None, np.eye(20, 30) > 0)):
+        expected = segmenter.segment(picture, *prompt).mask
+        np.testing.assert_array_equal(ray_segmenter.segment(picture, *prompt).mask, expected)
 
 
 def test_a_picture_is_put_once_and_asked_for_by_its_digest(ray_segmenter, cluster):

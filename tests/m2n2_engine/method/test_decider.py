@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 
 from m2n2_engine.method.decider import PromptDecider
+from m2n2_engine.prompt import Prompt
 from m2n2_engine.types import Box, Click
 
 LEFT, RIGHT = Click(20, 30), Click(70, 30)
 SIZE = (60, 100)
 KEPT_STEPS = 64
+
+
+def ask(decider, clicks, box=None):
+    """Mask and score."""
+    found = decider.decide(Prompt(tuple(clicks), box))
+    return found.mask, found.score
 
 
 @pytest.fixture
@@ -21,7 +28,7 @@ def decider(make_scene, draw_map):
 @pytest.fixture
 def answer(decider):
     """Clicks -> mask and score."""
-    return lambda *clicks: decider.decide(clicks, None)
+    return lambda *clicks: ask(decider, clicks)
 
 
 @pytest.fixture
@@ -60,12 +67,12 @@ def test_without_a_click_that_adds_there_is_nothing(answer):
 
 def test_a_box_comes_before_the_clicks(decider, square):
     box = Box(8, 18, 33, 43)
-    mask, score = decider.decide([], box)
+    mask, score = ask(decider, [], box)
     np.testing.assert_array_equal(mask, square(LEFT))
     assert 0 < score <= 1
-    outside, _ = decider.decide([RIGHT], box)
+    outside, _ = ask(decider, [RIGHT], box)
     np.testing.assert_array_equal(outside, mask)
-    beside, _ = decider.decide([Click(32, 30)], box)
+    beside, _ = ask(decider, [Click(32, 30)], box)
     assert beside[30, 32]
     assert not beside[:, 33:].any()
 
@@ -73,10 +80,10 @@ def test_a_box_comes_before_the_clicks(decider, square):
 def test_earlier_steps_are_kept_and_not_handed_out(make_scene, draw_map, square):
     place = LEFT
     decider = PromptDecider(make_scene(), SIZE, lambda points: [draw_map((place.x, place.y)) for _ in points])
-    first, _ = decider.decide([LEFT], None)
+    first, _ = ask(decider, [LEFT])
     first[:] = False
     place = RIGHT  # a step made anew would follow the changed map
-    again, _ = decider.decide([LEFT], None)
+    again, _ = ask(decider, [LEFT])
     np.testing.assert_array_equal(again, square(LEFT))
     assert decider.nbytes >= make_scene().nbytes + again.nbytes
 
@@ -89,10 +96,10 @@ def test_the_bytes_of_steps_are_bounded(decider, answer, make_scene):
 
 def test_the_order_of_questions_does_not_matter(decider, make_scene, draw_map):
     clicks = [LEFT, RIGHT, Click(72, 33, positive=False), Click(50, 30)]
-    one_by_one = [decider.decide(clicks[:count], None) for count in range(1, 5)]
+    one_by_one = [ask(decider, clicks[:count]) for count in range(1, 5)]
     for count in (4, 2, 3, 1):
         fresh = PromptDecider(make_scene(), SIZE, lambda points: [draw_map(point) for point in points])
-        for found in (decider.decide(clicks[:count], None), fresh.decide(clicks[:count], None)):
+        for found in (ask(decider, clicks[:count]), ask(fresh, clicks[:count])):
             np.testing.assert_array_equal(found[0], one_by_one[count - 1][0])
             assert found[1] == one_by_one[count - 1][1]
 

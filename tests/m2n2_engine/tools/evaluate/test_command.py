@@ -14,7 +14,7 @@ from backend.cli.main import make_tool_settings
 from backend.settings import load_settings
 from m2n2_engine.errors import DatasetError
 from m2n2_engine.tools.evaluate.pictures.contact_sheet import choose_cases
-from m2n2_engine.types import Box, Click, EngineStatus, Image, Segmentation
+from m2n2_engine.types import Box, Click, EngineStatus, Image, Mask, Segmentation
 from tests.helpers.evaluation import MakeRefinement, Run, read_figures, succeed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -74,7 +74,9 @@ def test_run_again_it_goes_on(evaluate: Run, dataset_folder: Path, tmp_path: Pat
 class Interrupted:
     """A server at whose first click somebody presses Ctrl+C."""
 
-    def segment(self, image: Image, clicks: Sequence[Click], box: Box | None = None) -> Segmentation:
+    def segment(
+        self, image: Image, clicks: Sequence[Click], box: Box | None = None, mask: Mask | None = None
+    ) -> Segmentation:
         raise KeyboardInterrupt
 
     def status(self) -> EngineStatus:

@@ -1,0 +1,100 @@
+"""What is asked of one image: clicks, a box and a mask to start from, in one value that can be looked up."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from m2n2_engine.errors import InvalidClicks, InvalidMask
+from m2n2_engine.types import Box, Click, Mask
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class StartMask:
+    """A mask that clicks correct; equal to every one of the same shape and pixels.
+
+    pixels: bool ``(H, W)`` at the size of the image. digest: 32 hex digits of shape and pixels.
+    """
+
+    pixels: Mask
+    digest: str
+
+    @classmethod
+    def of(cls, mask: Mask) -> StartMask:
+        """The one of an array, which is not copied. Raises InvalidMask unless it is bool ``(H, W)``."""
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.ndim != 2:
+            found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise InvalidMask(f"the mask must be bool (H, W), not {found}: convert it, for example by `mask > 0`")
+        digest = hashlib.blake2b(str(mask.shape).encode(), digest_size=16)
+        digest.update(np.packbits(mask).data)
+        return cls(mask, digest.hexdigest())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StartMask) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prompt:
+    """All that is asked at once, in pixels of the image. clicks: in the order they were made. box: the object lies in
+    it. start: the mask that the clicks correct."""
+
+    clicks: tuple[Click, ...] = ()
+    box: Box | None = None
+    start: StartMask | None = None
+
+    @classmethod
+    def of(
+        cls, size: tuple[int, int], clicks: Sequence[Click], box: Box | None = None, mask: Mask | None = None
+    ) -> Prompt:
+        """The prompt of an image of ``(H, W)`` pixels.
+
+        Raises:
+            InvalidClicks: there is nothing to go by, or a click or the box cannot be used.
+            InvalidMask: the mask is not bool ``(H, W)`` at the image's size.
+        """
+        if clicks or (box is None and mask is None):
+            check_clicks(clicks, size[1], size[0])
+        if box is not None:
+            check_box(box, size[1], size[0])
+        start = None if mask is None else StartMask.of(mask)
+        if start is not None and start.pixels.shape != size:
+            height, width = start.pixels.shape
+            raise InvalidMask(
+                f"the mask has {width} x {height} pixels, but the image {size[1]} x {size[0]}: give it at the size of "
+                "the image"
+            )
+        return cls(tuple(clicks), box, start)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it names no object: there are negative clicks alone."""
+        return self.box is None and self.start is None and not any(click.positive for click in self.clicks)
+
+
+def check_clicks(clicks: Sequence[Click], width: int, height: int) -> None:
+    """Raise InvalidClicks unless there are clicks and all lie in an image of this size, border included."""
+    if not clicks:
+        raise InvalidClicks("there are no clicks: give at least one positive click")
+    for click in clicks:
+        if not (math.isfinite(click.x) and math.isfinite(click.y)):
+            raise InvalidClicks(f"the click ({click.x}, {click.y}) is no point: use finite pixel coordinates")
+        if not (0 <= click.x <= width and 0 <= click.y <= height):
+            raise InvalidClicks(
+                f"the click ({click.x:g}, {click.y:g}) is outside the image: use 0 <= x <= {width}, 0 <= y <= {height}"
+            )
+
+
+def check_box(box: Box, width: int, height: int) -> None:
+    """Raise InvalidClicks unless this box has an area and lies in an image of this size."""
+    if not (0 <= box.left < box.right <= width and 0 <= box.top < box.bottom <= height):
+        raise InvalidClicks(
+            f"the box from ({box.left:g}, {box.top:g}) to ({box.right:g}, {box.bottom:g}) cannot be used: it needs "
+            f"0 <= left < right <= {width} and 0 <= top < bottom <= {height}"
+        )
