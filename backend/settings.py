@@ -212,6 +212,12 @@ class Settings(BaseSettings):
         description="`true`: accepting a mask replaces the brush region of the same label, in the annotator's "
         "autosaved draft, under the first positive click; `false`: it adds a region.",
     )
+    refine_region: bool = Field(
+        False,
+        description="`true`: if the first click lies in a brush region of the same label in the annotator's autosaved "
+        "draft, the clicks correct that region, and accepting the answer replaces it; `false`: clicks find an object "
+        "anew.",
+    )
     cvat_answer: CvatAnswer = Field(
         "mask",
         description="What CVAT gets: `mask`, every pixel of the frame, which every version takes, or `shapes`, run "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import statistics
 import uuid
@@ -13,15 +14,16 @@ import numpy as np
 from backend.errors import InvalidRequest
 from backend.http.request import RequestRecord
 from backend.label_studio import brush_rle
+from backend.label_studio.drafted import BRUSH_TYPE, DraftedMask, find_refined, find_replaced_id
 from backend.label_studio.label_config import BRUSH, POLYGON, Control
-from backend.label_studio.payload import DraftRegion, Region
+from backend.label_studio.payload import Region
 from backend.label_studio.polygons import trace_polygons
 from backend.label_studio.prompt import Prompt
-from backend.scheduling.clicks import ClickService
+from backend.scheduling.clicks import ClickService, Ticket
 from backend.settings import Settings
-from m2n2_engine.types import Click, Mask
+from m2n2_engine.errors import InvalidMask
+from m2n2_engine.types import Mask, Picture, Segmentation
 
-_BRUSH_TYPE = "brushlabels"
 _POLYGON_TYPE = "polygonlabels"
 
 # 1e-4 percent of 10,000 pixels is a hundredth of a pixel.
@@ -33,21 +35,27 @@ logger = logging.getLogger(__name__)
 def answer_prompts(
     prompts: Sequence[Prompt], clicks: ClickService, record: RequestRecord, settings: Settings
 ) -> dict[str, Any]:
-    """One prediction with the masks of all prompts of a request; an empty one where there are none.
+    """One prediction with the masks of all prompts of a request; an empty one where they name no object.
 
     Raises what ``ClickService.segment`` raises, InvalidClicks and InvalidRequest.
     """
+    asked = [prompt for prompt in prompts if prompt.names_object or (settings.refine_region and prompt.drafted)]
+    if len(asked) < len(prompts):
+        logger.info("empty result: no positive key point in the context")
+    prompts = asked
     if not prompts:
         return render_answer([], 0.0, clicks.model_version)
     max_pixels = settings.max_image_megapixels * 1_000_000
     with clicks.queue.join(prompts[0].object_key, record) as ticket:
         picture = clicks.fetch(prompts[0].image, ticket)
         shapes = [find_answer_shape(prompt.region, picture.size, max_pixels) for prompt in prompts]
-        found = clicks.segment(picture, [prompt.in_pixels(picture.size) for prompt in prompts], ticket)
+        drafted = [_find_start(prompt, shape, settings) for prompt, shape in zip(prompts, shapes, strict=True)]
+        found, starts = _segment(picture, prompts, drafted, clicks, ticket)
     with record.measure("encode"):
         regions = []
-        for prompt, shape, one in zip(prompts, shapes, found, strict=True):
-            regions += render_regions(prompt, resize_mask(one.mask, shape), one.score, settings)
+        for prompt, shape, start, one in zip(prompts, shapes, starts, found, strict=True):
+            refined = None if start is None else start.id
+            regions += render_regions(prompt, resize_mask(one.mask, shape), one.score, settings, refined)
         return render_answer(regions, statistics.mean(one.score for one in found), clicks.model_version)
 
 
@@ -74,18 +82,23 @@ def resize_mask(mask: Mask, shape: tuple[int, int]) -> Mask:
     return mask[np.ix_(rows, columns)]
 
 
-def render_regions(prompt: Prompt, mask: Mask, score: float, settings: Settings) -> list[dict[str, Any]]:
+def render_regions(
+    prompt: Prompt, mask: Mask, score: float, settings: Settings, refined: str | None = None
+) -> list[dict[str, Any]]:
     """A mask (H, W) as regions of the kinds that are wanted and that the configuration has a place for; none where the
-    mask is empty. Each has a new id, so that accepting it replaces no other region, unless that is wanted."""
+    mask is empty. Each has a new id, so that accepting it replaces no other region, unless that is wanted. refined: id
+    of the brush region that it is a correction of."""
     if not mask.any():
         return []
     regions = []
     for control in _choose_controls(prompt.controls, settings.output):
         labels = [label for label in prompt.region.value.labels if control.takes(prompt.region.to_name, label)]
         if control.tag == BRUSH:
-            value: dict[str, Any] = {"format": "rle", "rle": brush_rle.encode(mask), _BRUSH_TYPE: labels}
-            replaced = _find_replaced_id(prompt, control, mask.shape) if settings.replace_draft_region else None
-            regions.append(_render_region(prompt, control, _BRUSH_TYPE, value, mask.shape, score, replaced))
+            value: dict[str, Any] = {"format": "rle", "rle": brush_rle.encode(mask), BRUSH_TYPE: labels}
+            replaced = refined
+            if replaced is None and settings.replace_draft_region:
+                replaced = find_replaced_id(prompt, control, (mask.shape[0], mask.shape[1]))
+            regions.append(_render_region(prompt, control, BRUSH_TYPE, value, mask.shape, score, replaced))
             continue
         for polygon in trace_polygons(mask, settings.polygon_tolerance_pixels):
             percent = np.round(polygon * (100 / mask.shape[1], 100 / mask.shape[0]), _PERCENT_DIGITS)
@@ -97,6 +110,32 @@ def render_regions(prompt: Prompt, mask: Mask, score: float, settings: Settings)
 def render_answer(result: list[dict[str, Any]], score: float, model_version: str) -> dict[str, Any]:
     """One prediction of an interactive answer; no region in ``result`` clears the pending suggestion."""
     return {"result": result, "score": score, "model_version": model_version}
+
+
+def _find_start(prompt: Prompt, shape: tuple[int, int], settings: Settings) -> DraftedMask | None:
+    """The region that the clicks correct; None where they find an object anew."""
+    is_brush = any(control.tag == BRUSH for control in _choose_controls(prompt.controls, settings.output))
+    return find_refined(prompt, shape) if settings.refine_region and is_brush else None
+
+
+def _segment(
+    picture: Picture,
+    prompts: Sequence[Prompt],
+    starts: Sequence[DraftedMask | None],
+    clicks: ClickService,
+    ticket: Ticket,
+) -> tuple[list[Segmentation], Sequence[DraftedMask | None]]:
+    """The masks, and what they are corrections of."""
+    asked = [prompt.in_pixels(picture.size) for prompt in prompts]
+    started = [
+        one if start is None else dataclasses.replace(one, mask=resize_mask(start.mask, picture.size))
+        for one, start in zip(asked, starts, strict=True)
+    ]
+    try:
+        return clicks.segment(picture, started, ticket), starts
+    except InvalidMask as error:
+        logger.warning("M2N2_REFINE_REGION has no effect: %s", error)
+        return clicks.segment(picture, asked, ticket), [None] * len(prompts)
 
 
 def _choose_controls(controls: tuple[Control, ...], output: str) -> list[Control]:
@@ -128,35 +167,3 @@ def _render_region(
         "readonly": False,
         "value": value,
     }
-
-
-def _find_replaced_id(prompt: Prompt, control: Control, shape: tuple[int, ...]) -> str | None:
-    """Id of the uppermost drafted brush region of the same label under the first positive click; None where there is
-    none."""
-    click = next((click for click in prompt.clicks(shape[1], shape[0]) if click.positive), None)
-    if click is None:
-        return None
-    candidates = (region for region in reversed(prompt.drafted) if _is_same_object(region, prompt.region, control))
-    return next((region.id for region in candidates if _is_under(click, region, (shape[0], shape[1]))), None)
-
-
-def _is_same_object(drafted: DraftRegion, region: Region, control: Control) -> bool:
-    return (
-        drafted.type == _BRUSH_TYPE
-        and bool(drafted.id)
-        and (drafted.from_name, drafted.to_name) == (control.name, region.to_name)
-        and drafted.item_index == region.item_index
-        and drafted.value.get(_BRUSH_TYPE) == region.value.labels
-    )
-
-
-def _is_under(click: Click, drafted: DraftRegion, shape: tuple[int, int]) -> bool:
-    rle = drafted.value.get("rle")
-    if not isinstance(rle, list):
-        return False
-    try:
-        mask = brush_rle.decode(rle, shape)
-    except InvalidRequest as error:
-        logger.warning("a drafted region cannot be replaced: %s", error)
-        return False
-    return bool(mask[min(int(click.y), shape[0] - 1), min(int(click.x), shape[1] - 1)])

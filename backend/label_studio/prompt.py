@@ -48,6 +48,11 @@ class Prompt:
     image: TaskImage
     drafted: tuple[DraftRegion, ...]
 
+    @property
+    def names_object(self) -> bool:
+        """Whether there is a positive click or a box."""
+        return not self.key_points or any(point.is_positive is not False for point in self.key_points)
+
     def clicks(self, width: int, height: int) -> list[Click]:
         """The clicks in pixels of the image. Raises InvalidClicks for a point outside of it."""
         return [
@@ -86,8 +91,8 @@ def parse_prompts(request: PredictRequest) -> list[Prompt]:
     regions = _parse_regions(request.params.context.result)
     drafted = _parse_drafted(task)
     key_points = tuple(_restore_sign(region, drafted) for region in regions if isinstance(region, KeyPoint))
-    if not regions or (key_points and not any(point.is_positive is not False for point in key_points)):
-        logger.info("empty result: no positive key point and no rectangle in the context")
+    if not regions:
+        logger.info("empty result: no key point and no rectangle in the context")
         return []
     reason = _find_refusal(regions)
     if reason is not None:

@@ -21,6 +21,7 @@ from PIL import Image as PillowImage
 from backend.app import create_app
 from backend.engines.background import EngineSource
 from backend.settings import load_settings
+from m2n2_engine.errors import InvalidMask
 from m2n2_engine.types import (
     FREE,
     NEVER,
@@ -57,6 +58,7 @@ class DiscSegmenter:
         self.found: list[Tier] = []
         self.error: Exception | None = None
         self.radius_pixels = 40.0
+        self.takes_masks = True
         self.networks = 1
         self.told = EngineStatus(self.model_version, backbone="disc", device="cpu")
         self.before_prepare: Callable[[Picture], object] = lambda picture: None
@@ -120,17 +122,16 @@ class OpenDisc:
         disc.starts.append(mask)
         if disc.error is not None:
             raise disc.error
+        if mask is not None and not disc.takes_masks:
+            raise InvalidMask("no mask can be corrected here")
         y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
+        found = np.zeros(shape[:2], bool) if mask is None else mask.copy()
         if box is None:
-            center = [click for click in clicks if click.positive][-1]
-            found = (x - center.x) ** 2 + (y - center.y) ** 2 < disc.radius_pixels**2
+            last = ([click for click in clicks if click.positive] or list(clicks))[-1]
+            found[(x - last.x) ** 2 + (y - last.y) ** 2 < disc.radius_pixels**2] = last.positive
         else:
-            found = (x > box.left) & (x < box.right) & (y > box.top) & (y < box.bottom)
-        return Segmentation(
-            found if mask is None else found | mask,
-            score=0.75,
-            timings=Timings(prepare_seconds=0.25, clicks_seconds=0.125),
-        )
+            found |= (x > box.left) & (x < box.right) & (y > box.top) & (y < box.bottom)
+        return Segmentation(found, score=0.75, timings=Timings(prepare_seconds=0.25, clicks_seconds=0.125))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backend.engines.background import BackgroundEngine
-from backend.label_studio.brush_rle import decode
+from backend.label_studio.brush_rle import decode, encode
 from m2n2_engine.types import Box, Click
 
 EMPTY = {"results": [{"result": [], "score": 0.0, "model_version": "disc-1"}]}
@@ -367,3 +367,95 @@ def test_not_a_number_is_refused(client, interactive):
     body = interactive(1)
     points_of(body)[0]["value"]["x"] = float("nan")
     assert client.post("/predict", json=body).status_code == 400
+
+
+# --- corrections of a drafted region
+
+
+class Drafting:
+    """Asks for one click on the sample picture, with brush regions in the draft. starts: what the engine got."""
+
+    def __init__(self, make_client, interactive, segmenter):
+        self.client = make_client({"M2N2_REFINE_REGION": "true"})
+        self.make_body = interactive
+        self.starts = segmenter.starts
+
+    def body(self, *regions):
+        body = self.make_body(1)
+        body["tasks"][0]["drafts"] = [{"id": 1, "result": list(regions)}]
+        return body
+
+    def answer(self, *regions, **point):
+        body = self.body(*regions)
+        points_of(body)[0].update(point)
+        return ask(self.client, body)["results"][0]["result"]
+
+
+@pytest.fixture
+def drafting(make_client, interactive, segmenter):
+    return Drafting(make_client, interactive, segmenter)
+
+
+def draft_brush(identifier, mask, **more):
+    value = {"format": "rle", "rle": encode(mask), "brushlabels": ["Cat"]}
+    place = {"from_name": "brush", "to_name": "image", "type": "brushlabels", "original_width": 640}
+    return {"id": identifier, **place, "value": value, **more}
+
+
+def draw_square(shape=(480, 640)):
+    """Over the sample's first key point."""
+    mask = np.zeros(shape, bool)
+    mask[200:260, 150:260] = True
+    return mask
+
+
+def test_clicks_in_a_drafted_region_correct_it_and_replace_it(drafting):
+    mask = draw_square()
+    (region,) = drafting.answer(draft_brush("lower", ~mask | mask), draft_brush("upper", mask))
+    np.testing.assert_array_equal(drafting.starts[0], mask)
+    assert region["id"] == "upper"
+    assert decode(region["value"]["rle"], (480, 640))[mask].all()
+
+
+def test_a_negative_click_alone_corrects_a_drafted_region(drafting):
+    mask = draw_square()
+    (region,) = drafting.answer(draft_brush("old", mask), is_positive=False)
+    np.testing.assert_array_equal(drafting.starts[0], mask)
+    assert region["id"] == "old"
+    assert not (decode(region["value"]["rle"], (480, 640)) & ~mask).any()
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        draft_brush("old", ~draw_square()),
+        draft_brush("old", draw_square(), from_name="other"),
+        draft_brush("old", np.ones((4, 4), bool)),
+        draft_brush("old", draw_square(), value={"rle": [0, 1, 2], "brushlabels": ["Cat"]}),
+        draft_brush("old", draw_square(), value={"rle": ["a"], "brushlabels": ["Cat"]}),
+        draft_brush("old", draw_square(), value={"rle": "00", "brushlabels": ["Cat"]}),
+    ],
+)
+def test_other_regions_and_unreadable_ones_are_passed_over(drafting, region):
+    (found,) = drafting.answer(region)
+    assert drafting.starts == [None]
+    assert found["id"] != "old"
+
+
+def test_an_unreadable_region_is_named_in_the_log(drafting, caplog):
+    drafting.answer(draft_brush("torn", draw_square(), value={"rle": [0, 1], "brushlabels": ["Cat"]}))
+    assert "the region torn of the draft is passed over: the brush RLE is cut short" in caplog.text
+
+
+def test_by_default_a_drafted_region_is_left_alone(client, drafting):
+    (region,) = ask(client, drafting.body(draft_brush("old", draw_square())))["results"][0]["result"]
+    assert drafting.starts == [None]
+    assert region["id"] != "old"
+
+
+def test_where_the_preset_cannot_start_from_a_mask_the_click_is_answered_anew(drafting, segmenter, caplog):
+    segmenter.takes_masks = False
+    (region,) = drafting.answer(draft_brush("old", draw_square()))
+    assert drafting.starts[-1] is None
+    assert region["id"] != "old"
+    assert "M2N2_REFINE_REGION has no effect" in caplog.text
