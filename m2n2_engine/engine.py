@@ -38,6 +38,7 @@ from m2n2_engine.types import (
     Segmentation,
     Slots,
     State,
+    Stroke,
     Tier,
     Timings,
 )
@@ -173,7 +174,7 @@ class Engine:
     def segment(
         self,
         picture: Image | Picture,
-        clicks: Sequence[Click],
+        clicks: Sequence[Click | Stroke],
         box: Box | None = None,
         mask: Mask | None = None,
         deadline: Deadline = NEVER,
@@ -182,8 +183,8 @@ class Engine:
 
         Args:
             picture: made of an RGB uint8 ``(H, W, 3)`` array, or such an array of any size from 1 x 1, any strides.
-            clicks: at least one, unless there is a box or a mask; ``0 <= x <= W``, ``0 <= y <= H``. Only negative
-                clicks alone give an empty mask of score 0.
+            clicks: and strokes, at least one, unless there is a box or a mask; ``0 <= x <= W``, ``0 <= y <= H``. Only
+                negative ones alone give an empty mask of score 0.
             box: the object lies in it, and clicks correct what it gives; nothing outside of it is in the mask.
             mask: bool ``(H, W)``, the object as far as it is known. Clicks correct it, and away from what they change
                 it stays as it is. With a box, what lies outside of that is not in the answer.
@@ -204,7 +205,7 @@ class Engine:
             return opened.answer(prompt, deadline)
 
     def check_prompt(
-        self, picture: Picture, clicks: Sequence[Click], box: Box | None = None, mask: Mask | None = None
+        self, picture: Picture, clicks: Sequence[Click | Stroke], box: Box | None = None, mask: Mask | None = None
     ) -> Prompt:
         """What is asked of a picture, as one value. Raises InvalidClicks and InvalidMask as ``segment``."""
         if mask is not None and self._method.decision is Decision.JOINT:
@@ -318,7 +319,7 @@ class OpenSession:
 
     def segment(
         self,
-        clicks: Sequence[Click],
+        clicks: Sequence[Click | Stroke],
         box: Box | None = None,
         mask: Mask | None = None,
         deadline: Deadline = NEVER,

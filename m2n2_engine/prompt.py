@@ -1,4 +1,4 @@
-"""What is asked of one image: clicks, a box and a mask to start from, in one value that can be looked up."""
+"""What is asked of one image: clicks, strokes, a box and a mask to start from, in one value that can be looked up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from m2n2_engine.errors import InvalidClicks, InvalidMask
-from m2n2_engine.types import Box, Click, Mask
+from m2n2_engine.types import Box, Click, Mask, Stroke
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -42,21 +42,25 @@ class StartMask:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prompt:
-    """All that is asked at once, in pixels of the image. clicks: in the order they were made. box: the object lies in
-    it. start: the mask that the clicks correct."""
+    """All that is asked at once, in pixels of the image. clicks: and strokes, in the order they were made. box: the
+    object lies in it. start: the mask that the clicks correct."""
 
-    clicks: tuple[Click, ...] = ()
+    clicks: tuple[Click | Stroke, ...] = ()
     box: Box | None = None
     start: StartMask | None = None
 
     @classmethod
     def of(
-        cls, size: tuple[int, int], clicks: Sequence[Click], box: Box | None = None, mask: Mask | None = None
+        cls,
+        size: tuple[int, int],
+        clicks: Sequence[Click | Stroke],
+        box: Box | None = None,
+        mask: Mask | None = None,
     ) -> Prompt:
         """The prompt of an image of ``(H, W)`` pixels.
 
         Raises:
-            InvalidClicks: there is nothing to go by, or a click or the box cannot be used.
+            InvalidClicks: there is nothing to go by, or a click, a stroke or the box cannot be used.
             InvalidMask: the mask is not bool ``(H, W)`` at the image's size.
         """
         if clicks or (box is None and mask is None):
@@ -70,7 +74,7 @@ class Prompt:
                 f"the mask has {width} x {height} pixels, but the image {size[1]} x {size[0]}: give it at the size of "
                 "the image"
             )
-        return cls(tuple(clicks), box, start)
+        return cls(tuple(_freeze(click) for click in clicks), box, start)
 
     @property
     def is_empty(self) -> bool:
@@ -78,17 +82,34 @@ class Prompt:
         return self.box is None and self.start is None and not any(click.positive for click in self.clicks)
 
 
-def check_clicks(clicks: Sequence[Click], width: int, height: int) -> None:
-    """Raise InvalidClicks unless there are clicks and all lie in an image of this size, border included."""
+def check_clicks(clicks: Sequence[Click | Stroke], width: int, height: int) -> None:
+    """Raise InvalidClicks unless there are clicks or strokes and all of their points lie in an image of this size,
+    border included."""
     if not clicks:
         raise InvalidClicks("there are no clicks: give at least one positive click")
     for click in clicks:
-        if not (math.isfinite(click.x) and math.isfinite(click.y)):
-            raise InvalidClicks(f"the click ({click.x}, {click.y}) is no point: use finite pixel coordinates")
-        if not (0 <= click.x <= width and 0 <= click.y <= height):
-            raise InvalidClicks(
-                f"the click ({click.x:g}, {click.y:g}) is outside the image: use 0 <= x <= {width}, 0 <= y <= {height}"
-            )
+        name = "click" if isinstance(click, Click) else "point of a stroke"
+        if isinstance(click, Stroke) and not len(click.points):
+            raise InvalidClicks("a stroke has no points: give at least one, as (x, y)")
+        for x, y in list_points(click):
+            if not (math.isfinite(x) and math.isfinite(y)):
+                raise InvalidClicks(f"the {name} ({x}, {y}) is no point: use finite pixel coordinates")
+            if not (0 <= x <= width and 0 <= y <= height):
+                raise InvalidClicks(
+                    f"the {name} ({x:g}, {y:g}) is outside the image: use 0 <= x <= {width}, 0 <= y <= {height}"
+                )
+
+
+def list_points(click: Click | Stroke) -> Sequence[tuple[float, float]]:
+    """The points (x, y) that a click or a stroke is drawn through."""
+    return click.points if isinstance(click, Stroke) else ((click.x, click.y),)
+
+
+def _freeze(click: Click | Stroke) -> Click | Stroke:
+    """The same, whatever its points are held in: prompts are looked up."""
+    if isinstance(click, Click):
+        return click
+    return Stroke(tuple((float(x), float(y)) for x, y in click.points), click.positive)
 
 
 def check_box(box: Box, width: int, height: int) -> None:

@@ -125,6 +125,18 @@ class Click:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Stroke:
+    """A path over the image with a sign: many clicks, decided at once. One point is a click.
+
+    points: ``(x, y)`` each as of a click, at least one, joined by straight lines in their order.
+    positive: True where the path belongs to the object.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    positive: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Box:
     """An upright rectangle around an object, in pixels of the image: ``0 <= left < right <= W`` from the left edge,
     ``0 <= top < bottom <= H`` from the top edge."""

@@ -7,6 +7,7 @@ holds it. Sums over all regions and all borders then take one pass over the imag
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -68,10 +69,12 @@ class Candidates:
         first = np.searchsorted(-reached, -np.arange(self.count), side="left").astype(float)
         return len(lowest) - first if backwards else first
 
-    def measure_depths(self, pixel: tuple[int, int]) -> tuple[Values, Values]:
-        """Of each region, how deep ``pixel`` (x, y) lies in it and the deepest place there, in pixels."""
+    def measure_depths(self, pixels: Sequence[tuple[int, int]]) -> tuple[Values, Values]:
+        """Of each region, how deep the deepest of ``pixels`` (x, y) lies in it, and the deepest place there, in
+        pixels."""
+        x, y = np.transpose(pixels)
         found = [measure_depths(self.select(candidate)) for candidate in range(self.count)]
-        return np.array([depths[pixel[1], pixel[0]] for depths in found], float), np.array([d.max() for d in found])
+        return np.array([depths[y, x].max() for depths in found], float), np.array([d.max() for d in found])
 
 
 def cut_map(
@@ -85,8 +88,8 @@ def cut_map(
     """The candidates of a map: their sizes grow by equal factors.
 
     Args:
-        edge_map: of a click.
-        open_pixels: ``(H, W)``, all that may be in a region; the click's own pixel is.
+        edge_map: of a click or a stroke.
+        open_pixels: ``(H, W)``, all that may be in a region; a pixel that was clicked is.
         sizes: pixels of the smallest and of the largest region.
         limit: regions keep below this value of the map.
         count: at most so many.
@@ -99,7 +102,8 @@ def cut_map(
     thresholds = np.unique(ordered[np.geomspace(least, most, count).astype(int).clip(1, most) - 1])
     thresholds = thresholds[thresholds < limit]
     if not len(thresholds):
-        thresholds = values[edge_map.pixel[1], edge_map.pixel[0]][None]
+        x, y = np.transpose(edge_map.pixels)
+        thresholds = values[y, x][open_pixels[y, x]].min()[None]
     ranks = np.searchsorted(thresholds, values, side="left").astype(np.int16)
     ranks[~open_pixels] = len(thresholds)
     first, is_border = _find_border(ranks, open_pixels)

@@ -1,8 +1,11 @@
-"""One click corrects a mask: it adds or takes away a part of it, around itself alone.
+"""One click or stroke corrects a mask: it adds or takes away parts of it, around itself alone.
 
 An annotator who clicks where the mask is wrong wants that place changed and the rest left as it is. What can change is
 the part that is connected to the click and has the other sign. Two maps say how far the click reaches: its Markov-map,
 and a walk over regions that ends at all clicks so far. Their candidates vote. Then colours move the new border.
+
+A stroke is many clicks of one sign at once: all parts of the other sign that it touches can change, and all pixels
+under it get its sign. A click is a stroke of one pixel.
 
 A positive click never takes a pixel away and a negative one never adds one. No click changes the sign under another.
 """
@@ -21,7 +24,7 @@ from m2n2_engine.method.edge_map import EdgeMap, find_edges
 from m2n2_engine.method.evidence import Ballot, Side, Situation, count_votes, score_click
 from m2n2_engine.method.regions import walk_regions
 from m2n2_engine.method.scene import Scene
-from m2n2_engine.method.shapes import draw_disc, find_part, grow, measure_depths
+from m2n2_engine.method.shapes import draw_discs, find_parts, grow, measure_depths
 from m2n2_engine.types import Map, Mask
 
 _SURE_PIXELS = 3
@@ -30,62 +33,71 @@ _SURE_PIXELS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """The mask after some clicks. mask: (H, W) at working size. marks: of all clicks. scores: of the positive clicks
-    that changed something, and of the box: mean edge along the border, 0 to 1."""
+    """The mask after some clicks. mask: (H, W) at working size. marks: of all pixels that were clicked. scores: of the
+    positive clicks that changed something, and of the box: mean edge along the border, 0 to 1. clicks: and strokes, how
+    many."""
 
     mask: Mask
     marks: tuple[Mark, ...] = ()
     scores: tuple[float, ...] = ()
+    clicks: int = 0
 
 
 def correct(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Step:
-    """The step after one more click.
+    """The step after one more click or stroke.
 
     Args:
         before: the mask that is clicked on.
-        click: map of the new click.
+        click: map of the new click or stroke.
         positive: its sign.
         scene: the image.
     """
-    method, at = scene.method, click.pixel[::-1]
-    if scene.outside is not None and scene.outside[at]:
+    method = scene.method
+    path = [(x, y) for x, y in click.pixels if scene.outside is None or not scene.outside[y, x]]
+    if not path:
         return before  # nothing can change there
+    click = dataclasses.replace(click, path=tuple(path))
+    x, y = np.transpose(path)
     marks, scores = before.marks, before.scores
     changed = np.zeros_like(before.mask)
-    if before.mask[at] != positive:
+    if (before.mask[y, x] != positive).any():
         changed, edge = _vote(before, click, positive, scene)
         scores = (*scores, edge) if positive else scores
-    radius = int(method.colour_mark_share * measure_depths(changed)[at])
-    stamp = _stamp(marks, click, positive, scene)
-    changed = (changed & ~_protect(marks, click, positive, scene)) | stamp
+    radii = (method.colour_mark_share * measure_depths(changed)[y, x]).astype(int).tolist()
+    protected, stamp = _draw_claims(marks, path, positive, scene)
+    changed = (changed & ~protected) | stamp
     mask = np.where(changed, positive, before.mask)
-    marks = (*shrink_marks(marks, mask, method.colour_mark_share), Mark(click.pixel, radius, positive))
+    own = (Mark(pixel, radius, positive) for pixel, radius in zip(path, radii, strict=True))
+    marks = (*shrink_marks(marks, mask, method.colour_mark_share), *own)
     if (mask != before.mask).any():
         mask = _refine(before.mask, mask, marks, positive, scene)
         mask[stamp] = positive
-    return Step(mask, marks, scores)
+    return Step(mask, marks, scores, before.clicks + 1)
 
 
 def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> tuple[Mask, float]:
     """The region ``(H, W)`` that the click changes, and the mean edge of its border."""
     method = scene.method
     open_pixels = before.mask != positive
-    free = find_part(open_pixels if scene.outside is None else open_pixels & ~scene.outside, click.pixel)
+    free = find_parts(open_pixels if scene.outside is None else open_pixels & ~scene.outside, click.pixels)
     found = Situation(
         side=_find_side(before.mask, positive, scene),
         rim=free & (measure_depths(free) < 2),
         mask_pixels=int(before.mask.sum()),
-        clicks=len(before.marks),
+        clicks=before.clicks,
     )
-    opposite = [mark.pixel for mark in before.marks if mark.positive != positive]
+    opposite = _find_opposite(before.marks, click.pixels, positive)
     ballots = [_cast(click, free, found, opposite, scene, is_walk=False)]
     if found.mask_pixels:
         ballots.append(_cast(_walk(before, click, positive, scene), free, found, opposite, scene, is_walk=True))
     shares, edge = count_votes(ballots)
-    chosen = free & (shares > method.majority)
-    if not chosen[click.pixel[::-1]]:
-        return np.zeros_like(free), edge
-    return find_part(chosen, click.pixel), edge
+    return find_parts(free & (shares > method.majority), click.pixels), edge
+
+
+def _find_opposite(marks: Sequence[Mark], path: Sequence[tuple[int, int]], positive: bool) -> Sequence[tuple[int, int]]:
+    """Clicked pixels (x, y) of the other sign. A stroke over them overrules them."""
+    overruled = set(path) if len(path) > 1 else set()
+    return [mark.pixel for mark in marks if mark.positive != positive and mark.pixel not in overruled]
 
 
 def _cast(
@@ -120,26 +132,22 @@ def _find_side(mask: Mask, positive: bool, scene: Scene) -> Side:
 
 def _walk(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> EdgeMap:
     """The map of the walk over regions: 0 where it surely ends at the new click's sign."""
-    clicked = {mark.pixel: mark.positive for mark in before.marks} | {click.pixel: positive}
+    clicked = {mark.pixel: mark.positive for mark in before.marks} | dict.fromkeys(click.pixels, positive)
     chance: Map = walk_regions(scene.regions, clicked, before.mask, scene.method.previous_mask_weight)
-    return find_edges(1 - chance if positive else chance, click.pixel, scene.method.edge_levels)
+    ends = find_edges(1 - chance if positive else chance, click.pixel, scene.method.edge_levels)
+    return dataclasses.replace(ends, path=click.path)
 
 
-def _protect(marks: Sequence[Mark], click: EdgeMap, positive: bool, scene: Scene) -> Mask:
-    """The discs ``(H, W)`` of earlier clicks of the other sign, which this one leaves alone."""
-    protected = np.zeros(scene.size, bool)
-    for mark in marks:
-        if mark.positive != positive:
-            apart = np.hypot(mark.pixel[0] - click.pixel[0], mark.pixel[1] - click.pixel[1]) / 2
-            protected |= draw_disc(scene.size, mark.pixel, min(scene.click_radius, apart))
-    return protected
-
-
-def _stamp(marks: Sequence[Mark], click: EdgeMap, positive: bool, scene: Scene) -> Mask:
-    """The disc ``(H, W)`` around the click that gets its sign in any case: a click is never without an effect."""
+def _draw_claims(
+    marks: Sequence[Mark], path: Sequence[tuple[int, int]], positive: bool, scene: Scene
+) -> tuple[Mask, Mask]:
+    """The discs ``(H, W)`` of earlier clicks of the other sign, which this one leaves alone, and those around the
+    pixels (x, y) of ``path``, which get its sign in any case: a click is never without an effect."""
     opposite = [mark.pixel for mark in marks if mark.positive != positive]
-    apart = [np.hypot(x - click.pixel[0], y - click.pixel[1]) / 2 for x, y in opposite]
-    return draw_disc(scene.size, click.pixel, min([scene.click_radius, *apart]))
+    differences = np.array(path)[:, None] - np.array(opposite, int).reshape(1, -1, 2)
+    half = np.hypot(differences[..., 0], differences[..., 1]) / 2
+    theirs, own = (half.min(axis=axis, initial=scene.click_radius).tolist() for axis in (0, 1))
+    return draw_discs(scene.size, opposite, theirs), draw_discs(scene.size, path, own)
 
 
 def _refine(before: Mask, mask: Mask, marks: Sequence[Mark], positive: bool, scene: Scene) -> Mask:

@@ -16,8 +16,9 @@ from m2n2_engine.method.edge_map import EdgeMap
 from m2n2_engine.method.evidence import Frame
 from m2n2_engine.method.scene import Scene
 from m2n2_engine.method.shapes import reduce_mask
+from m2n2_engine.method.strokes import find_path, join_maps, sample_stroke
 from m2n2_engine.prompt import Prompt
-from m2n2_engine.types import Box, Click, Mask
+from m2n2_engine.types import Box, Click, Mask, Stroke
 
 FindMaps = Callable[[Sequence[tuple[float, float]]], Sequence[EdgeMap]]
 """The Markov-maps of points (x, y) of the full-size image, at working size."""
@@ -25,8 +26,8 @@ FindMaps = Callable[[Sequence[tuple[float, float]]], Sequence[EdgeMap]]
 _KEPT_STEPS = 64
 """Masks of earlier steps that are kept: those of a few objects that are worked on in turn."""
 
-_Key = tuple[Box | None, str, tuple[Click, ...]]
-"""Of a step: the box, the digest of the mask to start from, and the clicks so far."""
+_Key = tuple[Box | None, str, tuple[Click | Stroke, ...]]
+"""Of a step: the box, the digest of the mask to start from, and the clicks and strokes so far."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ class PromptDecider:
         first = self._begin(prompt, frame, scene)
         step, done = self._find_last(prompt, first)
         rest = prompt.clicks[done:]
-        maps = self._find_maps([(click.x, click.y) for click in rest])
+        maps = self._map_clicks(rest)
         for count, (click, click_map) in enumerate(zip(rest, maps, strict=True), start=done + 1):
             work = functools.partial(correct, step, click_map, click.positive, scene)
             step = self._keep(_name(prompt, count), work)
@@ -83,6 +84,18 @@ class PromptDecider:
             return Step(np.zeros(scene.size, bool))
         places = find_places(prompt.box, scene.method.box_side_seeds)
         return self._keep(_name(prompt, 0), lambda: fit_box(frame, list(self._find_maps(places)), scene))
+
+    def _map_clicks(self, clicks: Sequence[Click | Stroke]) -> list[EdgeMap]:
+        """The map of each click and each stroke; all walks are made together."""
+        scene, grid = self._scene, self._scene.grid
+        samples = [sample_stroke(click, self._image_size, grid) for click in clicks]
+        maps = iter(self._find_maps([point for points in samples for point in points]))
+        return [
+            join_maps(
+                [next(maps) for _ in points], find_path(click, self._image_size, scene.size), scene.method.edge_levels
+            )
+            for click, points in zip(clicks, samples, strict=True)
+        ]
 
     def _find_last(self, prompt: Prompt, first: Step) -> tuple[Step, int]:
         """The step after as many clicks as one is kept for, and how many they are."""

@@ -16,12 +16,18 @@ class EdgeMap:
     """A click's map and its edges.
 
     values: (H, W) float32, 0 at the click to 1. pixel: (x, y) of the click. levels: (H, W) int32, Sobel magnitude of
-    the map, 0 to ``edge_levels``.
+    the map, 0 to ``edge_levels``. path: (x, y) of all pixels under a stroke; none for a click.
     """
 
     values: Map
     pixel: tuple[int, int]
     levels: npt.NDArray[np.int32]
+    path: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def pixels(self) -> tuple[tuple[int, int], ...]:
+        """(x, y) of all that was clicked."""
+        return self.path or (self.pixel,)
 
     @property
     def nbytes(self) -> int:

@@ -90,7 +90,7 @@ def score_click(
     *,
     is_walk: bool,
 ) -> Ballot:
-    """The scores of the candidates of one click.
+    """The scores of the candidates of one click or stroke.
 
     Args:
         edge_map: that the candidates are cut from.
@@ -102,8 +102,9 @@ def score_click(
         is_walk: whether the map is of the walk over regions.
     """
     edges, image_edges = _measure_edges(edge_map, candidates, appearance, edge_levels)
-    depth, deepest = candidates.measure_depths(edge_map.pixel)
-    free_depth = float(measure_depths(candidates.open)[edge_map.pixel[1], edge_map.pixel[0]])
+    depth, deepest = candidates.measure_depths(edge_map.pixels)
+    x, y = np.transpose(edge_map.pixels)
+    free_depth = float(measure_depths(candidates.open)[y, x].max())
     shared = candidates.sum_over(found.rim)
     settled = np.log(max(found.clicks, 1))
     scores = (

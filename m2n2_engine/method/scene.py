@@ -17,15 +17,15 @@ class Scene:
     """What masks of one image are made from, at working size.
 
     appearance: colours and edges. regions: that a correction's walk steps over. transition: ``(n, n)``, any multiple of
-    probabilities, on any device. method: the constants. cell_pixels: longer side of a cell of the grid. outside:
-    (H, W), pixels that are no object, whatever is clicked; None where all may be.
+    probabilities, on any device. method: the constants. grid: ``(h, w)`` cells. outside: (H, W), pixels that are no
+    object, whatever is clicked; None where all may be.
     """
 
     appearance: Appearance
     regions: Regions
     transition: torch.Tensor
     method: MethodConfig
-    cell_pixels: float
+    grid: tuple[int, int]
     outside: Mask | None = None
 
     @property
@@ -37,6 +37,11 @@ class Scene:
     def size(self) -> tuple[int, int]:
         """``(H, W)`` of the working size, in pixels."""
         return self.appearance.edges.shape[0], self.appearance.edges.shape[1]
+
+    @property
+    def cell_pixels(self) -> float:
+        """Longer side of a cell of the grid."""
+        return max(pixels / cells for pixels, cells in zip(self.size, self.grid, strict=True))
 
     @property
     def click_radius(self) -> float:
@@ -63,5 +68,4 @@ def look_at(image: Image, transition: torch.Tensor, grid: tuple[int, int], metho
     own = image.copy()  # the caller's array may change later
     appearance = measure_appearance(own, grid)
     regions = cut_regions(own, appearance.lab, appearance.edges, transition, grid, method)
-    cell_pixels = max(pixels / cells for pixels, cells in zip(image.shape[:2], grid, strict=True))
-    return Scene(appearance, regions, transition, method, cell_pixels)
+    return Scene(appearance, regions, transition, method, grid)

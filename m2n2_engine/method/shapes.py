@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -13,11 +13,15 @@ CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 """A pixel and its four neighbours."""
 
 
-def find_part(mask: Mask, pixel: tuple[int, int]) -> Mask:
-    """The 4-connected part of a mask ``(H, W)`` that holds ``pixel`` ``(x, y)``, which lies in it."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
-    part: Mask = labels == labels[pixel[1], pixel[0]]
-    return part
+def find_parts(mask: Mask, pixels: Sequence[tuple[int, int]]) -> Mask:
+    """The 4-connected parts of a mask ``(H, W)`` that hold one of ``pixels`` ``(x, y)``."""
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    x, y = np.transpose(pixels)
+    is_held = np.zeros(count, bool)
+    is_held[labels[y, x]] = True
+    is_held[0] = False
+    parts: Mask = is_held[labels]
+    return parts
 
 
 def measure_depths(mask: Mask) -> Map:
@@ -28,11 +32,15 @@ def measure_depths(mask: Mask) -> Map:
     return depths
 
 
-def draw_disc(shape: tuple[int, int], pixel: tuple[int, int], radius: float) -> Mask:
-    """A disc in a mask of ``shape`` (H, W) around ``pixel`` (x, y), which is in it whatever the radius."""
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    disc: Mask = (x - pixel[0]) ** 2 + (y - pixel[1]) ** 2 <= radius**2
-    return disc
+def draw_discs(shape: tuple[int, int], pixels: Sequence[tuple[int, int]], radii: Sequence[float]) -> Mask:
+    """Discs in a mask of ``shape`` (H, W) around ``pixels`` (x, y), which are in it whatever the radii."""
+    discs = np.zeros(shape, bool)
+    for (column, row), radius in zip(pixels, radii, strict=True):
+        reach = int(radius)
+        top, left = max(row - reach, 0), max(column - reach, 0)
+        y, x = np.ogrid[top : min(row + reach + 1, shape[0]), left : min(column + reach + 1, shape[1])]
+        discs[y, x] |= (x - column) ** 2 + (y - row) ** 2 <= radius**2
+    return discs
 
 
 def grow(mask: Mask, radius: float) -> Mask:

@@ -18,10 +18,11 @@ from m2n2_engine.method.chain import build_start_state
 from m2n2_engine.method.decider import Decided, PromptDecider
 from m2n2_engine.method.edge_map import EdgeMap
 from m2n2_engine.method.scene import look_at
+from m2n2_engine.method.strokes import find_path, sample_stroke
 from m2n2_engine.prompt import Prompt
 from m2n2_engine.session.box import exclude_outside, find_seeds, surround
 from m2n2_engine.session.finish import apply_change, clean_mask
-from m2n2_engine.types import Box, Image, Mask
+from m2n2_engine.types import Box, Click, Image, Mask
 
 _Point = tuple[float, float]
 """A place (x, y) in pixels of the full-size image."""
@@ -118,7 +119,11 @@ class Session:
         """
         with self._lock:
             found = self._decide(prompt)
-        signs = {self._to_pixel(click.x, click.y, self._image_size): click.positive for click in prompt.clicks}
+        signs = {
+            pixel: click.positive
+            for click in prompt.clicks
+            for pixel in find_path(click, self._image_size, self._image_size)
+        }
         mask = self._bring_to_full_size(found, prompt, _freeze(image))
         if self._decider is not None:
             given = None if prompt.start is None else prompt.start.pixels
@@ -130,7 +135,11 @@ class Session:
     def _decide(self, prompt: Prompt) -> Decided:
         if self._decider is not None:
             return self._decider.decide(prompt)
-        clicks = list(prompt.clicks)
+        clicks = [
+            Click(*point, click.positive)
+            for click in prompt.clicks
+            for point in sample_stroke(click, self._image_size, self._grid)
+        ]
         if prompt.box is not None:
             clicks += find_seeds(prompt.box, self._image_size, self._grid, self._walk, self._method)
             clicks += surround(prompt.box, self._image_size, self._method)

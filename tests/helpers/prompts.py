@@ -17,7 +17,7 @@ from m2n2_engine.config import EngineConfig
 from m2n2_engine.engine import Engine
 from m2n2_engine.paper_api import BackboneAggregator
 from m2n2_engine.presets import CONSENSUS, PRESETS
-from m2n2_engine.types import Box, Click, Image, Mask
+from m2n2_engine.types import Box, Click, Image, Mask, Stroke
 
 METHOD = dataclasses.replace(PRESETS[CONSENSUS], max_steps=100)
 CELLS = 12
@@ -44,7 +44,7 @@ def make_segment() -> Segment:
 
     def ask(
         image: Image,
-        clicks: Sequence[Click],
+        clicks: Sequence[Click | Stroke],
         box: Box | None = None,
         mask: Mask | None = None,
         *,
@@ -151,7 +151,7 @@ def check_pieces(mask: Mask, clicks: Iterable[Click]) -> None:
 def check_undo(
     segment: Segment,
     image: Image,
-    clicks: Sequence[Click],
+    clicks: Sequence[Click | Stroke],
     masks: Sequence[Mask],
     box: Box | None = None,
     mask: Mask | None = None,

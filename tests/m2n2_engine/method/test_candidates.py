@@ -85,12 +85,12 @@ def test_extents(candidates, regions):
 
 
 def test_depths(candidates, regions):
-    depths, deepest = candidates.measure_depths(CLICK)
+    depths, deepest = candidates.measure_depths([CLICK])
     assert (depths > 0).all()
     assert (depths <= deepest).all()
     whole = regions[0] | True
     found = cut_map(find_edges(whole * np.float32(0), CLICK, 1024), whole, (1, 400), np.inf, 4)
-    assert found.measure_depths(CLICK)[0][-1] == pytest.approx(CLICK[1] + 1, rel=0.05)
+    assert found.measure_depths([CLICK])[0][-1] == pytest.approx(CLICK[1] + 1, rel=0.05)
 
 
 def test_all_keep_below_the_limit(edge_map, open_pixels):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from m2n2_engine.method.shapes import draw_disc, drop_small_parts, find_part, grow, measure_depths
+from m2n2_engine.method.shapes import draw_discs, drop_small_parts, find_parts, grow, measure_depths
 
 SIZE = (6, 8)
 
@@ -24,8 +24,8 @@ PARTS = parse(
 
 
 def test_parts_touch_by_sides_and_not_by_corners():
-    np.testing.assert_array_equal(np.argwhere(find_part(PARTS, (6, 0))), [[0, 6]])
-    np.testing.assert_array_equal(np.argwhere(find_part(PARTS, (5, 2))), [[1, 5], [2, 5], [2, 6]])
+    np.testing.assert_array_equal(np.argwhere(find_parts(PARTS, [(6, 0)])), [[0, 6]])
+    np.testing.assert_array_equal(np.argwhere(find_parts(PARTS, [(5, 2)])), [[1, 5], [2, 5], [2, 6]])
 
 
 def test_the_image_s_border_is_outside():
@@ -36,22 +36,22 @@ def test_the_image_s_border_is_outside():
 
 
 def test_a_disc_holds_its_centre_whatever_the_radius():
-    assert draw_disc(SIZE, (7, 0), 0).sum() == draw_disc(SIZE, (7, 0), 0.9).sum() == 1
-    assert draw_disc(SIZE, (3, 3), 1).sum() == 5
-    assert draw_disc(SIZE, (3, 3), 1)[3, 4]
+    assert draw_discs(SIZE, [(7, 0)], [0]).sum() == draw_discs(SIZE, [(7, 0)], [0.9]).sum() == 1
+    assert draw_discs(SIZE, [(3, 3)], [1]).sum() == 5
+    assert draw_discs(SIZE, [(3, 3)], [1])[3, 4]
 
 
 def test_growing():
-    point = draw_disc(SIZE, (3, 3), 0)
-    np.testing.assert_array_equal(grow(point, 1), draw_disc(SIZE, (3, 3), 1))
+    point = draw_discs(SIZE, [(3, 3)], [0])
+    np.testing.assert_array_equal(grow(point, 1), draw_discs(SIZE, [(3, 3)], [1]))
     assert not grow(point & False, 3).any()
 
 
 def test_small_parts_go_but_for_clicked_ones():
     assert drop_small_parts(PARTS, 1, []).sum() == PARTS.sum()
-    np.testing.assert_array_equal(drop_small_parts(PARTS, 4, []), PARTS & find_part(PARTS, (0, 0)))
+    np.testing.assert_array_equal(drop_small_parts(PARTS, 4, []), PARTS & find_parts(PARTS, [(0, 0)]))
     kept = drop_small_parts(PARTS, 4, [(0, 3), (3, 0)])
-    np.testing.assert_array_equal(kept, find_part(PARTS, (0, 0)) | find_part(PARTS, (0, 3)))
+    np.testing.assert_array_equal(kept, find_parts(PARTS, [(0, 0)]) | find_parts(PARTS, [(0, 3)]))
     assert not drop_small_parts(PARTS & False, 4, [(0, 0)]).any()
 
 
