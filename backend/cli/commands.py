@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -19,7 +19,9 @@ from m2n2_engine.tools.context import (
     output,
     parse_box,
     parse_point,
+    parse_stroke,
     read_image,
+    read_mask,
     to_clicks,
     working_on,
 )
@@ -50,6 +52,24 @@ NegativesOption = Annotated[
     list[Point],
     typer.Option("--negative", metavar="X,Y", parser=parse_point, help="A pixel outside it; may be repeated."),
 ]
+StrokesOption = Annotated[
+    list[Any],
+    typer.Option(
+        "--stroke",
+        metavar="'X,Y X,Y ...'",
+        parser=parse_stroke,
+        help="A path over the object, through these pixels; may be repeated.",
+    ),
+]
+NegativeStrokesOption = Annotated[
+    list[Any],
+    typer.Option(
+        "--negative-stroke",
+        metavar="'X,Y X,Y ...'",
+        parser=parse_stroke,
+        help="A path outside it; may be repeated.",
+    ),
+]
 BoxOption = Annotated[
     Box | None,
     typer.Option(
@@ -68,24 +88,35 @@ def segment(
     target: Annotated[Path, typer.Option("--output", "-o", help="Mask to write: 255 object, 0 background.")],
     point: PointsOption = [],  # noqa: B006 (Typer reads the default; nothing changes it)
     negative: NegativesOption = [],  # noqa: B006 (as above)
+    stroke: StrokesOption = [],  # noqa: B006 (as above)
+    negative_stroke: NegativeStrokesOption = [],  # noqa: B006 (as above)
     box: BoxOption = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="A mask that the points and strokes correct: an image file of the same size, white the object."
+        ),
+    ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Picture of the mask on the image to write.")] = None,
     backbone: BackboneOption = None,
     grid: GridOption = None,
     preset: PresetOption = None,
     constants: ConstantsOption = None,
 ) -> None:
-    """Segment the object that points, a box or both describe."""
+    """Segment the object that points, strokes, a box and a mask describe."""
     from m2n2_engine.tools.drawing import draw_overlay, write_picture
 
     settings: ToolSettings = context.obj
-    if not point and box is None:
-        raise typer.BadParameter("no object is named: give --point X,Y, --box LEFT,TOP,RIGHT,BOTTOM or both")
+    if not point and not stroke and box is None and mask is None:
+        raise typer.BadParameter(
+            "no object is named: give --point X,Y, --stroke 'X,Y X,Y ...', --box LEFT,TOP,RIGHT,BOTTOM or --mask FILE"
+        )
     pixels = read_image(image)
-    clicks = to_clicks(point, negative)
+    start = None if mask is None else read_mask(mask)
+    clicks = to_clicks(point, negative, stroke, negative_stroke)
     with working_on("loading the network and segmenting"):
         engine = settings.load(engine_config(context, backbone, grid, preset, constants))
-        result = engine.segment(pixels, clicks, box)
+        result = engine.segment(pixels, clicks, box, start)
     write_picture(target, result.mask.astype(np.uint8) * 255)
     if overlay is not None:
         write_picture(overlay, draw_overlay(pixels, result.mask, clicks, box))

@@ -16,13 +16,16 @@ from m2n2_engine.config import EngineConfig
 from m2n2_engine.errors import ConfigurationError, InvalidImage
 from m2n2_engine.image_file import decode_image
 from m2n2_engine.presets import PRESETS, parse_change
-from m2n2_engine.types import Box, Click, ClickSegmenter, Image
+from m2n2_engine.types import Box, Click, ClickSegmenter, Image, Mask, Stroke
 
 if TYPE_CHECKING:
     from m2n2_engine.engine import Engine
 
 output = Console(soft_wrap=True)
 messages = Console(stderr=True, soft_wrap=True)
+
+_WHITE = 127.5
+"""Mean of red, green and blue from which on a pixel of a mask's file is in the mask. Here."""
 
 INTERRUPTED = 130
 """Exit status of a program that Ctrl+C ended, as shells have it."""
@@ -94,6 +97,12 @@ def read_image(path: Path) -> Image:
         raise InvalidImage(f"{path}: {error}") from None
 
 
+def read_mask(path: Path) -> Mask:
+    """The mask ``(H, W)`` of an image file, True where it is rather white; InvalidImage as ``read_image``."""
+    mask: Mask = read_image(path).mean(axis=2) >= _WHITE
+    return mask
+
+
 class Point(NamedTuple):
     """A pixel, as the options give it."""
 
@@ -121,9 +130,26 @@ def parse_box(text: str) -> Box:
     return Box(left, top, right, bottom)
 
 
-def to_clicks(points: Sequence[Point], negatives: Sequence[Point]) -> list[Click]:
-    """Positive clicks first."""
-    return [Click(*point) for point in points] + [Click(*point, positive=False) for point in negatives]
+def parse_stroke(text: str) -> tuple[Point, ...]:
+    """``X,Y X,Y ...`` -> the points of a path; used by the options."""
+    points = tuple(parse_point(part) for part in text.split())
+    if not points:
+        raise typer.BadParameter("a stroke needs points: write X,Y X,Y ... in pixels, for example '120,64 150,70'")
+    return points
+
+
+def to_clicks(
+    points: Sequence[Point],
+    negatives: Sequence[Point],
+    strokes: Sequence[tuple[Point, ...]] = (),
+    negative_strokes: Sequence[tuple[Point, ...]] = (),
+) -> list[Click | Stroke]:
+    """Those on the object first, and of each sign the clicks before the strokes."""
+    clicks: list[Click | Stroke] = []
+    for positive, own_points, own_strokes in ((True, points, strokes), (False, negatives, negative_strokes)):
+        clicks += [Click(*point, positive=positive) for point in own_points]
+        clicks += [Stroke(stroke, positive) for stroke in own_strokes]
+    return clicks
 
 
 @contextlib.contextmanager

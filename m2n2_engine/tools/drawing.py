@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.types import Box, Click, Image, Map, Mask
+from m2n2_engine.types import Box, Click, Image, Map, Mask, Stroke
 
 _MASK_COLOUR = (30, 144, 255)
 _OUTLINE_COLOUR = (255, 255, 255)
@@ -26,9 +26,9 @@ _SMALLEST_SIGN = 6
 """Smallest radius of a dot, in pixels, that a plus or minus can be read in."""
 
 
-def draw_overlay(image: Image, mask: Mask, clicks: Sequence[Click], box: Box | None = None) -> Image:
+def draw_overlay(image: Image, mask: Mask, clicks: Sequence[Click | Stroke], box: Box | None = None) -> Image:
     """The image with the mask tinted and outlined, the box in green, and a dot on every click: positive a green plus,
-    negative a red minus."""
+    negative a red minus. Strokes are lines of these colours, with the dot at their beginning."""
     drawn = image.copy()
     tint = np.array(_MASK_COLOUR) * _MASK_OPACITY
     drawn[mask] = (drawn[mask] * (1 - _MASK_OPACITY) + tint).astype(np.uint8)
@@ -39,13 +39,26 @@ def draw_overlay(image: Image, mask: Mask, clicks: Sequence[Click], box: Box | N
         corners = (round(box.left), round(box.top)), (round(box.right) - 1, round(box.bottom) - 1)
         cv2.rectangle(drawn, *corners, _POSITIVE_COLOUR, max(1, radius // 4))
     for click in clicks:
-        _draw_click(drawn, click, radius)
+        if isinstance(click, Stroke):
+            _draw_path(drawn, click, radius)
+        first = click if isinstance(click, Click) else Click(*click.points[0], click.positive)
+        _draw_click(drawn, first, radius)
     return drawn
+
+
+def _draw_path(picture: Image, stroke: Stroke, radius: int) -> None:
+    points = np.array(stroke.points).astype(np.int32).reshape(-1, 1, 2)
+    for colour, share in ((_OUTLINE_COLOUR, 1.0), (_sign_colour(stroke.positive), 0.5)):
+        cv2.polylines(picture, [points], isClosed=False, color=colour, thickness=max(1, round(radius * share)))
+
+
+def _sign_colour(positive: bool) -> tuple[int, int, int]:
+    return _POSITIVE_COLOUR if positive else _NEGATIVE_COLOUR
 
 
 def _draw_click(picture: Image, click: Click, radius: int) -> None:
     x, y = round(click.x), round(click.y)
-    colour = _POSITIVE_COLOUR if click.positive else _NEGATIVE_COLOUR
+    colour = _sign_colour(click.positive)
     cv2.circle(picture, (x, y), radius, _OUTLINE_COLOUR, -1, cv2.LINE_AA)
     cv2.circle(picture, (x, y), round(radius * 0.75), colour, -1, cv2.LINE_AA)
     if radius >= _SMALLEST_SIGN:

@@ -198,6 +198,39 @@ def test_points_correct_the_mask_of_a_box_and_stay_in_it(m2n2: Run, image_file: 
     assert not larger.any()
 
 
+def test_strokes_of_both_signs(m2n2: Run, image_file: Path, output: Path, tmp_path: Path, disc: Mask) -> None:
+    overlay = tmp_path / "overlay.png"
+    paths = ["--stroke", "30,36 40,26 50,36", "--negative-stroke", "30,46 50,46"]
+    succeed(m2n2("segment", image_file, *paths, "-o", output, "--preset", "consensus", "--overlay", overlay))
+    mask = cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0
+    assert mask[36, 30]
+    assert mask[26, 40]
+    assert not mask[46, 30:51].any()
+    blue, green, red = cv2.imread(str(overlay))[46, 45].astype(int)
+    assert red > max(blue, green) + 100
+
+
+@pytest.mark.parametrize("text", ["", " ", "40,36 41", "a,b", "40,36,41,37"])
+def test_a_stroke_is_points(m2n2: Run, image_file: Path, output: Path, text: str) -> None:
+    found = usage_problem(m2n2("segment", image_file, "--stroke", text, "-o", output))
+    assert "a stroke needs points" in found or "is no point: write X,Y in pixels" in found
+
+
+def test_points_correct_a_mask_from_a_file(
+    m2n2: Run, image_file: Path, output: Path, tmp_path: Path, disc: Mask
+) -> None:
+    path = tmp_path / "start.png"
+    cv2.imwrite(str(path), disc.astype(np.uint8) * 255)
+    succeed(m2n2("segment", image_file, "--mask", path, "-o", output, "--preset", "consensus"))
+    np.testing.assert_array_equal(cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0, disc)
+    corrected = ["--negative", "40,36", "--mask", path]
+    succeed(m2n2("segment", image_file, *corrected, "-o", output, "--preset", "consensus"))
+    assert not (cv2.imread(str(output), cv2.IMREAD_UNCHANGED) > 0)[36, 40]
+    cv2.imwrite(str(path), np.zeros((8, 9), np.uint8))
+    found = problem(m2n2("segment", image_file, *corrected, "-o", output, "--preset", "consensus"))
+    assert found.startswith("the mask has 9 x 8 pixels, but the image 96 x 72: give it at the size of the image")
+
+
 @pytest.mark.parametrize("text", ["40,36", "1,2,3,4,5", "a,b,c,d", "", "18;14;63;59"])
 def test_a_box_is_left_top_right_and_bottom(m2n2: Run, image_file: Path, output: Path, text: str) -> None:
     found = usage_problem(m2n2("segment", image_file, "--box", text, "-o", output))
@@ -228,7 +261,7 @@ def test_an_output_is_asked_for(m2n2: Run, image_file: Path, command: str) -> No
 def test_a_point_or_a_box_is_asked_for(m2n2: Run, image_file: Path, output: Path) -> None:
     for prompt in ([], GROUND):
         found = usage_problem(m2n2("segment", image_file, *prompt, "-o", output))
-        assert "no object is named: give --point X,Y, --box LEFT,TOP,RIGHT,BOTTOM or both" in found
+        assert "no object is named: give --point X,Y, --stroke 'X,Y X,Y ...', --box LEFT,TOP,RIGHT,BOTTOM" in found
     assert "Missing option '--point'" in usage_problem(m2n2("markov-map", image_file, "-o", output))
 
 
