@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from m2n2_engine.errors import M2N2Error
-from m2n2_engine.tools.demo.state import ACTIONS, Action, State
+from m2n2_engine.tools.demo.state import ACTIONS, Action, Clicks, State
 from m2n2_engine.tools.demo.view import View
 from m2n2_engine.tools.demo.window import Signal, Window
 from m2n2_engine.tools.drawing import draw_overlay, write_picture
-from m2n2_engine.types import Click, Image, Segmentation, Tier
+from m2n2_engine.types import Click, Image, Segmentation, Stroke, Tier
 
 Change = Callable[[State], State]
 
@@ -25,7 +25,7 @@ class Segmenter(Protocol):
 
     def prepare(self, picture: Image, /) -> Tier: ...
 
-    def segment(self, picture: Image, clicks: Sequence[Click], /) -> Segmentation: ...
+    def segment(self, picture: Image, clicks: Sequence[Click | Stroke], /) -> Segmentation: ...
 
 
 class Screen(Protocol):
@@ -101,6 +101,12 @@ class Demo:
         match ACTIONS.get(signal.name):
             case (Action.FOREGROUND | Action.BACKGROUND) as action if point is not None:
                 self.state = self.state.add(Click(*point, positive=action is Action.FOREGROUND))
+            case (Action.DRAW_FOREGROUND | Action.DRAW_BACKGROUND) as action if point is not None:
+                self.state = self.state.draw(point, positive=action is Action.DRAW_FOREGROUND)
+            case Action.DRAW_ON if point is not None:
+                self.state = self.state.draw_on(point)
+            case Action.DRAW_END:
+                self.state = self.state.stop_drawing()
             case Action.UNDO:
                 self.state = self.state.undo()
             case Action.RESET:
@@ -120,7 +126,7 @@ class Demo:
         seconds = time.perf_counter() - started
         return lambda state: state.prepare(seconds)
 
-    def _segment(self, clicks: tuple[Click, ...]) -> Change:
+    def _segment(self, clicks: Clicks) -> Change:
         try:
             segmentation = self._segmenter.segment(self._image, clicks)
         except M2N2Error as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from m2n2_engine.types import Click, Segmentation
+from m2n2_engine.types import Click, Segmentation, Stroke
+
+Clicks = tuple[Click | Stroke, ...]
 
 
 class Action(enum.Enum):
@@ -13,6 +15,10 @@ class Action(enum.Enum):
 
     FOREGROUND = enum.auto()
     BACKGROUND = enum.auto()
+    DRAW_FOREGROUND = enum.auto()
+    DRAW_BACKGROUND = enum.auto()
+    DRAW_ON = enum.auto()
+    DRAW_END = enum.auto()
     UNDO = enum.auto()
     RESET = enum.auto()
     SAVE = enum.auto()
@@ -21,9 +27,11 @@ class Action(enum.Enum):
 
 ACTIONS = {
     "i": Action.FOREGROUND,
-    "left button": Action.FOREGROUND,
+    "left button": Action.DRAW_FOREGROUND,
     "o": Action.BACKGROUND,
-    "right button": Action.BACKGROUND,
+    "right button": Action.DRAW_BACKGROUND,
+    "drag": Action.DRAW_ON,
+    "release": Action.DRAW_END,
     "u": Action.UNDO,
     "backspace": Action.UNDO,
     "r": Action.RESET,
@@ -36,6 +44,7 @@ ACTIONS = {
 HELP = (
     "I or left button: object",
     "O or right button: background",
+    "drag: a stroke",
     "U: undo",
     "R: reset",
     "S: save",
@@ -45,15 +54,16 @@ HELP = (
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """clicks: in the order they were made, pixels of the full-size image. prepare_seconds: what the image took; None
-    while it is prepared. answered: the clicks that ``segmentation`` belongs to, or that failed. notice: shown instead
-    of the status until the next change."""
+    """clicks: and strokes, in the order they were made, pixels of the full-size image. prepare_seconds: what the image
+    took; None while it is prepared. answered: the clicks that ``segmentation`` belongs to, or that failed. notice:
+    shown instead of the status until the next change. drawn: the stroke under the mouse, not asked for yet."""
 
-    clicks: tuple[Click, ...] = ()
+    clicks: Clicks = ()
     prepare_seconds: float | None = None
-    answered: tuple[Click, ...] = ()
+    answered: Clicks = ()
     segmentation: Segmentation | None = None
     notice: str = ""
+    drawn: Stroke | None = None
 
     @property
     def is_answered(self) -> bool:
@@ -78,12 +88,32 @@ class State:
         share = self.segmentation.mask.mean()
         return f"{_count(self.clicks)}: {share:.1%} of the image in {seconds:.3f} s; {prepared}"
 
-    def add(self, click: Click) -> State:
+    def add(self, click: Click | Stroke) -> State:
         """One more click; what is shown stays until it is answered."""
         return dataclasses.replace(self, clicks=(*self.clicks, click), notice="")
 
+    def draw(self, point: tuple[float, float], positive: bool) -> State:
+        """A stroke begins, or a click: what the mouse does next decides."""
+        return dataclasses.replace(self.stop_drawing(), drawn=Stroke((point,), positive))
+
+    def draw_on(self, point: tuple[float, float]) -> State:
+        """The stroke goes on to this point, if there is one."""
+        if self.drawn is None:
+            return self
+        return dataclasses.replace(self, drawn=Stroke((*self.drawn.points, point), self.drawn.positive))
+
+    def stop_drawing(self) -> State:
+        """The stroke is asked for; one of a single point is a click."""
+        if self.drawn is None:
+            return self
+        points, positive = self.drawn.points, self.drawn.positive
+        drawn = self.drawn if len(points) > 1 else Click(*points[0], positive)
+        return dataclasses.replace(self, drawn=None).add(drawn)
+
     def undo(self) -> State:
-        """Without the newest click."""
+        """Without the newest click, or without the stroke that is being drawn."""
+        if self.drawn is not None:
+            return dataclasses.replace(self, drawn=None)
         if len(self.clicks) > 1:
             return dataclasses.replace(self, clicks=self.clicks[:-1], notice="")
         return self.reset()
@@ -96,7 +126,7 @@ class State:
         """The image is prepared."""
         return dataclasses.replace(self, prepare_seconds=seconds, notice="")
 
-    def answer(self, clicks: tuple[Click, ...], segmentation: Segmentation) -> State:
+    def answer(self, clicks: Clicks, segmentation: Segmentation) -> State:
         """The mask of these clicks; dropped where there are others by now."""
         if clicks != self.clicks:
             return self
@@ -104,18 +134,18 @@ class State:
         prepare_seconds = self.prepare_seconds
         if prepare_seconds is None:
             prepare_seconds = segmentation.timings.prepare_seconds
-        return State(clicks, prepare_seconds, clicks, segmentation)
+        return State(clicks, prepare_seconds, clicks, segmentation, drawn=self.drawn)
 
-    def fail(self, clicks: tuple[Click, ...], problem: str) -> State:
+    def fail(self, clicks: Clicks, problem: str) -> State:
         """These clicks have no answer, and are not asked again; dropped where there are others by now."""
         if clicks != self.clicks:
             return self
-        return State(clicks, self.prepare_seconds, clicks, notice=problem)
+        return State(clicks, self.prepare_seconds, clicks, notice=problem, drawn=self.drawn)
 
     def tell(self, notice: str) -> State:
         """The same, with something to read."""
         return dataclasses.replace(self, notice=notice)
 
 
-def _count(clicks: tuple[Click, ...]) -> str:
+def _count(clicks: Clicks) -> str:
     return f"{len(clicks)} click{'' if len(clicks) == 1 else 's'}"

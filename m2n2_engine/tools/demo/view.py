@@ -10,7 +10,7 @@ import numpy as np
 from m2n2_engine.tools.demo.state import HELP, State
 from m2n2_engine.tools.drawing import draw_overlay
 from m2n2_engine.tools.lettering import Colour, fill_lines, write_text
-from m2n2_engine.types import Click, Image, Mask
+from m2n2_engine.types import Click, Image, Mask, Stroke
 
 _LARGEST = (1280, 640)
 """Width and height that the image is fitted into: with the text it stays within a laptop's 1366 x 768."""
@@ -40,11 +40,15 @@ class Viewport:
             return None
         return (column + 0.5) * self.size[0] / self.shown[0], (row + 0.5) * self.size[1] / self.shown[1]
 
-    def place(self, click: Click) -> Click:
-        """Where a click on the full-size image is shown, in whole pixels."""
-        column = min(int(click.x * self.shown[0] / self.size[0]), self.shown[0] - 1)
-        row = min(int(click.y * self.shown[1] / self.size[1]), self.shown[1] - 1)
-        return Click(column, row, click.positive)
+    def place(self, click: Click | Stroke) -> Click | Stroke:
+        """Where a click or a stroke on the full-size image is shown, in whole pixels."""
+        if isinstance(click, Stroke):
+            return Stroke(tuple(self._place(*point) for point in click.points), click.positive)
+        return Click(*self._place(click.x, click.y), click.positive)
+
+    def _place(self, x: float, y: float) -> tuple[int, int]:
+        column = min(int(x * self.shown[0] / self.size[0]), self.shown[0] - 1)
+        return column, min(int(y * self.shown[1] / self.size[1]), self.shown[1] - 1)
 
 
 def fit(width: int, height: int) -> Viewport:
@@ -71,7 +75,8 @@ class View:
         strip = _MARGIN + _LINE * (1 + len(self._help)) + _MARGIN
         picture = np.full((height + strip, self._width, 3), _STRIP, np.uint8)
         mask = np.zeros((height, width), bool) if state.segmentation is None else self._reduce(state.segmentation.mask)
-        picture[:height, :width] = draw_overlay(self._reduced, mask, [self.viewport.place(c) for c in state.clicks])
+        clicks = [*state.clicks, *([] if state.drawn is None else [state.drawn])]
+        picture[:height, :width] = draw_overlay(self._reduced, mask, [self.viewport.place(click) for click in clicks])
         lines = [(state.status, _STATUS)] + [(line, _KEYS) for line in self._help]
         for number, (text, colour) in enumerate(lines, start=1):
             write_text(picture, text, _MARGIN, height + _MARGIN + number * _LINE - (_LINE - _TEXT), _TEXT, colour)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from string import ascii_letters
 from typing import Any, NamedTuple, Protocol, cast
@@ -18,14 +19,20 @@ _KEYS = {8: "backspace", 27: "escape", 127: "backspace"} | {ord(letter): letter.
 _BUTTONS = {
     cv2.EVENT_LBUTTONDOWN: "left button",
     cv2.EVENT_LBUTTONDBLCLK: "left button",
+    cv2.EVENT_LBUTTONUP: "release",
     cv2.EVENT_RBUTTONDOWN: "right button",
     cv2.EVENT_RBUTTONDBLCLK: "right button",
+    cv2.EVENT_RBUTTONUP: "release",
 }
 """The second of two quick clicks is a double click to OpenCV, and no click."""
 
+_LEAST_DRAG_PIXELS = 4.0
+"""A hand that clicks trembles: shorter ways of the mouse are none."""
+
 
 class Signal(NamedTuple):
-    """A key or a button was pressed, or the window closed, with the mouse at this pixel of the picture."""
+    """A key or a button was pressed or let go, the mouse dragged, or the window closed, with the mouse at this pixel of
+    the picture."""
 
     name: str
     column: int
@@ -59,6 +66,7 @@ class Window:
         self._title = title
         self._gui = gui
         self._cursor = (-1, -1)
+        self._dragged: tuple[int, int] | None = None
         self._signals: list[Signal] = []
         gui.namedWindow(title, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
         gui.setMouseCallback(title, self._on_mouse)
@@ -89,5 +97,11 @@ class Window:
 
     def _on_mouse(self, event: int, column: int, row: int, flags: int, data: object) -> None:
         self._cursor = column, row
-        if event in _BUTTONS:
-            self._signals.append(Signal(_BUTTONS[event], column, row))
+        name = _BUTTONS.get(event)
+        if name is None and self._dragged is not None:
+            if math.dist(self._dragged, self._cursor) < _LEAST_DRAG_PIXELS:
+                return
+            name = "drag"
+        if name is not None:
+            self._dragged = None if name == "release" else self._cursor
+            self._signals.append(Signal(name, column, row))

@@ -14,7 +14,7 @@ import pytest
 from m2n2_engine.errors import OutOfMemory
 from m2n2_engine.tools.demo.run import Demo, run_demo
 from m2n2_engine.tools.demo.window import Signal
-from m2n2_engine.types import Click, Image, Segmentation, Tier, Timings
+from m2n2_engine.types import Click, Image, Segmentation, Stroke, Tier, Timings
 
 WIDTH, HEIGHT = 1280, 640
 IMAGE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
@@ -24,16 +24,16 @@ class SquareSegmenter:
     """The mask is a square around every positive click. Keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Click, ...]] = []
+        self.asked: list[tuple[Click | Stroke, ...]] = []
 
     def prepare(self, image: Image) -> Tier:
         return Tier.NETWORK
 
-    def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+    def segment(self, image: Image, clicks: Sequence[Click | Stroke]) -> Segmentation:
         self.asked.append(tuple(clicks))
         mask = np.zeros(image.shape[:2], bool)
         for click in clicks:
-            if click.positive:
+            if isinstance(click, Click) and click.positive:
                 mask[int(click.y) - 5 : int(click.y) + 5, int(click.x) - 5 : int(click.x) + 5] = True
         return Segmentation(mask, 0.5, Timings(0.0, 0.25))
 
@@ -51,6 +51,14 @@ class Person:
     def act(self, name: str, column: int = -1, row: int = -1) -> Person:
         self._steps.append((lambda _: True, Signal(name, column, row)))
         return self
+
+    def press(self, name: str, *places: int) -> Person:
+        """A button at the first place, which is held on the way to the others."""
+        (column, row), *others = zip(places[::2], places[1::2], strict=True)
+        self.act(name, column, row)
+        for way in others:
+            self.act("drag", *way)
+        return self.act("release", *(others or [(column, row)])[-1])
 
     def wait(self, status: str) -> Person:
         self._steps.append((lambda found: status in found, None))
@@ -98,16 +106,33 @@ def point(column: int, row: int, positive: bool = True) -> Click:
 
 
 def test_keys_and_buttons_are_clicks_where_the_mouse_is(person: Person, segmenter: SquareSegmenter) -> None:
-    person.wait("click on the object").act("i", 100, 50).wait("1 click:").act("right button", 200, 60)
-    person.wait("2 clicks:").act("left button", 300, 70).wait("3 clicks:").act("o", 400, 80).wait("4 clicks:").close()
+    person.wait("click on the object").act("i", 100, 50).wait("1 click:").press("right button", 200, 60)
+    person.wait("2 clicks:").press("left button", 300, 70).wait("3 clicks:").act("o", 400, 80).wait("4 clicks:").close()
     assert segmenter.asked[-1] == (point(100, 50), point(200, 60, False), point(300, 70), point(400, 80, False))
     assert [len(clicks) for clicks in segmenter.asked] == [1, 2, 3, 4]
     assert person.reports[-1].startswith("4 clicks: 0.0% of the image in 0.250 s; prepared in ")
 
 
 def test_beside_the_image_nothing_is_clicked(person: Person, segmenter: SquareSegmenter) -> None:
-    person.wait("click on the object").act("i").act("left button", 20, HEIGHT + 5).act("q", 20, 20).close()
+    person.wait("click on the object").act("i").press("left button", 20, HEIGHT + 5).act("q", 20, 20).close()
     assert segmenter.asked == []
+
+
+def test_a_drag_is_a_stroke(person: Person, segmenter: SquareSegmenter) -> None:
+    person.wait("click on the object").press("left button", 100, 50, 120, 50, 140, 90).wait("1 click:")
+    person.press("right button", 300, 70, 320, 70, WIDTH + 9, 70).wait("2 clicks:").act("drag", 5, 5).close()
+    path = Stroke(((100.5, 50.5), (120.5, 50.5), (140.5, 90.5)))
+    assert segmenter.asked == [(path,), (path, Stroke(((300.5, 70.5), (320.5, 70.5)), False))]
+
+
+def test_a_stroke_is_seen_while_it_is_drawn_and_can_be_dropped(person: Person, segmenter: SquareSegmenter) -> None:
+    person.wait("click on the object").act("left button", 100, 50).act("drag", 200, 50).act("drag", 200, 150)
+    person.act("u").act("drag", 300, 50).act("release", 300, 50).act("left button", 400, 400).act("left button", 9, 9)
+    person.wait("1 click:").close()
+    assert segmenter.asked[-1] == (point(400, 400),)
+    drawn = max(int((picture[50, 110:190] != 120).sum()) for picture in person.pictures)
+    assert drawn > 100
+    assert (person.pictures[-1][50, 110:190] == 120).all()
 
 
 def test_undo_and_reset(person: Person, segmenter: SquareSegmenter) -> None:
@@ -159,7 +184,7 @@ def test_what_the_engine_cannot_do_is_read_in_the_window(segmenter: SquareSegmen
         def prepare(self, image: Image) -> Tier:
             raise OutOfMemory("no memory to prepare")
 
-        def segment(self, image: Image, clicks: Sequence[Click]) -> Segmentation:
+        def segment(self, image: Image, clicks: Sequence[Click | Stroke]) -> Segmentation:
             if len(clicks) > 1:
                 raise OutOfMemory("no memory for two")
             return super().segment(image, clicks)

@@ -59,12 +59,24 @@ def test_closing_closes_it(opencv: FakeOpenCv) -> None:
     assert opencv.is_closed
 
 
+def test_a_drag_is_told_in_steps_and_a_tremble_is_not(opencv: FakeOpenCv) -> None:
+    window = Window("test", opencv)
+    opencv.move(cv2.EVENT_LBUTTONDOWN, 10, 10)
+    for column in (11, 12, 13, 14, 15, 20):
+        opencv.move(cv2.EVENT_MOUSEMOVE, column, 10)
+    opencv.move(cv2.EVENT_LBUTTONUP, 21, 10)
+    opencv.move(cv2.EVENT_MOUSEMOVE, 40, 10)
+    places = [(signal.name, signal.column) for signal in window.poll()]
+    assert places == [("left button", 10), ("drag", 14), ("drag", 20), ("release", 21)]
+
+
 def test_buttons_are_signals_and_moves_are_not(opencv: FakeOpenCv) -> None:
     window = Window("test", opencv)
     for event in (cv2.EVENT_MOUSEMOVE, cv2.EVENT_LBUTTONDOWN, cv2.EVENT_LBUTTONUP, cv2.EVENT_LBUTTONDBLCLK):
         opencv.move(event, 3, 4)
     opencv.move(cv2.EVENT_RBUTTONDOWN, 5, 6)
-    expected = [Signal("left button", 3, 4), Signal("left button", 3, 4), Signal("right button", 5, 6)]
+    names = ["left button", "release", "left button", "right button"]
+    expected = [Signal(name, *place) for name, place in zip(names, [(3, 4)] * 3 + [(5, 6)], strict=True)]
     assert window.poll() == expected
     assert window.poll() == []
 
