@@ -204,6 +204,28 @@ class Engine:
         with self.open(picture, deadline) as opened:
             return opened.answer(prompt, deadline)
 
+    def candidates(
+        self,
+        picture: Image | Picture,
+        clicks: Sequence[Click | Stroke],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
+    ) -> tuple[Segmentation, ...]:
+        """Up to three masks that the last click or stroke may mean, as a part, an object and a group.
+
+        The mask of ``segment`` is one of them, and each keeps what that promises. What they change is clearly
+        different: below an IoU of 0.8. The smallest change comes first, so after a first click the smallest mask. There
+        is one mask alone where the last click agrees with what there was before it, without clicks, and where the
+        preset decides all clicks at once. Arguments and errors as for ``segment``.
+        """
+        picture = _as_picture(picture)
+        prompt = self.check_prompt(picture, clicks, box, mask)
+        if prompt.is_empty:
+            return (_find_nothing(picture),)
+        with self.open(picture, deadline) as opened:
+            return opened.offer(prompt, deadline)
+
     def check_prompt(
         self, picture: Picture, clicks: Sequence[Click | Stroke], box: Box | None = None, mask: Mask | None = None
     ) -> Prompt:
@@ -335,6 +357,17 @@ class OpenSession:
         deadline.check("compute the mask")
         started = time.perf_counter()
         mask, score = self._engine.with_room(picture, lambda: self._session.segment(picture.pixels, prompt))
+        return self._render(mask, score, started)
+
+    def offer(self, prompt: Prompt, deadline: Deadline) -> tuple[Segmentation, ...]:
+        """As ``Engine.candidates``, of a prompt that was checked and names an object."""
+        picture = self._picture
+        deadline.check("compute the masks")
+        started = time.perf_counter()
+        found = self._engine.with_room(picture, lambda: self._session.offer(picture.pixels, prompt))
+        return tuple(self._render(mask, score, started) for mask, score in found)
+
+    def _render(self, mask: Mask, score: float, started: float) -> Segmentation:
         timings = Timings(self._prepare_seconds, time.perf_counter() - started)
         return Segmentation(mask, score if mask.any() else 0.0, timings)
 

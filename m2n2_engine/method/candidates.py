@@ -115,6 +115,21 @@ def cut_map(
     return Candidates(ranks, len(thresholds), open_pixels, np.maximum(areas, 1), borders)
 
 
+def measure_overlaps(some: Sequence[Candidates]) -> npt.NDArray[np.float64]:
+    """IoU ``(n, n)`` of all candidates of several maps with each other, in the order of the maps. They have the same
+    pixels open."""
+    rows = []
+    for one in some:
+        row = []
+        for other in some:
+            pairs = one.ranks[one.open].astype(np.int64) * (other.count + 1) + other.ranks[one.open]
+            counts = np.bincount(pairs, minlength=(one.count + 1) * (other.count + 1))
+            shared = counts.reshape(one.count + 1, -1)[:-1, :-1].cumsum(axis=0).cumsum(axis=1)
+            row.append(shared / (one.areas[:, None] + other.areas - shared))
+        rows.append(np.concatenate(row, axis=1))
+    return np.concatenate(rows)
+
+
 def _find_border(ranks: npt.NDArray[np.int16], open_pixels: Mask) -> tuple[npt.NDArray[np.int16], Mask]:
     """From which candidate on each pixel touches a region, and the pixels that do so before they are in it."""
     first = cv2.erode(ranks, CROSS)

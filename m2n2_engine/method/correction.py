@@ -21,7 +21,7 @@ from m2n2_engine.method.appearance import weigh_cells, weigh_colours
 from m2n2_engine.method.candidates import cut_map
 from m2n2_engine.method.colour_cut import Mark, refine_border, shrink_marks
 from m2n2_engine.method.edge_map import EdgeMap, find_edges
-from m2n2_engine.method.evidence import Ballot, Side, Situation, count_votes, score_click
+from m2n2_engine.method.evidence import Ballot, Side, Situation, choose_sizes, count_votes, score_click
 from m2n2_engine.method.regions import walk_regions
 from m2n2_engine.method.scene import Scene
 from m2n2_engine.method.shapes import draw_discs, find_parts, grow, measure_depths
@@ -29,6 +29,10 @@ from m2n2_engine.types import Map, Mask
 
 _SURE_PIXELS = 3
 """Colours and cells of a side are learned this far inside of it: its border may be wrong. Here."""
+
+
+_OTHER_SIZES = 2
+"""Regions that are offered beside the voted one: with it a part, an object, a group. Here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +47,16 @@ class Step:
     clicks: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What a click changes. region: (H, W). edge: mean edge of its border, 0 to 1; None where it agrees with the mask.
+    ballots: of the vote."""
+
+    region: Mask
+    edge: float | None = None
+    ballots: tuple[Ballot, ...] = ()
+
+
 def correct(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Step:
     """The step after one more click or stroke.
 
@@ -52,22 +66,42 @@ def correct(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Step:
         positive: its sign.
         scene: the image.
     """
-    method = scene.method
-    path = [(x, y) for x, y in click.pixels if scene.outside is None or not scene.outside[y, x]]
-    if not path:
+    inside = _keep_inside(click, scene)
+    if inside is None:
         return before  # nothing can change there
-    click = dataclasses.replace(click, path=tuple(path))
-    x, y = np.transpose(path)
-    marks, scores = before.marks, before.scores
-    changed = np.zeros_like(before.mask)
-    if (before.mask[y, x] != positive).any():
-        changed, edge = _vote(before, click, positive, scene)
-        scores = (*scores, edge) if positive else scores
+    return _apply(before, inside, positive, scene, _vote(before, inside, positive, scene))
+
+
+def offer_sizes(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> list[Step]:
+    """The step of ``correct``, and after it those in which the click changes less or more; arguments as there."""
+    inside = _keep_inside(click, scene)
+    if inside is None:
+        return [before]
+    voted = _vote(before, inside, positive, scene)
+    found = [voted]
+    if voted.ballots:
+        sizes = choose_sizes(voted.ballots, voted.region, _OTHER_SIZES)
+        found += [Change(find_parts(region, inside.pixels), edge) for region, edge in sizes]
+    return [_apply(before, inside, positive, scene, change) for change in found]
+
+
+def _keep_inside(click: EdgeMap, scene: Scene) -> EdgeMap | None:
+    """The click without its pixels that are certainly no object; None where there are no others."""
+    path = tuple((x, y) for x, y in click.pixels if scene.outside is None or not scene.outside[y, x])
+    return dataclasses.replace(click, path=path) if path else None
+
+
+def _apply(before: Step, click: EdgeMap, positive: bool, scene: Scene, change: Change) -> Step:
+    """The step in which a click changes a region."""
+    method = scene.method
+    x, y = np.transpose(click.pixels)
+    marks, changed = before.marks, change.region
+    scores = before.scores if change.edge is None or not positive else (*before.scores, change.edge)
     radii = (method.colour_mark_share * measure_depths(changed)[y, x]).astype(int).tolist()
-    protected, stamp = _draw_claims(marks, path, positive, scene)
+    protected, stamp = _draw_claims(marks, click.pixels, positive, scene)
     changed = (changed & ~protected) | stamp
     mask = np.where(changed, positive, before.mask)
-    own = (Mark(pixel, radius, positive) for pixel, radius in zip(path, radii, strict=True))
+    own = (Mark(pixel, radius, positive) for pixel, radius in zip(click.pixels, radii, strict=True))
     marks = (*shrink_marks(marks, mask, method.colour_mark_share), *own)
     if (mask != before.mask).any():
         mask = _refine(before.mask, mask, marks, positive, scene)
@@ -75,9 +109,12 @@ def correct(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Step:
     return Step(mask, marks, scores, before.clicks + 1)
 
 
-def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> tuple[Mask, float]:
-    """The region ``(H, W)`` that the click changes, and the mean edge of its border."""
+def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Change:
+    """What the click changes by the vote of all candidates: nothing where it agrees with the mask."""
     method = scene.method
+    x, y = np.transpose(click.pixels)
+    if (before.mask[y, x] == positive).all():
+        return Change(np.zeros_like(before.mask))
     open_pixels = before.mask != positive
     free = find_parts(open_pixels if scene.outside is None else open_pixels & ~scene.outside, click.pixels)
     found = Situation(
@@ -91,7 +128,7 @@ def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> tuple[M
     if found.mask_pixels:
         ballots.append(_cast(_walk(before, click, positive, scene), free, found, opposite, scene, is_walk=True))
     shares, edge = count_votes(ballots)
-    return find_parts(free & (shares > method.majority), click.pixels), edge
+    return Change(find_parts(free & (shares > method.majority), click.pixels), edge, tuple(ballots))
 
 
 def _find_opposite(marks: Sequence[Mark], path: Sequence[tuple[int, int]], positive: bool) -> Sequence[tuple[int, int]]:

@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from m2n2_engine.method.box_fit import find_places, fit_box, frame_box
-from m2n2_engine.method.correction import Step, correct
-from m2n2_engine.method.edge_map import EdgeMap
+from m2n2_engine.method.correction import Step, correct, offer_sizes
+from m2n2_engine.method.edge_map import EdgeMap, join_maps
 from m2n2_engine.method.evidence import Frame
 from m2n2_engine.method.scene import Scene
 from m2n2_engine.method.shapes import reduce_mask
-from m2n2_engine.method.strokes import find_path, join_maps, sample_stroke
-from m2n2_engine.prompt import Prompt
+from m2n2_engine.prompt import Prompt, find_path, sample_stroke
 from m2n2_engine.types import Box, Click, Mask, Stroke
 
 FindMaps = Callable[[Sequence[tuple[float, float]]], Sequence[EdgeMap]]
@@ -60,20 +59,36 @@ class PromptDecider:
 
     def decide(self, prompt: Prompt) -> Decided:
         """The mask of a prompt in pixels of the full-size image."""
-        frame, scene = None, self._scene
-        if prompt.box is not None:
-            frame = frame_box(prompt.box, self._image_size, scene)
-            scene = scene.with_outside(~frame.inside)
+        frame, scene = self._frame(prompt)
         first = self._begin(prompt, frame, scene)
+        return _finish(self._go_on(prompt, first, scene), first, frame)
+
+    def offer(self, prompt: Prompt) -> list[Decided]:
+        """What ``decide`` gives of a prompt, and after it what else its last click may mean."""
+        frame, scene = self._frame(prompt)
+        first = self._begin(prompt, frame, scene)
+        if not prompt.clicks:
+            return [_finish(first, first, frame)]
+        last = prompt.clicks[-1]
+        before = self._go_on(dataclasses.replace(prompt, clicks=prompt.clicks[:-1]), first, scene)
+        (last_map,) = self._map_clicks([last])
+        return [_finish(step, first, frame) for step in offer_sizes(before, last_map, last.positive, scene)]
+
+    def _frame(self, prompt: Prompt) -> tuple[Frame | None, Scene]:
+        """The box at working size, and the image as it is with that box."""
+        if prompt.box is None:
+            return None, self._scene
+        frame = frame_box(prompt.box, self._image_size, self._scene)
+        return frame, self._scene.with_outside(~frame.inside)
+
+    def _go_on(self, prompt: Prompt, first: Step, scene: Scene) -> Step:
+        """The step after all clicks. first: the one before them."""
         step, done = self._find_last(prompt, first)
         rest = prompt.clicks[done:]
-        maps = self._map_clicks(rest)
-        for count, (click, click_map) in enumerate(zip(rest, maps, strict=True), start=done + 1):
+        for count, (click, click_map) in enumerate(zip(rest, self._map_clicks(rest), strict=True), start=done + 1):
             work = functools.partial(correct, step, click_map, click.positive, scene)
             step = self._keep(_name(prompt, count), work)
-        inside = np.ones(scene.size, bool) if frame is None else frame.inside
-        score = sum(step.scores) / len(step.scores) if step.scores else 0.0
-        return Decided(step.mask & inside, first.mask & inside, score)
+        return step
 
     def _begin(self, prompt: Prompt, frame: Frame | None, scene: Scene) -> Step:
         """What there is before the first click."""
@@ -120,3 +135,10 @@ class PromptDecider:
 def _name(prompt: Prompt, count: int) -> _Key:
     """The key of the step after so many clicks."""
     return prompt.box, "" if prompt.start is None else prompt.start.digest, prompt.clicks[:count]
+
+
+def _finish(step: Step, first: Step, frame: Frame | None) -> Decided:
+    """What comes of a step, without what lies outside of the box."""
+    inside = np.ones_like(step.mask) if frame is None else frame.inside
+    score = sum(step.scores) / len(step.scores) if step.scores else 0.0
+    return Decided(step.mask & inside, first.mask & inside, score)

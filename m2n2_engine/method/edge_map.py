@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -46,6 +47,14 @@ def find_edges(values: Map, pixel: tuple[int, int], edge_levels: int) -> EdgeMap
     largest = magnitude.max()
     scaled = magnitude * (edge_levels / largest) if largest > 0 else magnitude
     return EdgeMap(values, pixel, np.asarray(scaled, np.int32))
+
+
+def join_maps(maps: Sequence[EdgeMap], path: Sequence[tuple[int, int]], edge_levels: int) -> EdgeMap:
+    """The map of a stroke: the lowest of those of its samples at each pixel. path: the pixels (x, y) under it."""
+    if len(maps) == 1:
+        return dataclasses.replace(maps[0], path=tuple(path))
+    values = np.minimum.reduce([each.values for each in maps])
+    return dataclasses.replace(find_edges(values, maps[0].pixel, edge_levels), path=tuple(path))
 
 
 def measure_sobel(values: Map) -> Map:

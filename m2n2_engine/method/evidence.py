@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from m2n2_engine.config import BoxEvidence, ClickEvidence
 from m2n2_engine.method.appearance import Appearance
-from m2n2_engine.method.candidates import Candidates, Values
+from m2n2_engine.method.candidates import Candidates, Values, measure_overlaps
 from m2n2_engine.method.edge_map import EdgeMap
 from m2n2_engine.method.shapes import measure_depths
 from m2n2_engine.types import Map, Mask
@@ -37,6 +37,13 @@ _SIDE_TOLERANCE = 0.08
 
 _LEAST_TOLERANCE_PIXELS = 1.5
 """The same, at least. Here."""
+
+_TEMPER = 2.0
+"""Scores are divided by this where other sizes than the voted one are looked for: the vote is too sure of itself. Of 1
+to 12 the best with first clicks on COCO64 and ECSSD. Here."""
+
+_SAME_REGION = 0.6
+"""IoU from which on two sizes are one to whoever looks at them. Here, as above."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +169,39 @@ def count_votes(ballots: Sequence[Ballot]) -> tuple[npt.NDArray[np.float64], flo
         shares += backwards[ballot.candidates.ranks]
     edge = sum(float((each * ballot.edges).sum()) for ballot, each in zip(ballots, votes, strict=True))
     return shares / total, edge / total
+
+
+def choose_sizes(ballots: Sequence[Ballot], voted: Mask, most: int) -> list[tuple[Mask, float]]:
+    """Regions ``(H, W)`` of other sizes than the voted one, and the mean edge of each, 0 to 1.
+
+    The scores say how likely each candidate is what was meant. The first region is the one that raises most the
+    expected IoU of what was meant with the best of the regions so far, of which the voted one is the first. And so on.
+
+    Args:
+        ballots: on the same open pixels.
+        voted: ``(H, W)``.
+        most: at most so many.
+    """
+    scores = np.concatenate([ballot.scores for ballot in ballots]) / _TEMPER
+    chances = np.exp(scores - scores.max())
+    overlaps = measure_overlaps([ballot.candidates for ballot in ballots])
+    nearest = np.concatenate([_compare(ballot.candidates, voted) for ballot in ballots])
+    regions = [(ballot, number) for ballot in ballots for number in range(ballot.candidates.count)]
+    chosen: list[tuple[Mask, float]] = []
+    while len(chosen) < most and (is_other := nearest < _SAME_REGION).any():
+        gains = np.where(is_other, np.maximum(nearest, overlaps) @ chances, -1)
+        best = int(gains.argmax())
+        nearest = np.maximum(nearest, overlaps[best])
+        ballot, number = regions[best]
+        chosen.append((ballot.candidates.select(number), float(ballot.edges[number])))
+    return chosen
+
+
+def _compare(candidates: Candidates, mask: Mask) -> Values:
+    """IoU of each candidate with a mask ``(H, W)``."""
+    shared = candidates.sum_over(mask)
+    overlaps: Values = shared / (candidates.areas + mask.sum() - shared)
+    return overlaps
 
 
 def _measure_edges(

@@ -1,8 +1,8 @@
-"""What is left to do of a mask at full size: a given mask keeps its pixels, and specks go."""
+"""What is left to do of masks at full size: a given one keeps its pixels, specks go, and twins of what is offered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -10,6 +10,9 @@ import numpy as np
 from m2n2_engine.method.decider import Decided
 from m2n2_engine.method.shapes import drop_small_parts, enlarge_mask
 from m2n2_engine.types import Mask
+
+_SAME_CHANGE = 0.8
+"""IoU from which on two changes of a mask are one to whoever looks at them. Here."""
 
 _REACH = 2
 """Pixels of the working size on each side that a pixel of the full size depends on, see ``Kernels.restore_mask``."""
@@ -49,6 +52,22 @@ def clean_mask(mask: Mask, signs: Mapping[tuple[int, int], bool], least_pixels: 
         own = drop_small_parts(own, least_pixels, clicked, anchors)
         mask = own if sign else ~own
     return mask
+
+
+def choose_different(found: Sequence[tuple[Mask, float]], before: Mask) -> list[tuple[Mask, float]]:
+    """Those of some masks ``(H, W)`` whose changes are clearly different, with their scores; the smallest change first.
+
+    Args:
+        found: each with its score. Where two are alike, the earlier stays.
+        before: what all of them have changed.
+    """
+    chosen: list[tuple[Mask, float]] = []
+    for mask, score in found:
+        change = mask ^ before
+        others = (other ^ before for other, _ in chosen)
+        if all((change & other).sum() < _SAME_CHANGE * (change | other).sum() for other in others):
+            chosen.append((mask, score))
+    return sorted(chosen, key=lambda each: int((each[0] ^ before).sum()))
 
 
 def _spread(change: Mask, size: tuple[int, ...]) -> Mask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,10 +19,9 @@ from m2n2_engine.method.chain import build_start_state
 from m2n2_engine.method.decider import Decided, PromptDecider
 from m2n2_engine.method.edge_map import EdgeMap
 from m2n2_engine.method.scene import look_at
-from m2n2_engine.method.strokes import find_path, sample_stroke
-from m2n2_engine.prompt import Prompt
+from m2n2_engine.prompt import Prompt, find_path, sample_stroke
 from m2n2_engine.session.box import exclude_outside, find_seeds, surround
-from m2n2_engine.session.finish import apply_change, clean_mask
+from m2n2_engine.session.finish import apply_change, choose_different, clean_mask
 from m2n2_engine.types import Box, Click, Image, Mask
 
 _Point = tuple[float, float]
@@ -119,6 +119,22 @@ class Session:
         """
         with self._lock:
             found = self._decide(prompt)
+        return self._finish(found, prompt, image), found.score
+
+    def offer(self, image: Image, prompt: Prompt) -> list[tuple[Mask, float]]:
+        """Masks and scores of the sizes that the prompt's last click may mean, as ``segment`` gives one of them; those
+        whose click changes least come first."""
+        if self._decider is None:
+            return [self.segment(image, prompt)]
+        with self._lock:
+            found = self._decider.offer(prompt)
+            earlier = dataclasses.replace(prompt, clicks=prompt.clicks[:-1])
+            start = self._decider.decide(earlier)
+        before = self._finish(start, earlier, image)
+        return choose_different([(self._finish(each, prompt, image), each.score) for each in found], before)
+
+    def _finish(self, found: Decided, prompt: Prompt, image: Image) -> Mask:
+        """The mask at full size, with all that is promised of it."""
         signs = {
             pixel: click.positive
             for click in prompt.clicks
@@ -130,7 +146,7 @@ class Session:
             mask = clean_mask(mask, signs, self._find_least_piece(prompt.box), given)
         for (x, y), positive in signs.items():
             mask[y, x] = positive
-        return mask if prompt.box is None else exclude_outside(mask, prompt.box), found.score
+        return mask if prompt.box is None else exclude_outside(mask, prompt.box)
 
     def _decide(self, prompt: Prompt) -> Decided:
         if self._decider is not None:

@@ -33,14 +33,14 @@ Segment = Callable[..., Mask]
 """As ``Engine.segment``, the mask alone. afresh: by an engine that was asked nothing before."""
 
 
-def make_segment() -> Segment:
+def make_engine() -> Engine:
     aggregator = BackboneAggregator(load_backbone(EngineConfig(backbone="tiny", device="cpu", grid=CELLS)).backbone)
     source = AggregatorSource(aggregator, METHOD.chain)
+    return Engine(source, fingerprint="tiny", cells=CELLS**2, method=METHOD, session_cache_bytes=2**24)
 
-    def start() -> Engine:
-        return Engine(source, fingerprint="tiny", cells=CELLS**2, method=METHOD, session_cache_bytes=2**24)
 
-    engine = start()
+def make_segment() -> Segment:
+    engine = make_engine()
 
     def ask(
         image: Image,
@@ -50,7 +50,7 @@ def make_segment() -> Segment:
         *,
         afresh: bool = False,
     ) -> Mask:
-        return (start() if afresh else engine).segment(image, clicks, box, mask).mask
+        return (make_engine() if afresh else engine).segment(image, clicks, box, mask).mask
 
     return ask
 

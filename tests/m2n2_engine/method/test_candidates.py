@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from m2n2_engine.method.candidates import cut_map
+from m2n2_engine.method.candidates import cut_map, measure_overlaps
 from m2n2_engine.method.edge_map import find_edges
 
 CLICK = (11, 6)
@@ -117,3 +117,10 @@ def test_an_image_of_one_pixel():
     assert (found.count, found.select(0).tolist()) == (1, [[True]])
     assert [extent.tolist() for extent in found.find_extents()] == [[0], [0], [1], [1]]
     assert found.mean_at_border(one).tolist() == [0]
+
+
+def test_overlaps_of_several_maps(edge_map, open_pixels, candidates, regions, rng):
+    other = cut_map(find_edges(rng.random((17, 23)).astype(np.float32), CLICK, 1024), open_pixels, (3, 300), np.inf, 5)
+    every = [*regions, *(other.select(number) for number in range(other.count))]
+    expected = [[(one & two).sum() / (one | two).sum() for two in every] for one in every]
+    np.testing.assert_allclose(measure_overlaps([candidates, other]), expected)

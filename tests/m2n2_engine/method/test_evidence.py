@@ -9,7 +9,16 @@ from m2n2_engine.config import BoxEvidence, ClickEvidence
 from m2n2_engine.method.appearance import measure_appearance
 from m2n2_engine.method.candidates import cut_map
 from m2n2_engine.method.edge_map import find_edges
-from m2n2_engine.method.evidence import Ballot, Frame, Side, Situation, count_votes, score_box, score_click
+from m2n2_engine.method.evidence import (
+    Ballot,
+    Frame,
+    Side,
+    Situation,
+    choose_sizes,
+    count_votes,
+    score_box,
+    score_click,
+)
 
 LEVELS = 1024
 NO_CLICK = ClickEvidence(**{field.name: 0.0 for field in dataclasses.fields(ClickEvidence)})
@@ -193,3 +202,27 @@ def test_clicks_and_boxes_prefer_regions_that_end_at_the_image_s_edges(nothing, 
         score_box(edge_map, candidates, appearance, nothing, box, LEVELS, frame(5, 5, 35, 35)),
     ):
         assert best_side(ballot) == side
+
+
+def test_other_sizes_are_likely_and_unlike_the_voted_one():
+    edge_map = draw_nested([6, 12, 14, 28])
+    candidates = cut(edge_map, 40)
+    assert candidates.count == 5
+    voted = candidates.select(2)
+    areas = candidates.areas
+    scores = np.array([0.0, -1.0, 1.0, -3.0, -9.0])
+    found = choose_sizes([Ballot(candidates, scores, np.arange(5) / 10)], voted, 2)
+    # The third is the voted one, and the second is like it; of the others the first is the likeliest.
+    assert [(int(region.sum()), edge) for region, edge in found] == [(areas[0], 0.0), (areas[3], pytest.approx(0.3))]
+    (larger,) = choose_sizes([Ballot(candidates, -scores * 3, np.arange(5) / 10)], voted, 1)
+    assert larger[0].sum() == areas[4]
+
+
+def test_where_all_sizes_are_alike_none_is_offered():
+    candidates = cut(draw_nested([20]), 1)
+    assert (
+        choose_sizes(
+            [Ballot(candidates, np.zeros(candidates.count), np.zeros(candidates.count))], candidates.select(0), 2
+        )
+        == []
+    )
