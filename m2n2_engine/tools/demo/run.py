@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,11 +12,11 @@ from typing import Protocol
 import numpy as np
 
 from m2n2_engine.errors import M2N2Error
-from m2n2_engine.tools.demo.state import ACTIONS, Action, Clicks, State
+from m2n2_engine.tools.demo.state import ACTIONS, Action, State
 from m2n2_engine.tools.demo.view import View
 from m2n2_engine.tools.demo.window import Signal, Window
 from m2n2_engine.tools.drawing import draw_overlay, write_picture
-from m2n2_engine.types import Click, Image, Segmentation, Stroke, Tier
+from m2n2_engine.types import Click, Image, Mask, Segmentation, Stroke, Tier
 
 Change = Callable[[State], State]
 
@@ -25,7 +26,13 @@ class Segmenter(Protocol):
 
     def prepare(self, picture: Image, /) -> Tier: ...
 
-    def segment(self, picture: Image, clicks: Sequence[Click | Stroke], /) -> Segmentation: ...
+    def segment(
+        self, picture: Image, clicks: Sequence[Click | Stroke], /, *, mask: Mask | None = None
+    ) -> Segmentation: ...
+
+    def candidates(
+        self, picture: Image, clicks: Sequence[Click | Stroke], /, *, mask: Mask | None = None
+    ) -> tuple[Segmentation, ...]: ...
 
 
 class Screen(Protocol):
@@ -94,7 +101,9 @@ class Demo:
                     self.state = job.result()(self.state)
                     job = None
                 if job is None and not self.state.is_answered:
-                    job = pool.submit(self._segment, self.state.clicks)
+                    job = pool.submit(self._segment, self.state)
+                elif job is None and self.state.wants_sizes:
+                    job = pool.submit(self._offer, self.state)
 
     def _handle(self, signal: Signal) -> None:
         point = self._view.viewport.find_point(signal.column, signal.row)
@@ -107,6 +116,8 @@ class Demo:
                 self.state = self.state.draw_on(point)
             case Action.DRAW_END:
                 self.state = self.state.stop_drawing()
+            case Action.NEXT_SIZE:
+                self.state = self.state.ask_for_sizes()
             case Action.UNDO:
                 self.state = self.state.undo()
             case Action.RESET:
@@ -126,13 +137,25 @@ class Demo:
         seconds = time.perf_counter() - started
         return lambda state: state.prepare(seconds)
 
-    def _segment(self, clicks: Clicks) -> Change:
+    def _segment(self, asked: State) -> Change:
+        clicks = asked.clicks
         try:
-            segmentation = self._segmenter.segment(self._image, clicks)
+            segmentation = self._segmenter.segment(self._image, clicks, mask=asked.find_start(len(clicks)))
         except M2N2Error as error:
             problem = str(error)
             return lambda state: state.fail(clicks, problem)
         return lambda state: state.answer(clicks, segmentation)
+
+    def _offer(self, asked: State) -> Change:
+        clicks = asked.clicks
+        # A size that was taken for the newest click is one of those that it is about.
+        start = asked.find_start(len(clicks) - 1)
+        try:
+            sizes = self._segmenter.candidates(self._image, clicks, mask=start)
+        except M2N2Error as error:
+            problem = str(error)
+            return lambda state: dataclasses.replace(state, wants_sizes=False).tell(problem)
+        return lambda state: state.offer(clicks, sizes)
 
     def _save(self) -> State:
         segmentation, clicks = self.state.segmentation, self.state.clicks

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from m2n2_engine.types import Click, Segmentation, Stroke
+import numpy as np
+
+from m2n2_engine.types import Click, Mask, Segmentation, Stroke
 
 Clicks = tuple[Click | Stroke, ...]
 
@@ -19,6 +21,7 @@ class Action(enum.Enum):
     DRAW_BACKGROUND = enum.auto()
     DRAW_ON = enum.auto()
     DRAW_END = enum.auto()
+    NEXT_SIZE = enum.auto()
     UNDO = enum.auto()
     RESET = enum.auto()
     SAVE = enum.auto()
@@ -32,6 +35,7 @@ ACTIONS = {
     "right button": Action.DRAW_BACKGROUND,
     "drag": Action.DRAW_ON,
     "release": Action.DRAW_END,
+    "n": Action.NEXT_SIZE,
     "u": Action.UNDO,
     "backspace": Action.UNDO,
     "r": Action.RESET,
@@ -45,6 +49,7 @@ HELP = (
     "I or left button: object",
     "O or right button: background",
     "drag: a stroke",
+    "N: next size",
     "U: undo",
     "R: reset",
     "S: save",
@@ -56,7 +61,9 @@ HELP = (
 class State:
     """clicks: and strokes, in the order they were made, pixels of the full-size image. prepare_seconds: what the image
     took; None while it is prepared. answered: the clicks that ``segmentation`` belongs to, or that failed. notice:
-    shown instead of the status until the next change. drawn: the stroke under the mouse, not asked for yet."""
+    shown instead of the status until the next change. drawn: the stroke under the mouse, not asked for yet. sizes: that
+    the newest click may mean; none until they are asked for. wants_sizes: whether they are. chosen: sizes that were
+    taken, each with the number of clicks by then; later clicks correct the last one."""
 
     clicks: Clicks = ()
     prepare_seconds: float | None = None
@@ -64,6 +71,9 @@ class State:
     segmentation: Segmentation | None = None
     notice: str = ""
     drawn: Stroke | None = None
+    sizes: tuple[Segmentation, ...] = ()
+    wants_sizes: bool = False
+    chosen: tuple[tuple[int, Mask], ...] = ()
 
     @property
     def is_answered(self) -> bool:
@@ -90,7 +100,7 @@ class State:
 
     def add(self, click: Click | Stroke) -> State:
         """One more click; what is shown stays until it is answered."""
-        return dataclasses.replace(self, clicks=(*self.clicks, click), notice="")
+        return dataclasses.replace(self, clicks=(*self.clicks, click), notice="", sizes=(), wants_sizes=False)
 
     def draw(self, point: tuple[float, float], positive: bool) -> State:
         """A stroke begins, or a click: what the mouse does next decides."""
@@ -115,8 +125,40 @@ class State:
         if self.drawn is not None:
             return dataclasses.replace(self, drawn=None)
         if len(self.clicks) > 1:
-            return dataclasses.replace(self, clicks=self.clicks[:-1], notice="")
+            clicks = self.clicks[:-1]
+            chosen = tuple(each for each in self.chosen if each[0] <= len(clicks))
+            return dataclasses.replace(self, clicks=clicks, notice="", sizes=(), wants_sizes=False, chosen=chosen)
         return self.reset()
+
+    def find_start(self, most_clicks: int) -> Mask | None:
+        """The size that was taken last with so many clicks at most: what is asked now starts from it."""
+        return next((mask for count, mask in reversed(self.chosen) if count <= most_clicks), None)
+
+    def ask_for_sizes(self) -> State:
+        """The next size is wanted; where the sizes are known, it is shown."""
+        if self.sizes:
+            return self.take_next_size()
+        if self.segmentation is None or not self.is_answered:
+            return self.tell("there is no mask of another size yet")
+        return dataclasses.replace(self, wants_sizes=True, notice="")
+
+    def offer(self, clicks: Clicks, sizes: tuple[Segmentation, ...]) -> State:
+        """The sizes that the last of these clicks may mean; dropped where there are others by now."""
+        if clicks != self.clicks:
+            return self
+        return dataclasses.replace(self, sizes=sizes, wants_sizes=False).take_next_size()
+
+    def take_next_size(self) -> State:
+        """The one after the mask that is shown, and after the largest the smallest."""
+        assert self.segmentation is not None
+        if len(self.sizes) == 1:
+            return self.tell("there is no other size")
+        shown = [np.array_equal(each.mask, self.segmentation.mask) for each in self.sizes]
+        place = (shown.index(True) + 1 if any(shown) else 0) % len(self.sizes)
+        taken, count = self.sizes[place], len(self.clicks)
+        chosen = (*(each for each in self.chosen if each[0] < count), (count, taken.mask))
+        notice = f"size {place + 1} of {len(self.sizes)}: {taken.mask.mean():.1%} of the image"
+        return dataclasses.replace(self, segmentation=taken, chosen=chosen, notice=notice)
 
     def reset(self) -> State:
         """Without clicks; the image stays prepared."""
@@ -134,13 +176,13 @@ class State:
         prepare_seconds = self.prepare_seconds
         if prepare_seconds is None:
             prepare_seconds = segmentation.timings.prepare_seconds
-        return State(clicks, prepare_seconds, clicks, segmentation, drawn=self.drawn)
+        return State(clicks, prepare_seconds, clicks, segmentation, drawn=self.drawn, chosen=self.chosen)
 
     def fail(self, clicks: Clicks, problem: str) -> State:
         """These clicks have no answer, and are not asked again; dropped where there are others by now."""
         if clicks != self.clicks:
             return self
-        return State(clicks, self.prepare_seconds, clicks, notice=problem, drawn=self.drawn)
+        return State(clicks, self.prepare_seconds, clicks, notice=problem, drawn=self.drawn, chosen=self.chosen)
 
     def tell(self, notice: str) -> State:
         """The same, with something to read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from m2n2_engine.errors import OutOfMemory
 from m2n2_engine.tools.demo.run import Demo, run_demo
 from m2n2_engine.tools.demo.window import Signal
-from m2n2_engine.types import Click, Image, Segmentation, Stroke, Tier, Timings
+from m2n2_engine.types import Click, Image, Mask, Segmentation, Stroke, Tier, Timings
 
 WIDTH, HEIGHT = 1280, 640
 IMAGE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
@@ -25,17 +26,29 @@ class SquareSegmenter:
 
     def __init__(self) -> None:
         self.asked: list[tuple[Click | Stroke, ...]] = []
+        self.starts: list[Mask | None] = []
 
     def prepare(self, image: Image) -> Tier:
         return Tier.NETWORK
 
-    def segment(self, image: Image, clicks: Sequence[Click | Stroke]) -> Segmentation:
+    def segment(self, image: Image, clicks: Sequence[Click | Stroke], mask: Mask | None = None) -> Segmentation:
         self.asked.append(tuple(clicks))
-        mask = np.zeros(image.shape[:2], bool)
+        self.starts.append(mask)
+        mask = np.zeros(image.shape[:2], bool) if mask is None else mask.copy()
         for click in clicks:
             if isinstance(click, Click) and click.positive:
                 mask[int(click.y) - 5 : int(click.y) + 5, int(click.x) - 5 : int(click.x) + 5] = True
         return Segmentation(mask, 0.5, Timings(0.0, 0.25))
+
+    def candidates(
+        self, image: Image, clicks: Sequence[Click | Stroke], mask: Mask | None = None
+    ) -> tuple[Segmentation, ...]:
+        """That mask and a strip at the top as sizes of a first click, one alone for later ones."""
+        strip = np.zeros(image.shape[:2], bool)
+        strip[: HEIGHT // 4] = True
+        own = self.segment(image, clicks, mask)
+        sizes = (own, dataclasses.replace(own, mask=own.mask | strip))
+        return sizes if len(clicks) == 1 else sizes[:1]
 
 
 class Person:
@@ -135,6 +148,42 @@ def test_a_stroke_is_seen_while_it_is_drawn_and_can_be_dropped(person: Person, s
     assert (person.pictures[-1][50, 110:190] == 120).all()
 
 
+def test_the_next_size_is_shown_and_later_clicks_correct_it(person: Person, segmenter: SquareSegmenter) -> None:
+    person.wait("click on").act("n").wait("there is no mask of another size yet")
+    person.act("i", 300, 300).wait("1 click:").act("n").wait("size 2 of 2: 25.0% of the image")
+    person.act("n").wait("size 1 of 2: 0.0%").act("n").wait("size 2 of 2").act("i", 500, 400).wait("2 clicks: 25.0%")
+    person.act("n").wait("there is no other size").act("u").wait("1 click: 25.0%").act("n").wait("size 1 of 2").close()
+    asked = [(len(clicks), start is not None) for clicks, start in zip(segmenter.asked, segmenter.starts, strict=True)]
+    # One click, its sizes, two clicks, their sizes, one click again and its sizes.
+    assert asked == [(1, False), (1, False), (2, True), (2, True), (1, True), (1, False)]
+
+
+def test_a_click_while_sizes_are_looked_for_comes_first(segmenter: SquareSegmenter, target: Path) -> None:
+    release = threading.Event()
+
+    class Slow(SquareSegmenter):
+        def candidates(
+            self, image: Image, clicks: Sequence[Click | Stroke], mask: Mask | None = None
+        ) -> tuple[Segmentation, ...]:
+            assert release.wait(30)
+            return super().candidates(image, clicks, mask)
+
+    person = Person(Slow(), target)
+    person.wait("click on").act("i", 300, 300).wait("1 click:").act("n").act("i", 500, 400)
+    person.wait("computing 2 clicks").do(release.set).wait("2 clicks: 0.0%").close()
+
+
+def test_sizes_that_cannot_be_found_are_told_of(segmenter: SquareSegmenter, target: Path) -> None:
+    class Full(SquareSegmenter):
+        def candidates(
+            self, image: Image, clicks: Sequence[Click | Stroke], mask: Mask | None = None
+        ) -> tuple[Segmentation, ...]:
+            raise OutOfMemory("no memory for sizes")
+
+    person = Person(Full(), target)
+    person.wait("click on").act("i", 300, 300).wait("1 click:").act("n").wait("no memory for sizes").close()
+
+
 def test_undo_and_reset(person: Person, segmenter: SquareSegmenter) -> None:
     person.wait("click on").act("i", 100, 50).wait("1 click:").act("i", 200, 60).wait("2 clicks:")
     person.act("u").wait("1 click:").act("backspace").wait("click on the object").act("u").wait("click on the object")
@@ -184,10 +233,10 @@ def test_what_the_engine_cannot_do_is_read_in_the_window(segmenter: SquareSegmen
         def prepare(self, image: Image) -> Tier:
             raise OutOfMemory("no memory to prepare")
 
-        def segment(self, image: Image, clicks: Sequence[Click | Stroke]) -> Segmentation:
+        def segment(self, image: Image, clicks: Sequence[Click | Stroke], mask: Mask | None = None) -> Segmentation:
             if len(clicks) > 1:
                 raise OutOfMemory("no memory for two")
-            return super().segment(image, clicks)
+            return super().segment(image, clicks, mask)
 
     full = Full()
     person = Person(full, target)

@@ -82,5 +82,5 @@ def test_background_alone_has_no_object():
 def test_every_action_can_be_asked_for_and_is_explained():
     assert set(ACTIONS.values()) == set(Action)
     keys = {line.split(":")[0].split(" ")[0].lower() for line in HELP}
-    assert keys == {"i", "o", "drag", "u", "r", "s", "esc"}
+    assert keys == {"i", "o", "drag", "n", "u", "r", "s", "esc"}
     assert keys - {"esc"} < set(ACTIONS)
