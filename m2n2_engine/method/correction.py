@@ -16,6 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from m2n2_engine.method.appearance import weigh_cells, weigh_colours
 from m2n2_engine.method.candidates import cut_map
@@ -181,10 +182,13 @@ def _draw_claims(
     """The discs ``(H, W)`` of earlier clicks of the other sign, which this one leaves alone, and those around the
     pixels (x, y) of ``path``, which get its sign in any case: a click is never without an effect."""
     opposite = [mark.pixel for mark in marks if mark.positive != positive]
-    differences = np.array(path)[:, None] - np.array(opposite, int).reshape(1, -1, 2)
-    half = np.hypot(differences[..., 0], differences[..., 1]) / 2
-    theirs, own = (half.min(axis=axis, initial=scene.click_radius).tolist() for axis in (0, 1))
-    return draw_discs(scene.size, opposite, theirs), draw_discs(scene.size, path, own)
+    if not opposite:
+        return np.zeros(scene.size, bool), draw_discs(scene.size, path, [scene.click_radius] * len(path))
+    theirs, own = (KDTree(there).query(here)[0] / 2 for here, there in ((opposite, path), (path, opposite)))
+    return (
+        draw_discs(scene.size, opposite, np.minimum(theirs, scene.click_radius).tolist()),
+        draw_discs(scene.size, path, np.minimum(own, scene.click_radius).tolist()),
+    )
 
 
 def _refine(before: Mask, mask: Mask, marks: Sequence[Mark], positive: bool, scene: Scene) -> Mask:
