@@ -168,6 +168,19 @@ class MethodConfig:
     box_majority: float = 0.4
     """The same in a box: several places vote, and an object may have parts that look different. Here."""
 
+    zoom_factor: float = 2.0
+    """Side of the window that an object is looked at again in, in multiples of the object's longer side. Here."""
+
+    zoom_largest: float = 0.0
+    """Objects are looked at again whose window has at most this share of the image's longer side; 0: none. Here."""
+
+    zoom_smallest: float = 0.125
+    """Share of the image's longer side that a window has at least. Here."""
+
+    zoom_doubt: float = 0.5
+    """The largest window is tried around a first click that lies off the middle of what it found: its depth there is
+    below this share of the deepest. Here."""
+
     first_click: ClickEvidence = ClickEvidence(edge=5.3, image_edge=3.5, centring=2.9, depth=1.8, size=0.0)
     """Weights where there is no mask yet. There is no other side then, so the rest says nothing. Here."""
 

@@ -24,7 +24,9 @@ from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
 from m2n2_engine.presets import PAPER, PRESETS
 from m2n2_engine.prompt import Prompt
+from m2n2_engine.session.second_look import Ask, SecondLook, View
 from m2n2_engine.session.session import Session, session_bytes
+from m2n2_engine.session.window import Window
 from m2n2_engine.types import (
     FREE,
     NEVER,
@@ -167,6 +169,11 @@ class Engine:
         return self._fingerprint
 
     @property
+    def method(self) -> MethodConfig:
+        """The constants."""
+        return self._method
+
+    @property
     def model_version(self) -> str:
         """What platforms keep with the masks."""
         return self._identity.model_version
@@ -202,7 +209,7 @@ class Engine:
         if prompt.is_empty:
             return _find_nothing(picture)
         with self.open(picture, deadline) as opened:
-            return opened.answer(prompt, deadline)
+            return opened.answer(prompt, deadline, FREE)
 
     def candidates(
         self,
@@ -241,12 +248,18 @@ class Engine:
     def open(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Iterator[OpenSession]:
         """See ``types.Segmenter.open``."""
         started = time.perf_counter()
+        with self.open_session(picture, deadline, slots) as (session, tier):
+            yield OpenSession(self, picture, session, tier, time.perf_counter() - started)
+
+    @contextlib.contextmanager
+    def open_session(self, picture: Picture, deadline: Deadline, slots: Slots) -> Iterator[tuple[Session, Tier]]:
+        """The session of a picture, kept while the block works, and where it was found."""
         with self._cache.open(self._find_key(picture), self._expect_bytes(picture), deadline) as lease:
             tier = Tier.DEVICE
             if lease.is_new:
                 session, tier = self.with_room(picture, lambda: self._build_session(picture, deadline, slots))
                 lease.fill(session)
-            yield OpenSession(self, picture, lease.value, tier, time.perf_counter() - started)
+            yield lease.value, tier
 
     def prepare(self, picture: Image | Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
         """See ``types.Segmenter.prepare``. picture: as for ``segment``."""
@@ -345,31 +358,49 @@ class OpenSession:
         box: Box | None = None,
         mask: Mask | None = None,
         deadline: Deadline = NEVER,
+        slots: Slots = FREE,
     ) -> Segmentation:
         """As ``Engine.segment``."""
-        return self.answer(self._engine.check_prompt(self._picture, clicks, box, mask), deadline)
+        return self.answer(self._engine.check_prompt(self._picture, clicks, box, mask), deadline, slots)
 
-    def answer(self, prompt: Prompt, deadline: Deadline) -> Segmentation:
+    def answer(self, prompt: Prompt, deadline: Deadline, slots: Slots) -> Segmentation:
         """As ``Engine.segment``, of a prompt that was checked."""
-        picture = self._picture
         if prompt.is_empty:
-            return _find_nothing(picture)
-        deadline.check("compute the mask")
-        started = time.perf_counter()
-        mask, score = self._engine.with_room(picture, lambda: self._session.segment(picture.pixels, prompt))
-        return self._render(mask, score, started)
+            return _find_nothing(self._picture)
+        (segmentation,) = self._look(prompt, View.segment, deadline, slots)
+        return segmentation
 
     def offer(self, prompt: Prompt, deadline: Deadline) -> tuple[Segmentation, ...]:
         """As ``Engine.candidates``, of a prompt that was checked and names an object."""
-        picture = self._picture
-        deadline.check("compute the masks")
-        started = time.perf_counter()
-        found = self._engine.with_room(picture, lambda: self._session.offer(picture.pixels, prompt))
-        return tuple(self._render(mask, score, started) for mask, score in found)
+        return self._look(prompt, View.offer, deadline, FREE)
 
-    def _render(self, mask: Mask, score: float, started: float) -> Segmentation:
-        timings = Timings(self._prepare_seconds, time.perf_counter() - started)
-        return Segmentation(mask, score if mask.any() else 0.0, timings)
+    def _look(self, prompt: Prompt, ask: Ask, deadline: Deadline, slots: Slots) -> tuple[Segmentation, ...]:
+        engine, picture = self._engine, self._picture
+        again_seconds = clicks_seconds = 0.0
+
+        @contextlib.contextmanager
+        def open_part(window: Window) -> Iterator[View]:
+            nonlocal again_seconds
+            part = picture.cut(window.left, window.top, window.right, window.bottom)
+            started = time.perf_counter()
+            with engine.open_session(part, deadline, slots) as (session, _):
+                again_seconds = time.perf_counter() - started
+                yield View(part.pixels, session)
+
+        def compute(work: Callable[[], ResultT]) -> ResultT:
+            nonlocal clicks_seconds
+            with slots.computing():
+                deadline.check("compute the mask")
+                started = time.perf_counter()
+                try:
+                    return engine.with_room(picture, work)
+                finally:
+                    clicks_seconds += time.perf_counter() - started
+
+        whole = View(picture.pixels, self._session)
+        found = SecondLook(whole, engine.method, open_part, compute).answer(prompt, ask)
+        timings = Timings(self._prepare_seconds, clicks_seconds, again_seconds)
+        return tuple(Segmentation(mask, score if mask.any() else 0.0, timings) for mask, score in found)
 
 
 def _as_picture(image: Image | Picture) -> Picture:

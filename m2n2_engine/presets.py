@@ -15,7 +15,11 @@ CONSENSUS = "consensus"
 PAPER_CONSENSUS = "paper-consensus"
 
 _CONSENSUS = MethodConfig(
-    spatial_sigma_cells=0.7, click_area_limit=0.6, decision=Decision.CONSENSUS, working_size_pixels=320
+    spatial_sigma_cells=0.7,
+    click_area_limit=0.6,
+    decision=Decision.CONSENSUS,
+    working_size_pixels=320,
+    zoom_largest=0.5,
 )
 
 PRESETS: Mapping[str, MethodConfig] = {
@@ -112,6 +116,7 @@ _POSITIVE_NAMES = (
     "window_sigmas",
     "region_colour_scale",
     "region_edge_scale",
+    "zoom_factor",
 )
 _POSITIVE = (_to_positive, "a number above 0")
 """What is divided by."""

@@ -48,11 +48,13 @@ class StartMask:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prompt:
     """All that is asked at once, in pixels of the image. clicks: and strokes, in the order they were made. box: the
-    object lies in it. start: the mask that the clicks correct."""
+    object lies in it. start: the mask that the clicks correct. settled: clicks and strokes before those, which that
+    mask obeys and the answer must."""
 
     clicks: tuple[Click | Stroke, ...] = ()
     box: Box | None = None
     start: StartMask | None = None
+    settled: tuple[Click | Stroke, ...] = ()
 
     @classmethod
     def of(

@@ -64,6 +64,14 @@ class Picture:
         """``(H, W)`` in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
+    def cut(self, left: int, top: int, right: int, bottom: int) -> Picture:
+        """A part of it, as a picture of its own; right and bottom exclusive, in pixels."""
+        pixels = self.pixels[top:bottom, left:right].copy()
+        pixels.setflags(write=False)
+        # Named by what it is a part of: its pixels need not be read once more.
+        name = hashlib.blake2b(f"{self.digest} {left},{top},{right},{bottom}".encode(), digest_size=16)
+        return Picture(pixels, name.hexdigest())
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Picture) and self.digest == other.digest
 
@@ -153,10 +161,12 @@ class Timings:
 
     prepare_seconds: network, attention, transition matrix and upsampling weights; 0 where the image was resident.
     clicks_seconds: Markov-maps of clicks not seen before, thresholds and merge.
+    again_seconds: as ``prepare_seconds``, of the part of the image that was looked at again; with what it waited for.
     """
 
     prepare_seconds: float
     clicks_seconds: float
+    again_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -276,8 +286,10 @@ class OpenPicture(Protocol):
         box: Box | None = None,
         mask: Mask | None = None,
         deadline: Deadline = NEVER,
+        slots: Slots = FREE,
     ) -> Segmentation:
-        """As ``Segmenter.segment``, without looking the picture up again."""
+        """As ``Segmenter.segment``, without looking the picture up again. slots: for what it computes, and for the
+        network where a part of the picture is looked at again. Raises what they raise, too."""
 
 
 class Segmenter(Protocol):

@@ -198,6 +198,8 @@ class RemotePicture:
         box: Box | None = None,
         mask: Mask | None = None,
         deadline: Deadline = NEVER,
+        slots: Slots = FREE,
     ) -> Segmentation:
-        """The mask of a replica. Raises as ``RaySegmenter.open``."""
-        return self._segmenter.ask_to_segment(self._picture, self._offer, deadline, clicks, box, mask)
+        """The mask of a replica. Raises as ``RaySegmenter.open``, and what the slots raise."""
+        with slots.computing():
+            return self._segmenter.ask_to_segment(self._picture, self._offer, deadline, clicks, box, mask)

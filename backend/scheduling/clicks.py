@@ -269,11 +269,12 @@ class ClickService:
         Raises what the queue and the engine raise, and NotReady where there is no engine in time.
         """
         with self._open(picture, ticket) as opened:
-            found = []
-            for prompt in prompts:
-                with self.queue.computing(ticket):
-                    found.append(opened.segment(prompt.clicks, prompt.box, prompt.mask, ticket.deadline))
+            slots = TicketSlots(self.queue, ticket)
+            found = [
+                opened.segment(prompt.clicks, prompt.box, prompt.mask, ticket.deadline, slots) for prompt in prompts
+            ]
         ticket.record.add("clicks", sum(each.timings.clicks_seconds for each in found))
+        ticket.record.add("attention", sum(each.timings.again_seconds for each in found))
         return found
 
     def prepare(self, picture: Picture, ticket: Ticket) -> Tier:

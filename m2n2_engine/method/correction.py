@@ -13,7 +13,8 @@ A positive click never takes a pixel away and a negative one never adds one. No 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -40,12 +41,13 @@ _OTHER_SIZES = 2
 class Step:
     """The mask after some clicks. mask: (H, W) at working size. marks: of all pixels that were clicked. scores: of the
     positive clicks that changed something, and of the box: mean edge along the border, 0 to 1. clicks: and strokes, how
-    many."""
+    many. support: score of the best candidate of the last vote; there is none without a vote."""
 
     mask: Mask
     marks: tuple[Mark, ...] = ()
     scores: tuple[float, ...] = ()
     clicks: int = 0
+    support: float = -math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +109,19 @@ def _apply(before: Step, click: EdgeMap, positive: bool, scene: Scene, change: C
     if (mask != before.mask).any():
         mask = _refine(before.mask, mask, marks, positive, scene)
         mask[stamp] = positive
-    return Step(mask, marks, scores, before.clicks + 1)
+    support = max((float(ballot.scores.max()) for ballot in change.ballots), default=-math.inf)
+    return Step(mask, marks, scores, before.clicks + 1, support)
+
+
+def settle(mask: Mask, clicked: Mapping[tuple[int, int], bool], clicks: int, scene: Scene) -> Step:
+    """The step of a mask ``(H, W)`` that obeys some clicks. clicked: signs of their pixels (x, y). clicks: how many."""
+    mask = mask.copy()
+    for (x, y), positive in clicked.items():
+        mask[y, x] = positive
+    deep = {positive: measure_depths(mask == positive) for positive in (True, False)}
+    share = scene.method.colour_mark_share
+    marks = (Mark((x, y), int(share * deep[positive][y, x]), positive) for (x, y), positive in clicked.items())
+    return Step(mask, tuple(marks), clicks=clicks)
 
 
 def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Change:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from m2n2_engine.method.box_fit import find_places, fit_box, frame_box
-from m2n2_engine.method.correction import Step, correct, offer_sizes
+from m2n2_engine.method.correction import Step, correct, offer_sizes, settle
 from m2n2_engine.method.edge_map import EdgeMap, join_maps
 from m2n2_engine.method.evidence import Frame
 from m2n2_engine.method.scene import Scene
-from m2n2_engine.method.shapes import reduce_mask
+from m2n2_engine.method.shapes import find_extent, measure_depths, reduce_mask
 from m2n2_engine.prompt import Prompt, find_path, sample_stroke
 from m2n2_engine.types import Box, Click, Mask, Stroke
 
@@ -25,8 +25,10 @@ FindMaps = Callable[[Sequence[tuple[float, float]]], Sequence[EdgeMap]]
 _KEPT_STEPS = 64
 """Masks of earlier steps that are kept: those of a few objects that are worked on in turn."""
 
-_Key = tuple[Box | None, str, tuple[Click | Stroke, ...]]
-"""Of a step: the box, the digest of the mask to start from, and the clicks and strokes so far."""
+_Clicks = tuple[Click | Stroke, ...]
+
+_Key = tuple[Box | None, str, _Clicks, _Clicks]
+"""Of a step: the box, the digest of the mask to start from, what that obeys, and the clicks and strokes so far."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,17 @@ class Decided:
     mask: Mask
     before: Mask
     score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Impression:
+    """Of a prompt with clicks. extent: the box around its mask, in pixels of the image; None without a mask. centring:
+    depth of the last click in it, as a share of the deepest place. support: score of the best candidate of the last
+    vote."""
+
+    extent: Box | None
+    centring: float
+    support: float
 
 
 class PromptDecider:
@@ -62,6 +75,15 @@ class PromptDecider:
         frame, scene = self._frame(prompt)
         first = self._begin(prompt, frame, scene)
         return _finish(self._go_on(prompt, first, scene), first, frame)
+
+    def inspect(self, prompt: Prompt) -> Impression:
+        """What the first look at a prompt says, to whoever may look again."""
+        frame, scene = self._frame(prompt)
+        step = self._go_on(prompt, self._begin(prompt, frame, scene), scene)
+        depths = measure_depths(step.mask)
+        x, y = find_path(prompt.clicks[-1], self._image_size, scene.size)[0]
+        centring = float(depths[y, x] / max(depths.max(), 1.0))
+        return Impression(find_extent(step.mask, self._image_size), centring, step.support)
 
     def offer(self, prompt: Prompt) -> list[Decided]:
         """What ``decide`` gives of a prompt, and after it what else its last click may mean."""
@@ -94,7 +116,12 @@ class PromptDecider:
         """What there is before the first click."""
         if prompt.start is not None:
             mask = reduce_mask(prompt.start.pixels, scene.size)
-            return Step(mask if frame is None else mask & frame.inside)
+            signs = {
+                pixel: click.positive
+                for click in prompt.settled
+                for pixel in find_path(click, self._image_size, scene.size)
+            }
+            return settle(mask if frame is None else mask & frame.inside, signs, len(prompt.settled), scene)
         if prompt.box is None or frame is None:
             return Step(np.zeros(scene.size, bool))
         places = find_places(prompt.box, scene.method.box_side_seeds)
@@ -134,7 +161,7 @@ class PromptDecider:
 
 def _name(prompt: Prompt, count: int) -> _Key:
     """The key of the step after so many clicks."""
-    return prompt.box, "" if prompt.start is None else prompt.start.digest, prompt.clicks[:count]
+    return prompt.box, "" if prompt.start is None else prompt.start.digest, prompt.settled, prompt.clicks[:count]
 
 
 def _finish(step: Step, first: Step, frame: Frame | None) -> Decided:

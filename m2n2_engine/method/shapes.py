@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
-from m2n2_engine.types import Map, Mask
+from m2n2_engine.types import Box, Map, Mask
 
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 """A pixel and its four neighbours."""
@@ -58,6 +58,16 @@ def reduce_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     shares = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
     reduced: Mask = shares >= np.float32(0.5)
     return reduced
+
+
+def find_extent(mask: Mask, image_size: tuple[int, int]) -> Box | None:
+    """The box around all pixels of a mask ``(H, W)``, in pixels of an image of ``image_size`` (H, W) that it is of;
+    None where there are none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    down, across = (full / own for full, own in zip(image_size, mask.shape, strict=True))
+    return Box(columns[0] * across, rows[0] * down, (columns[-1] + 1) * across, (rows[-1] + 1) * down)
 
 
 def enlarge_mask(mask: Mask, size: tuple[int, int]) -> Mask:

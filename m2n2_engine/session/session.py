@@ -16,7 +16,7 @@ import torch
 from m2n2_engine.config import Decision, MethodConfig
 from m2n2_engine.kernels import Kernels
 from m2n2_engine.method.chain import build_start_state
-from m2n2_engine.method.decider import Decided, PromptDecider
+from m2n2_engine.method.decider import Decided, Impression, PromptDecider
 from m2n2_engine.method.edge_map import EdgeMap
 from m2n2_engine.method.scene import look_at
 from m2n2_engine.prompt import Prompt, find_path, sample_stroke
@@ -121,6 +121,12 @@ class Session:
             found = self._decide(prompt)
         return self._finish(found, prompt, image), found.score
 
+    def inspect(self, prompt: Prompt) -> Impression:
+        """What a first look at clicks says; not for a joint decision."""
+        assert self._decider is not None
+        with self._lock:
+            return self._decider.inspect(prompt)
+
     def offer(self, image: Image, prompt: Prompt) -> list[tuple[Mask, float]]:
         """Masks and scores of the sizes that the prompt's last click may mean, as ``segment`` gives one of them; those
         whose click changes least come first."""
@@ -137,7 +143,7 @@ class Session:
         """The mask at full size, with all that is promised of it."""
         signs = {
             pixel: click.positive
-            for click in prompt.clicks
+            for click in (*prompt.settled, *prompt.clicks)
             for pixel in find_path(click, self._image_size, self._image_size)
         }
         mask = self._bring_to_full_size(found, prompt, _freeze(image))

@@ -113,7 +113,12 @@ class OpenDisc:
         box: Box | None = None,
         mask: Mask | None = None,
         deadline: Deadline = NEVER,
+        slots: Slots = FREE,
     ) -> Segmentation:
+        with slots.computing():
+            return self._find(clicks, box, mask, deadline)
+
+    def _find(self, clicks: Sequence[Click], box: Box | None, mask: Mask | None, deadline: Deadline) -> Segmentation:
         disc, shape = self.segmenter, self.picture.pixels.shape
         deadline.check("compute the mask")
         disc.before_segment(self.picture)
