@@ -19,7 +19,7 @@ from Xlib.display import Display as XDisplay
 from Xlib.protocol.event import ClientMessage
 
 from m2n2_engine.image_file import decode_image
-from m2n2_engine.types import Click, Image
+from m2n2_engine.types import Click, Image, Stroke
 from tests.helpers.label_studio.photographs import assert_same, read_sample
 from tests.helpers.paths import ROOT
 
@@ -79,6 +79,13 @@ class Desktop:
 
     def button(self, number: int) -> None:
         self.xdotool("click", str(number))
+
+    def drag(self, number: int, *places: tuple[int, int]) -> None:
+        self.point(*places[0])
+        self.xdotool("mousedown", str(number))
+        for place in places[1:]:
+            self.point(*place)
+        self.xdotool("mouseup", str(number))
 
     def quit(self) -> None:
         """As the cross in its title bar does."""
@@ -161,6 +168,25 @@ def test_an_object_is_clicked_on_and_saved(display, photograph, photograph_file,
     assert_same(mask, engine.segment(photograph, clicks).mask)
     assert screen[_SHOWN + 20 : _SHOWN + 70, :_SHOWN].max() > 200  # the text is there
     assert screen[:_SHOWN, _SHOWN:].max() == screen[_SHOWN + 120 :].max() == 0  # and nothing else beside the window
+
+
+def test_a_stroke_is_drawn_and_another_size_taken(display, photograph, photograph_file, engine):
+    with open_demo(display, photograph_file) as (desktop, demo):
+        desktop.wait("prepared in")
+        desktop.drag(1, (281, 138), (284, 250), (300, 420))
+        desktop.wait("1 click:")
+        desktop.shoot("stroke")
+        desktop.press("n")
+        place = int(desktop.wait("size ").split()[1])
+        desktop.shoot("size")
+        desktop.press("s")
+        desktop.wait("saved")
+        desktop.press("Escape")
+        assert demo.wait(_LONGEST_SECONDS) == 0
+    ways = [to_click(*way) for way in ((281, 138), (284, 250), (300, 420))]
+    sizes = engine.candidates(photograph, [Stroke(tuple((way.x, way.y) for way in ways))])
+    mask = cv2.imread(str(photograph_file.with_name("astronaut_m2n2_mask.png")), cv2.IMREAD_UNCHANGED) > 0
+    assert_same(mask, sizes[place - 1].mask)
 
 
 @pytest.mark.parametrize("way", ["key", "cross"])
