@@ -18,8 +18,9 @@ from m2n2_engine.config import Decision, MethodConfig
 from m2n2_engine.method.shapes import find_extent
 from m2n2_engine.prompt import Prompt, StartMask, list_points
 from m2n2_engine.session.session import Session
+from m2n2_engine.session.spot import find_spot
 from m2n2_engine.session.window import Window, frame_object, frame_point, join_extents
-from m2n2_engine.types import Click, Image, Mask, Stroke
+from m2n2_engine.types import Box, Click, Image, Mask, Stroke
 
 ResultT = TypeVar("ResultT")
 
@@ -54,6 +55,19 @@ Ask = Callable[[View, Prompt], list[Found]]
 """``View.segment`` or ``View.offer``."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Leg:
+    """Clicks that one view answers until another one sees better.
+
+    window: of the view; None is the whole image. prompt: what is left, in pixels of the picture. looked: whether it was
+    decided already that the next click is this view's.
+    """
+
+    window: Window | None
+    prompt: Prompt
+    looked: bool = False
+
+
 class SecondLook:
     """Answers prompts on one picture, from a part of it where that pays. The answer depends on the prompt alone."""
 
@@ -73,67 +87,91 @@ class SecondLook:
 
     def answer(self, prompt: Prompt, ask: Ask) -> list[Found]:
         """What ``ask`` gives of a prompt, in pixels of the picture."""
-        found = self._turn(lambda: self._look(prompt, ask))
-        if not isinstance(found, Window):
-            return found
-        with self._open_part(found) as part:
-            return self._turn(lambda: self._look_again(part, found, prompt, ask))
+        leg: _Leg | list[Found] = _Leg(None, prompt, looked=not self._looks_again)
+        while isinstance(leg, _Leg):
+            leg = self._go(leg, ask)
+        return leg
 
-    def _look(self, prompt: Prompt, ask: Ask) -> list[Found] | Window:
-        """What the whole image answers, or where to look again."""
-        return self._choose_window(prompt) or ask(self._whole, prompt)
+    @property
+    def _looks_again(self) -> bool:
+        return self._method.decision is Decision.CONSENSUS and self._method.zoom_largest > 0
 
-    def _look_again(self, part: View, window: Window, prompt: Prompt, ask: Ask) -> list[Found]:
-        """What a part answers, or the whole image where that is the better look."""
-        if self._prefers(part, window, prompt):
-            return self._ask_part(part, window, prompt, ask)
+    def _go(self, leg: _Leg, ask: Ask) -> _Leg | list[Found]:
+        """The answer of a leg's view, or the leg after it."""
+        window = leg.window
+        if window is None:
+            return self._turn(lambda: self._ask_whole(leg, ask))
+        with self._open_part(window) as part:
+            return self._turn(lambda: self._ask_part(part, window, leg, ask))
+
+    def _ask_whole(self, leg: _Leg, ask: Ask) -> _Leg | list[Found]:
+        prompt = leg.prompt
+        window = None if leg.looked else self._find_window(prompt)
+        if window is not None:
+            return _Leg(window, prompt, looked=prompt.box is not None or prompt.start is not None)
+        if self._looks_again and prompt.box is None:
+            for count in range(1, len(prompt.clicks)):
+                done = dataclasses.replace(prompt, clicks=prompt.clicks[:count])
+                window = self._frame(self._whole.session.inspect(done).extent, prompt.clicks[count])
+                if window is not None:
+                    ((mask, _),) = self._whole.segment(done)
+                    return _Leg(window, _go_on(prompt, count, mask), looked=True)
         return ask(self._whole, prompt)
 
-    def _choose_window(self, prompt: Prompt) -> Window | None:
-        """Where to look again; None where the whole image shows the object well enough."""
-        size, method = self._size, self._method
-        if method.decision is Decision.JOINT or not method.zoom_largest:
-            return None
+    def _find_window(self, prompt: Prompt) -> Window | None:
+        """Where to look again before anything is answered; None where the whole image shows it well enough."""
         if prompt.box is not None:
-            return frame_object(prompt.box, size, method)
-        extent = None if prompt.start is None else find_extent(prompt.start.pixels, size)
-        if extent is not None:
-            return frame_object(join_extents(extent, prompt.clicks[:1]), size, method)
+            return frame_object(prompt.box, self._size, self._method)
+        if prompt.start is not None and prompt.start.pixels.any():
+            return self._frame(find_extent(prompt.start.pixels, self._size), *prompt.clicks[:1])
         if not any(click.positive for click in prompt.clicks):
             return None
         first = _find_first(prompt)
-        impression = self._whole.session.inspect(first)
-        if impression.extent is None:
-            return None
-        window = frame_object(join_extents(impression.extent, first.clicks[-1:]), size, method)
-        if window is None and impression.centring < method.zoom_doubt:
-            window = frame_point(list_points(first.clicks[-1])[0], size, method)
-        return window if window is not None and window.holds(first.clicks[-1], size) else None
+        click = first.clicks[-1]
+        seen = self._whole.session.inspect(first)
+        window = self._frame(self._find_spot(click) or seen.extent, click)
+        if window is None and seen.centring < self._method.zoom_doubt:
+            window = frame_point(list_points(click)[0], self._size, self._method)
+        return window if window is not None and window.holds(click, self._size) else None
 
-    def _prefers(self, part: View, window: Window, prompt: Prompt) -> bool:
-        """Whether the part answers: after a click alone the better supported look does."""
-        if prompt.box is not None or (prompt.start is not None and prompt.start.pixels.any()):
-            return True
-        first = _find_first(prompt)
-        inside = dataclasses.replace(first, clicks=self._keep_inside(first, window))
-        seen = part.session.inspect(window.move(inside))
-        return seen.support >= self._whole.session.inspect(first).support
+    def _find_spot(self, click: Click | Stroke) -> Box | None:
+        """The box around the spot under a click."""
+        height, width = self._size
+        x, y = (int(min(at, size - 1)) for at, size in zip(list_points(click)[0], (width, height), strict=True))
+        rows, columns = self._whole.session.grid
+        return find_spot(self._whole.image, (x, y), max(height / rows, width / columns))
 
-    def _ask_part(self, part: View, window: Window, prompt: Prompt, ask: Ask) -> list[Found]:
-        """The answer of a part, and of the whole image from the first click on that reaches beyond it."""
+    def _frame(self, extent: Box | None, *clicks: Click | Stroke) -> Window | None:
+        """The window of a mask's extent and clicks beside it; None without a mask."""
+        return None if extent is None else frame_object(join_extents(extent, clicks), self._size, self._method)
+
+    def _ask_part(self, part: View, window: Window, leg: _Leg, ask: Ask) -> _Leg | list[Found]:
+        prompt = leg.prompt
+        if not leg.looked and not self._prefers(part, window, prompt):
+            return _Leg(None, prompt, looked=True)
         count = self._count_within(prompt, window)
-        kept = dataclasses.replace(prompt, clicks=prompt.clicks[:count])
-        inside = self._keep_inside(kept, window)
-        is_last = count == len(prompt.clicks)
+        done = dataclasses.replace(prompt, clicks=prompt.clicks[:count])
+        inside = self._keep_inside(done, window)
         # A click that the part does not see changes nothing, so there is nothing to offer either.
-        sees_last = is_last and inside[-1:] == prompt.clicks[-1:]
-        found = (ask if sees_last else View.segment)(part, window.move(dataclasses.replace(kept, clicks=inside)))
+        sees_last = inside.clicks[-1:] == prompt.clicks[-1:]
+        found = (ask if sees_last else View.segment)(part, window.move(inside))
         base = np.zeros(self._size, bool) if prompt.start is None else prompt.start.pixels
         masks = [(window.paste(mask, base), score) for mask, score in found]
-        if is_last:
+        if count == len(prompt.clicks):
             return masks
-        rest = Prompt(prompt.clicks[count:], None, StartMask.of(masks[0][0]), (*prompt.settled, *prompt.clicks[:count]))
-        return ask(self._whole, rest)
+        return _Leg(None, _go_on(prompt, count, masks[0][0]), looked=True)
+
+    def _prefers(self, part: View, window: Window, prompt: Prompt) -> bool:
+        """Whether the part answers a first click: it is better supported there, and what it finds ends in the part."""
+        first = _find_first(prompt)
+        if self._find_spot(first.clicks[-1]) is not None:
+            return True
+        seen = part.session.inspect(window.move(self._keep_inside(first, window)))
+        return (
+            seen.support >= self._whole.session.inspect(first).support
+            and seen.extent is not None
+            and window.encloses(seen.extent, self._size)
+        )
 
     def _count_within(self, prompt: Prompt, window: Window) -> int:
         """How many of the clicks come before the first one that changes something beyond the window."""
@@ -144,11 +182,21 @@ class SecondLook:
                 return count
         return len(prompt.clicks)
 
-    def _keep_inside(self, prompt: Prompt, window: Window) -> tuple[Click | Stroke, ...]:
-        return tuple(click for click in prompt.clicks if window.holds(click, self._size))
+    def _keep_inside(self, prompt: Prompt, window: Window) -> Prompt:
+        """The prompt with those of its clicks alone that the window holds."""
+        clicks, settled = (
+            tuple(click for click in these if window.holds(click, self._size))
+            for these in (prompt.clicks, prompt.settled)
+        )
+        return dataclasses.replace(prompt, clicks=clicks, settled=settled)
 
 
 def _find_first(prompt: Prompt) -> Prompt:
     """The prompt up to its first positive click; there is one."""
     count = next(index for index, click in enumerate(prompt.clicks, start=1) if click.positive)
     return dataclasses.replace(prompt, clicks=prompt.clicks[:count])
+
+
+def _go_on(prompt: Prompt, count: int, mask: Mask) -> Prompt:
+    """What is left of a prompt whose first clicks gave a mask ``(H, W)``. count: of them."""
+    return Prompt(prompt.clicks[count:], prompt.box, StartMask.of(mask), (*prompt.settled, *prompt.clicks[:count]))

@@ -99,6 +99,11 @@ class Session:
         self._lock = threading.Lock()
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """``(h, w)`` cells of the attention."""
+        return self._grid
+
+    @property
     def nbytes(self) -> int:
         """Memory held now, in bytes; grows with the clicks."""
         reduced_bytes = 0 if self._reduced is None else self._reduced.nbytes

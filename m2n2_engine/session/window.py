@@ -58,7 +58,17 @@ class Window:
             box = Box(*map(float, (columns[0], rows[0], columns[1], rows[1])))
         if start is not None:
             start = StartMask.of(start.pixels[self.top : self.bottom, self.left : self.right].copy())
-        return Prompt(tuple(self._move(click) for click in prompt.clicks), box, start)
+        clicks, settled = (tuple(map(self._move, these)) for these in (prompt.clicks, prompt.settled))
+        return Prompt(clicks, box, start, settled)
+
+    def encloses(self, extent: Box, image_size: tuple[int, int]) -> bool:
+        """Whether a box in pixels of the window ends inside of it, or where the image of ``(H, W)`` ends too."""
+        return (
+            (extent.left > 0 or self.left == 0)
+            and (extent.top > 0 or self.top == 0)
+            and (extent.right < self.right - self.left or self.right == image_size[1])
+            and (extent.bottom < self.bottom - self.top or self.bottom == image_size[0])
+        )
 
     def _move(self, click: Click | Stroke) -> Click | Stroke:
         moved = tuple((x - self.left, y - self.top) for x, y in list_points(click))
