@@ -103,18 +103,17 @@ class PrivateFolder:
         folder = self._open()
         try:
             # By the folder that was checked, whatever has its name meanwhile.
-            descriptor = os.open(name, _READ, dir_fd=folder)
+            with open(name, "rb", opener=lambda name, _: os.open(name, _READ, dir_fd=folder)) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise NoRegularFile("it is no regular file")
+                return status, file.read()
+        except (FileNotFoundError, PermissionError, NoRegularFile):
+            raise
         except OSError as error:
-            if isinstance(error, FileNotFoundError | PermissionError):
-                raise
             raise NoRegularFile(f"it cannot be opened: {error.strerror}") from None
         finally:
             os.close(folder)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise NoRegularFile("it is no regular file")
-            return status, file.read()
 
     def _open(self) -> int:
         descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
