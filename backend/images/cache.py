@@ -59,7 +59,7 @@ class PictureCache:
         max_bytes: int,
         fresh_seconds: float,
         fetch: Callable[[TaskImage, Deadline], bytes],
-        decode: Callable[[bytes], Image],
+        decode: Callable[[bytes, Deadline], Image],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Build a cache on a source of image files.
@@ -152,7 +152,7 @@ class PictureCache:
                 picture = self._pictures.get(content)
             if picture is None:
                 deadline.check("decode the image")
-                picture = Picture.of(self._decode(data))
+                picture = Picture.of(self._decode(data, deadline))
         except (InvalidImage, ImageUnavailable) as error:
             raise type(error)(f"image {image}: {error}") from None
         with self._lock:

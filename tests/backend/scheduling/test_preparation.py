@@ -78,7 +78,7 @@ class Shelf:
             raise self.errors[image.reference]
         return image.reference.encode()
 
-    def decode(self, data):
+    def decode(self, data, _deadline):
         return np.zeros((4, int(data), 3), np.uint8)
 
 
