@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -52,27 +51,37 @@ class PromptDecider:
             The mask bool ``(H, W)`` at working size, and the mean edge along the borders that the box and the positive
             clicks chose, 0 to 1.
         """
+        clicks = tuple(clicks)
         scene = self._scene
-        if box is None:
-            step = Step(np.zeros(scene.size, bool))
-        else:
+        count, step = self._recall(clicks, box)
+        if box is not None:
             frame = frame_box(box, self._image_size, scene)
             scene = scene.with_outside(~frame.inside)
-            places = find_places(box, scene.method.box_side_seeds)
-            step = self._keep((box, ()), lambda: fit_box(frame, list(self._find_maps(places)), scene))
-        maps = self._find_maps([(click.x, click.y) for click in clicks])
-        for count, (click, click_map) in enumerate(zip(clicks, maps, strict=True), start=1):
-            work = functools.partial(correct, step, click_map, click.positive, scene)
-            step = self._keep((box, tuple(clicks[:count])), work)
+            if step is None:
+                places = find_places(box, scene.method.box_side_seeds)
+                step = self._keep((box, ()), fit_box(frame, list(self._find_maps(places)), scene))
+        if step is None:
+            step = Step(np.zeros(scene.size, bool))
+        maps = self._find_maps([(click.x, click.y) for click in clicks[count:]])
+        for click, click_map in zip(clicks[count:], maps, strict=True):
+            count += 1
+            step = self._keep((box, clicks[:count]), correct(step, click_map, click.positive, scene))
         mask = step.mask.copy() if scene.outside is None else step.mask & ~scene.outside
         return mask, sum(step.scores) / len(step.scores) if step.scores else 0.0
 
-    def _keep(self, prompt: _Prompt, work: Callable[[], Step]) -> Step:
-        """The step of a prompt, worked out where it is not kept."""
-        if prompt not in self._steps:
-            self._steps[prompt] = work()
-        self._steps.move_to_end(prompt)
-        step = self._steps[prompt]
+    def _recall(self, clicks: tuple[Click, ...], box: Box | None) -> tuple[int, Step | None]:
+        """The longest beginning of a prompt that is kept: its number of clicks and its step; 0 and None without one."""
+        for count in range(len(clicks), -1, -1):
+            prompt = (box, clicks[:count])
+            step = self._steps.get(prompt)
+            if step is not None:
+                self._steps.move_to_end(prompt)
+                return count, step
+        return 0, None
+
+    def _keep(self, prompt: _Prompt, step: Step) -> Step:
+        """The step of a prompt, kept instead of that of the prompt that was asked for the longest time ago."""
+        self._steps[prompt] = step
         while len(self._steps) > _KEPT_STEPS:
             self._steps.popitem(last=False)
         return step
