@@ -38,6 +38,10 @@ BYTES_A_PIXEL = 28
 """Memory that decoding may take. Here: measured were 4 for JPEG, 10 for progressive JPEG and AVIF, 16 for WebP, and up
 to 24 for JPEG 2000."""
 
+CANVAS_BYTES_A_PIXEL = 8
+"""Memory that reading a header may take, for the most pixels that are allowed. Here: WebP's decoder reserves two
+canvases, but does not touch them before the pixels are decoded."""
+
 _SPARE_BYTES = 128 * MEBIBYTE
 _OPEN_FILES = 32
 
@@ -75,6 +79,9 @@ def main() -> None:
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
+    with contextlib.suppress(OSError):
+        # Where memory is short, this process goes first: the server starts another one.
+        Path("/proc/self/oom_score_adj").write_text("500")
     with socket.socket(fileno=int(sys.argv[1])) as connection, contextlib.suppress(EOFError, OSError):
         while True:
             _answer(connection)
@@ -87,7 +94,7 @@ def _answer(connection: socket.socket) -> None:
     del content
     # The end of this process, also within a library and where the server has been killed meanwhile.
     alarm_seconds = math.ceil(seconds) + 1
-    limit_memory(len(data))
+    limit_memory(len(data) + CANVAS_BYTES_A_PIXEL * max_pixels)
     signal.alarm(alarm_seconds)
     try:
         with open_image(data, max_pixels=max_pixels) as image:

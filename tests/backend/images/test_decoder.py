@@ -248,6 +248,11 @@ print(np.ones(300 << 20, np.uint8).nbytes)
     assert done.stdout.split() == ["refused", str(300 << 20)]
 
 
+def test_large_images_of_a_format_that_reserves_memory_early_are_decoded():
+    data = encode(PillowImage.new("RGBA", (6000, 4000), (1, 2, 3, 255)), "WEBP", lossless=True)
+    assert make_decoder().decode(data).shape == (4000, 6000, 3)
+
+
 def test_pixels_count_until_nobody_holds_them():
     budget = PixelBudget(3000)
     decoder = make_decoder(budget=budget)
