@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ import llvmlite
 import numba
 
 _SOURCES = Path(__file__).parent
+_WRITABLE_BY_OTHERS = 0o022
+
+logger = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -30,26 +34,37 @@ def hash_sources(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def keeping_kernels() -> Iterator[None]:
-    """Kernels that are declared in the block are kept in the folder of their sources.
+def keeping_kernels() -> Iterator[bool]:
+    """Kernels that are declared in the block are kept in the folder of their sources; False where there is none.
 
-    It lies in ``NUMBA_CACHE_DIR`` where that is set, else beside the byte code, else among the user's caches. Where
-    none of them can be written to, numba decides.
+    It lies in ``NUMBA_CACHE_DIR`` where that is set, else beside the byte code, else among the user's caches.
     """
     chosen = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = next(_find_folders(chosen), chosen)
+    folder = find_folder(chosen)
+    numba.config.CACHE_DIR = folder or chosen
     try:
-        yield
+        yield folder is not None
     finally:
         numba.config.CACHE_DIR = chosen
 
 
-def _find_folders(chosen: str) -> Iterator[str]:
-    """Folders that can be written to, the best first. chosen: by the user; empty where there is none."""
+@functools.cache
+def find_folder(chosen: str) -> str | None:
+    """The first of these places that can be written to, and that nobody else can write to: what is kept there is run.
+
+    chosen: by the user; empty where nothing is.
+    """
     user_caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    for parent in [Path(chosen)] if chosen else [_SOURCES / "__pycache__", user_caches / "m2n2" / "kernels"]:
-        folder = parent / f"kernels-{hash_sources(_SOURCES)}"
+    places = [_SOURCES / "__pycache__", user_caches / "m2n2" / "kernels"]
+    for place in [Path(chosen), *places] if chosen else places:
+        folder = place / f"kernels-{hash_sources(_SOURCES)}"
         with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK | os.X_OK):
-                yield str(folder)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = folder.stat()
+            if status.st_uid not in (os.geteuid(), 0) or status.st_mode & _WRITABLE_BY_OTHERS:
+                logger.warning(
+                    "compiled kernels are not kept in %s: others may write there; run chmod go-w on it", folder
+                )
+            elif os.access(folder, os.W_OK | os.X_OK):
+                return str(folder)
+    return None

@@ -25,16 +25,16 @@ _thread_count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
 
 
 def compiled(function: Kernel) -> Kernel:
-    """Compile a kernel with exact IEEE semantics; the machine code is kept on disk for the next start."""
-    with keeping_kernels():
-        kernel: Kernel = numba.njit(nogil=True, cache=True)(function)
+    """Compile a kernel with exact IEEE semantics; the machine code is kept on disk where it can be."""
+    with keeping_kernels() as is_kept:
+        kernel: Kernel = numba.njit(nogil=True, cache=is_kept)(function)
     return kernel
 
 
 def compiled_fast(function: Kernel) -> Kernel:
     """Compile a kernel whose float sums may be reordered. Its values must be finite."""
-    with keeping_kernels():
-        kernel: Kernel = numba.njit(nogil=True, cache=True, fastmath=True)(function)
+    with keeping_kernels() as is_kept:
+        kernel: Kernel = numba.njit(nogil=True, cache=is_kept, fastmath=True)(function)
     return kernel
 
 

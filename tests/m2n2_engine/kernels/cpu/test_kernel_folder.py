@@ -80,7 +80,8 @@ def test_every_source_counts(tmp_path: Path, change: str) -> None:
 
 def test_the_setting_of_numba_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    with keeping_kernels():
+    with keeping_kernels() as is_kept:
+        assert is_kept
         assert Path(numba.config.CACHE_DIR).parent == tmp_path
     assert str(tmp_path) == numba.config.CACHE_DIR
 
@@ -89,3 +90,28 @@ def test_without_a_setting_kernels_are_kept_among_the_package_s_byte_code(monkey
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     with keeping_kernels():
         assert Path(numba.config.CACHE_DIR).parent == ROOT / "m2n2_engine" / "kernels" / "cpu" / "__pycache__"
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_folder_that_others_may_write_to_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    folder = tmp_path / f"kernels-{hash_sources(ROOT / 'm2n2_engine' / 'kernels' / 'cpu')}"
+    folder.mkdir()
+    folder.chmod(mode)
+    with keeping_kernels() as is_kept:
+        assert is_kept
+        assert Path(numba.config.CACHE_DIR).parent != tmp_path
+    assert f"not kept in {folder}: others may write there" in caplog.text
+
+
+def test_kernels_run_where_there_is_no_place_to_keep_them(sources: Path, tmp_path: Path) -> None:
+    for place in (tmp_path / "file", sources / "__pycache__"):
+        place.write_text("no folder")
+    code = "import numba; numba.config.CACHE_DIR = ''\n" + RAISE
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "release"), "XDG_CACHE_HOME": str(tmp_path / "file")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0
