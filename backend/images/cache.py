@@ -106,13 +106,13 @@ class PictureCache:
         """
         # With the task: two projects may mean different storages by one cloud address.
         key = _digest(f"{image.task_id} {image.reference}".encode("utf-8", "surrogatepass"))
-        try:
-            return self._get_once(key, image, deadline)
-        except DeadlineExceeded:
-            if not deadline.remaining_seconds:
-                raise
-            # The time of whoever was waited for was over, not that of this click.
-            return self._get_once(key, image, deadline)
+        while True:
+            try:
+                return self._get_once(key, image, deadline)
+            except DeadlineExceeded:
+                if not deadline.remaining_seconds:
+                    raise
+                # The time of whoever was waited for was over, not that of this click.
 
     def _get_once(self, key: bytes, image: TaskImage, deadline: Deadline) -> Picture:
         with self._lock:

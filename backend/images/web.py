@@ -77,7 +77,7 @@ class WebImages:
         """The body behind an address; one without a host is a path below Label Studio's own.
 
         Raises ImageRefused for a host, address or size that the settings forbid, at any redirect; ImageUnavailable
-        where the body does not arrive in time.
+        where the body does not arrive in time; DeadlineExceeded where the deadline is sooner.
         """
         return self._download(self._find_target(parts), max_bytes, deadline)
 
@@ -94,7 +94,14 @@ class WebImages:
     def _download(self, target: _Target, max_bytes: int, deadline: Deadline) -> bytes:
         with TimeLimit(min(self._timeouts.total_seconds, deadline.remaining_seconds)) as limit:
             for _ in range(_MOST_REDIRECTS + 1):
-                answer = self._ask(target, max_bytes, limit)
+                try:
+                    answer = self._ask(target, max_bytes, limit)
+                except ImageRefused:
+                    raise
+                except ImageUnavailable:
+                    # Others wait for this image too, and may have more time than this click.
+                    deadline.check("fetch the image")
+                    raise
                 if isinstance(answer, bytes):
                     return answer
                 target = answer

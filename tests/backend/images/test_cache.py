@@ -190,6 +190,17 @@ def test_a_click_whose_time_is_over_does_not_fail_another_that_waits_for_it(make
         assert other.result(LONGEST_SECONDS).size == (10, 10)
 
 
+def test_however_many_others_come_too_late_a_click_has_its_own_time(make_cache, source):
+    late = [DeadlineExceeded("too late")] * 3
+
+    def decode(data, _deadline):
+        if late:
+            raise late.pop()
+        return np.zeros((10, 10, 3), np.uint8)
+
+    assert get(make_cache(decode=decode), "a").size == (10, 10)
+
+
 def test_hits_misses_evictions_and_bytes_are_counted(make_cache, clock):
     cache = make_cache(images=2)
     for reference in ("a", "a", "b", "b"):
