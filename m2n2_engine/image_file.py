@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,15 @@ warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
 
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is opened. Pillow reads more, some of it by starting other programs (EPS)."""
+
+_NETPBM_PLAIN = (b"P1", b"P2", b"P3")
+_NETPBM = {b"P1": 3, b"P2": 4, b"P3": 4, b"P4": 3, b"P5": 4, b"P6": 4}
+"""Kind of a Netpbm file -> words of its header."""
+
+_NETPBM_COMMENT = re.compile(rb"#[^\r\n]*[\r\n]?")
+_MOST_NETPBM_HEAD_BYTES = 64 * 1024
+_MOST_PLAIN_BYTES = 4 * 1024 * 1024
+"""Of a Netpbm file in plain text. Here: it takes some seconds."""
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _HEAD_BYTES = 4096
@@ -109,6 +119,7 @@ def open_image(data: bytes, *, max_pixels: int | None = None) -> Iterator[OpenIm
     if not data:
         raise InvalidImage("the image file is empty (0 bytes): upload it again")
     _check_scans(data)
+    _check_netpbm(data)
     try:
         with PillowImage.open(io.BytesIO(data), formats=_FORMATS) as file:
             _check_size(file.width, file.height, max_pixels)
@@ -129,6 +140,15 @@ def _check_scans(data: bytes) -> None:
     """Each scan of a JPEG goes over all of the image once more. A marker of a scan cannot stand within pixel data."""
     if data.startswith(_JPEG_START) and (scans := data.count(_JPEG_SCAN)) > _MOST_SCANS:
         raise InvalidImage(f"the JPEG has {scans} scans, more than {_MOST_SCANS}: export it again")
+
+
+def _check_netpbm(data: bytes) -> None:
+    """Headers, and pixels in plain text, are read byte by byte by slow means: a second for each megabyte."""
+    kind = data[:2]
+    if kind in _NETPBM_PLAIN and len(data) > _MOST_PLAIN_BYTES:
+        raise InvalidImage(f"a {kind.decode()} file of {len(data)} bytes is too slow to read: save it in binary form")
+    if kind in _NETPBM and len(_NETPBM_COMMENT.sub(b" ", data[:_MOST_NETPBM_HEAD_BYTES]).split()) < _NETPBM[kind]:
+        raise InvalidImage(f"the {kind.decode()} file is damaged or has a very long comment: export it again")
 
 
 def _check_size(width: int, height: int, max_pixels: int | None) -> None:
