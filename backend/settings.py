@@ -271,6 +271,26 @@ class Settings(BaseSettings):
     max_image_megapixels: int = Field(
         100, ge=1, le=_LARGEST_IMAGE_MEGAPIXELS, description="Largest image, in millions of pixels."
     )
+    decode_processes: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Helper processes that decode images, one at a time each; started when needed, and kept.",
+    )
+    decode_timeout_seconds: float = Field(
+        20,
+        gt=0,
+        le=90,
+        description="Time to read the header of an image, and to decode its pixels, in seconds each; then the helper "
+        "process is killed.",
+    )
+    images_in_hand_megapixels: int = Field(
+        128,
+        ge=1,
+        le=100_000,
+        description="Millions of pixels of images that are decoded or worked on at the same time, beside those kept "
+        "between clicks; more wait. An image larger than this is alone.",
+    )
     connect_timeout_seconds: float = Field(
         5,
         gt=0,

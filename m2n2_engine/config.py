@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from m2n2_engine.constant_rules import WEIGHT, check_constants
+
 MEBIBYTE = 1024 * 1024
 AUTO = "auto"
 
@@ -47,6 +49,10 @@ class ChainConfig:
 
     balancing_tolerance: float = 1e-7
     """Balancing stops earlier once no column sum is further than this from 1. Here: float32 resolves no more."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigurationError for a constant that cannot work."""
+        check_constants(self)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,6 +92,10 @@ class ClickEvidence:
     walk: float = -1.0
     """Added to candidates of the walk over regions, whose edges are steeper than those of Markov-maps."""
 
+    def __post_init__(self) -> None:
+        """Raises ConfigurationError for a weight that is no number."""
+        check_constants(self, WEIGHT)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BoxEvidence:
@@ -120,6 +130,10 @@ class BoxEvidence:
 
     frame: float = -7.1
     """Of the share of the box's outermost pixels that the region takes: those of a background are many."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigurationError for a weight that is no number."""
+        check_constants(self, WEIGHT)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -242,6 +256,10 @@ class MethodConfig:
     box_margin: float = 0.02
     """How far outside a box its negative clicks lie, as a share of its width and height. Here."""
 
+    def __post_init__(self) -> None:
+        """Raises ConfigurationError for a constant that cannot work."""
+        check_constants(self)
+
     def replace(self, **constants: Any) -> MethodConfig:
         """These constants with others in place of some, each by its own name: that of the chain's as they are, those of
         evidence with the name of their set and a point before them (``correction.edge``). Raises TypeError for a name
@@ -282,7 +300,7 @@ def _prefix(group: str) -> str:
 
 CONSTANT_KINDS: Mapping[str, str] = {
     **{
-        f"{_prefix(group)}{field.name}": "weight" if group != "chain" else str(field.type)
+        f"{_prefix(group)}{field.name}": WEIGHT if group != "chain" else str(field.type)
         for group, config in _GROUPS.items()
         for field in dataclasses.fields(config)
     },
@@ -357,3 +375,7 @@ class EngineConfig:
 
     method: MethodConfig | None = None
     """All constants, instead of a preset's."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigurationError for a number that cannot work."""
+        check_constants(self)

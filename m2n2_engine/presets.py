@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from m2n2_engine.config import AUTO, CONSTANT_KINDS, Decision, EngineConfig, MethodConfig
+from m2n2_engine.constant_rules import WEIGHT, check_constant, refuse_constant
 from m2n2_engine.errors import ConfigurationError
 
 PAPER = "paper"
@@ -70,61 +70,23 @@ def _check(name: str, value: object) -> Any:
     """The value in the type that the constant has, whatever it was written as."""
     if name not in CONSTANT_KINDS:
         raise ConfigurationError(f"the method has no constant {name!r}: use one of {', '.join(CONSTANT_KINDS)}")
-    parse, allowed = _POSITIVE if name in _POSITIVE_NAMES else _KINDS[CONSTANT_KINDS[name]]
+    kind = CONSTANT_KINDS[name]
     try:
-        return parse(str(value))
+        parsed = _PARSERS[kind](str(value))
     except ValueError:
-        raise ConfigurationError(f"{name}={value} cannot be used: it must be {allowed}") from None
+        raise refuse_constant(name, kind, value) from None
+    check_constant(name, kind, parsed)
+    return parsed
 
 
-def _to_finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
+def _parse_optional(text: str) -> float | None:
+    return None if text.lower() == "none" else float(text)
 
 
-def _to_number(text: str) -> float:
-    number = _to_finite(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
-
-
-def _to_positive(text: str) -> float:
-    number = _to_number(text)
-    if number == 0:
-        raise ValueError(text)
-    return number
-
-
-def _to_count(text: str) -> int:
-    count = int(text)
-    if count < 0:
-        raise ValueError(text)
-    return count
-
-
-def _to_optional_number(text: str) -> float | None:
-    return None if text.lower() == "none" else _to_number(text)
-
-
-_POSITIVE_NAMES = (
-    "temperature",
-    "spatial_sigma_cells",
-    "range_sigma",
-    "window_sigmas",
-    "region_colour_scale",
-    "region_edge_scale",
-    "zoom_factor",
-)
-_POSITIVE = (_to_positive, "a number above 0")
-"""What is divided by."""
-
-_KINDS = {
-    "weight": (_to_finite, "a number"),
-    "float": (_to_number, "a number that is not negative"),
-    "int": (_to_count, "a whole number that is not negative"),
-    "float | None": (_to_optional_number, "a number that is not negative, or none"),
-    "Decision": (Decision, f"one of {', '.join(Decision)}"),
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    WEIGHT: float,
+    "float": float,
+    "int": int,
+    "float | None": _parse_optional,
+    "Decision": Decision,
 }

@@ -48,14 +48,14 @@ def verify(
     delete: Annotated[bool, typer.Option("--delete", help="Delete the files that cannot be used.")] = False,
 ) -> None:
     """Read every file; name those that cannot be used, and end with status 1 where one stays."""
-    from m2n2_engine.cache.disk import UnusableFile, read_image
+    from m2n2_engine.cache.stored_image import UnusableFile
 
     with _reading(context) as store:
         images = store.list_images()
         problems = 0
         for image in track(images, "reading", console=messages, transient=True, disable=not messages.is_terminal):
             try:
-                read_image(image.path)
+                store.read_image(image.path)
             except FileNotFoundError:
                 continue  # a server made room meanwhile
             except UnusableFile as problem:

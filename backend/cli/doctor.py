@@ -110,12 +110,18 @@ def _check_cache_folder(folder: Path, wanted_free_bytes: int) -> str:
 
 def _check_disk_cache(config: EngineConfig) -> str:
     from m2n2_engine.cache.disk import DiskStore
+    from m2n2_engine.cache.private_folder import NotPrivate
 
     folder, budget = config.disk_cache_folder, config.disk_cache_bytes
     if not budget:
         return "off: M2N2_DISK_CACHE_MIB is 0"
     free = _find_free_bytes(folder, "M2N2_DISK_CACHE_FOLDER")
-    images = DiskStore(folder, budget).list_images()
+    store = DiskStore(folder, budget)
+    try:
+        store.check_folder()
+    except NotPrivate as problem:
+        raise _Problem(str(problem)) from None
+    images = store.list_images()
     used = sum(image.nbytes for image in images)
     state = f"{folder}: {len(images)} images, {used // MEBIBYTE} of {budget // MEBIBYTE} MiB"
     if free < budget - used:

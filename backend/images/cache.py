@@ -59,7 +59,7 @@ class PictureCache:
         max_bytes: int,
         fresh_seconds: float,
         fetch: Callable[[TaskImage, Deadline], bytes],
-        decode: Callable[[bytes], Image],
+        decode: Callable[[bytes, Deadline], Image],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Build a cache on a source of image files.
@@ -106,13 +106,13 @@ class PictureCache:
         """
         # With the task: two projects may mean different storages by one cloud address.
         key = _digest(f"{image.task_id} {image.reference}".encode("utf-8", "surrogatepass"))
-        try:
-            return self._get_once(key, image, deadline)
-        except DeadlineExceeded:
-            if not deadline.remaining_seconds:
-                raise
-            # The time of whoever was waited for was over, not that of this click.
-            return self._get_once(key, image, deadline)
+        while True:
+            try:
+                return self._get_once(key, image, deadline)
+            except DeadlineExceeded:
+                if not deadline.remaining_seconds:
+                    raise
+                # The time of whoever was waited for was over, not that of this click.
 
     def _get_once(self, key: bytes, image: TaskImage, deadline: Deadline) -> Picture:
         with self._lock:
@@ -152,7 +152,7 @@ class PictureCache:
                 picture = self._pictures.get(content)
             if picture is None:
                 deadline.check("decode the image")
-                picture = Picture.of(self._decode(data))
+                picture = Picture.of(self._decode(data, deadline))
         except (InvalidImage, ImageUnavailable) as error:
             raise type(error)(f"image {image}: {error}") from None
         with self._lock:

@@ -11,26 +11,31 @@ from urllib.parse import parse_qs, unquote_to_bytes
 
 from backend.errors import ImageRefused, image_too_large
 from backend.images.cache import PictureCache, TaskImage
+from backend.images.decoder import Decoder
 from backend.images.local import read_file
+from backend.images.pixel_budget import PixelBudget
 from backend.images.web import CLOUD_SCHEMES, WebImages, split_address
 from backend.settings import Settings
 from m2n2_engine.config import MEBIBYTE
 from m2n2_engine.errors import InvalidImage
-from m2n2_engine.image_file import decode_image
 from m2n2_engine.types import NEVER, Deadline
 
+_MEGAPIXEL = 1_000_000
+_PIXEL_BYTES = 3
 _LOCAL_FILES_PATH = "/data/local-files/"
 
 
 def create_picture_cache(settings: Settings, max_bytes: int | None = None) -> PictureCache:
     """The pictures of tasks, within the limits of the settings. max_bytes: room for them, instead of the settings'."""
-    max_pixels = settings.max_image_megapixels * 1_000_000
-    return PictureCache(
-        settings.image_cache_mib * MEBIBYTE if max_bytes is None else max_bytes,
-        settings.image_recheck_seconds,
-        ImageFetcher(settings).fetch,
-        lambda data: decode_image(data, max_pixels=max_pixels),
+    max_bytes = settings.image_cache_mib * MEBIBYTE if max_bytes is None else max_bytes
+    in_hand_pixels = settings.images_in_hand_megapixels * _MEGAPIXEL
+    decoder = Decoder(
+        settings.max_image_megapixels * _MEGAPIXEL,
+        settings.decode_timeout_seconds,
+        settings.decode_processes,
+        PixelBudget(in_hand_pixels + max_bytes // _PIXEL_BYTES),
     )
+    return PictureCache(max_bytes, settings.image_recheck_seconds, ImageFetcher(settings).fetch, decoder.decode)
 
 
 class ImageFetcher:

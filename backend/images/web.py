@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import requests
 import urllib3
@@ -14,6 +14,7 @@ from backend.errors import ImageRefused, ImageUnavailable
 from backend.net.download import TimeLimit, Timeouts, open_response, read_body, render_failure
 from backend.net.host_rules import HostRules, IPAddress, Origin, find_origin
 from backend.net.label_studio_auth import LabelStudioAuth, NoAuth
+from backend.net.label_studio_paths import render_image_url
 from backend.settings import Settings
 from m2n2_engine.errors import InvalidImage
 from m2n2_engine.types import NEVER, Deadline
@@ -40,11 +41,12 @@ def split_address(reference: str, base: str = "") -> SplitResult:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Target:
-    """One hop: what to ask, of whom."""
+    """One hop: what to ask, of whom. may_have_token: no other host had a say in the address."""
 
     url: str
     origin: Origin
     is_label_studio: bool
+    may_have_token: bool = True
 
     @property
     def name(self) -> str:
@@ -75,7 +77,7 @@ class WebImages:
         """The body behind an address; one without a host is a path below Label Studio's own.
 
         Raises ImageRefused for a host, address or size that the settings forbid, at any redirect; ImageUnavailable
-        where the body does not arrive in time.
+        where the body does not arrive in time; DeadlineExceeded where the deadline is sooner.
         """
         return self._download(self._find_target(parts), max_bytes, deadline)
 
@@ -92,7 +94,14 @@ class WebImages:
     def _download(self, target: _Target, max_bytes: int, deadline: Deadline) -> bytes:
         with TimeLimit(min(self._timeouts.total_seconds, deadline.remaining_seconds)) as limit:
             for _ in range(_MOST_REDIRECTS + 1):
-                answer = self._ask(target, max_bytes, limit)
+                try:
+                    answer = self._ask(target, max_bytes, limit)
+                except ImageRefused:
+                    raise
+                except ImageUnavailable:
+                    # Others wait for this image too, and may have more time than this click.
+                    deadline.check("fetch the image")
+                    raise
                 if isinstance(answer, bytes):
                     return answer
                 target = answer
@@ -106,7 +115,7 @@ class WebImages:
             if not target.is_label_studio:
                 self._rules.check_address(target.origin, address)
 
-        auth = self._auth if target.is_label_studio else NoAuth()
+        auth = self._auth if target.is_label_studio and target.may_have_token else NoAuth()
         try:
             with open_response(target.url, auth=auth, check=check, timeouts=self._timeouts, limit=limit) as response:
                 if response.is_redirect:
@@ -125,22 +134,20 @@ class WebImages:
         if self._url and origin == self._origin and f"{parts.path}/".startswith(f"{self._prefix}/"):
             return self._aim_at_label_studio(self.strip_prefix(parts.path), parts.query)
         self._rules.check_host(origin)
-        return _Target(f"{origin}{parts.path or '/'}{_render_query(parts.query)}", origin, is_label_studio=False)
+        query = f"?{parts.query}" if parts.query else ""
+        return _Target(f"{origin}{parts.path or '/'}{query}", origin, is_label_studio=False)
 
     def _aim_at_label_studio(self, path: str, query: str) -> _Target:
-        steps = [step for step in re.split(r"[/\\]", unquote(path)) if step]
-        if ".." in steps:
-            raise ImageRefused("the path climbs with '..': use its plain address (no setting allows this)")
-        if steps[:1] == ["api"]:
-            raise ImageRefused("the API of Label Studio gives no images: use its /data/ paths (no setting allows this)")
-        return _Target(f"{self._url}{path}{_render_query(query)}", self._origin, is_label_studio=True)
+        return _Target(render_image_url(self._url, path, query), self._origin, is_label_studio=True)
 
     def _follow(self, target: _Target, location: str) -> _Target:
         parts = split_address(location, target.url)
         if target.is_label_studio and _LOGIN_PATH in parts.path:
             self._check_status(target, 401)
         try:
-            return self._find_target(parts)
+            # Whoever is not Label Studio must not choose what its token is used for.
+            may_have_token = target.is_label_studio and target.may_have_token
+            return dataclasses.replace(self._find_target(parts), may_have_token=may_have_token)
         except ImageRefused as error:
             hint = "; or switch off pre-signed URLs in the storage's settings" if target.is_label_studio else ""
             raise ImageRefused(f"{target.name} redirects: {error}{hint}") from None
@@ -152,12 +159,10 @@ class WebImages:
             remedy = "open the address in a browser; this server sends no password or token to this host"
         elif status not in (401, 403):
             remedy = "open the task in Label Studio and check that its image shows"
+        elif not target.may_have_token:
+            remedy = "it sees no token after another host's redirect; name Label Studio's own address in the task"
         elif self._has_key:
             remedy = "LABEL_STUDIO_API_KEY is not accepted or may not see this image; use a personal access token"
         else:
             remedy = "set LABEL_STUDIO_API_KEY"
         raise ImageUnavailable(f"{target.name} answers with status {status}: {remedy}")
-
-
-def _render_query(query: str) -> str:
-    return f"?{query}" if query else ""

@@ -31,6 +31,35 @@ _INSIDE = tuple(
     )
 )
 """Loopback and private networks. Link-local ones are not among them: clouds hand out credentials there."""
+_METADATA = frozenset(
+    ipaddress.ip_address(address)
+    for address in (
+        "100.100.100.200",  # Alibaba Cloud
+        "168.63.129.16",  # Azure: the host of the virtual machine
+        "192.0.0.192",  # Oracle Cloud
+        "fd00:42::42",  # Scaleway
+        "fd00:c1::a9fe:a9fe",  # Oracle Cloud
+        "fd00:ec2::253",  # AWS: names
+        "fd00:ec2::254",  # AWS: credentials
+        "fd20:ce::254",  # Google Cloud
+    )
+)
+"""Where clouds tell virtual machines of themselves, beside link-local addresses. From the clouds' own documents."""
+_SPECIAL = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # IETF protocol assignments
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # automatic multicast tunnelling
+        "192.88.99.0/24",  # relays from 6to4, which lead to any IPv4 address
+        "192.175.48.0/24",  # AS112
+        "2001::/23",  # IETF protocol assignments, Teredo among them
+        "2002::/16",  # 6to4, which hides any IPv4 address
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+)
+"""Of IANA's registries of special-purpose addresses, those that Python of some release calls global."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,9 +127,10 @@ class HostRules:
         address = _unwrap(address)
         if _is_public(address):
             return
-        if not any(address in network for network in _INSIDE):
-            kind = "link-local" if address.is_link_local else "special"
-            raise ImageRefused(f"{origin.host} is at {address}, a {kind} address: no setting allows those")
+        if address in _METADATA or not any(address in network for network in _INSIDE):
+            raise ImageRefused(
+                f"{origin.host} is at {address}, a {_name_kind(address)} address: no setting allows those"
+            )
         if not _fits(self._private, origin):
             raise ImageRefused(
                 f"{origin.host} is at {address}, a loopback or private address: "
@@ -144,8 +174,16 @@ def _unwrap(address: IPAddress) -> IPAddress:
     return address.ipv4_mapped or address
 
 
+def _name_kind(address: IPAddress) -> str:
+    if address in _METADATA:
+        return "cloud's metadata"
+    return "link-local" if address.is_link_local else "special"
+
+
 def _is_public(address: IPAddress) -> bool:
     if address.is_multicast or address.is_reserved or not address.is_global:
         return False
-    # The library calls global what is merely not known to be private; 6to4 hides any IPv4 address.
-    return isinstance(address, ipaddress.IPv4Address) or (address in _GLOBAL_UNICAST and address.sixtofour is None)
+    if address in _METADATA or any(address in network for network in _SPECIAL):
+        return False
+    # The library calls global what is merely not known to be private.
+    return isinstance(address, ipaddress.IPv4Address) or address in _GLOBAL_UNICAST

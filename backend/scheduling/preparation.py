@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from backend.http.request import RequestRecord
@@ -125,12 +126,13 @@ class BackgroundPreparation:
     def _prepare(self, image: TaskImage) -> None:
         """Prepare an image of the queue and take it out, or leave it where a newer one came while it was fetched."""
         ticket = Ticket(None, RequestRecord())
-        picture = self._clicks.fetch(image, ticket)
+        # Not held while clicks go first: they may need the room to decode their own.
+        fetched = weakref.ref(self._clicks.fetch(image, ticket))
         self._clicks.queue.wait_until_idle()
         place = self._take_newest(image)
         if place is None:
             return
-        tier = self._clicks.prepare(picture, ticket)
+        tier = self._clicks.prepare(fetched() or self._clicks.fetch(image, ticket), ticket)
         with self._changed:
             self._found[tier] += 1
         if place.look_ahead is not None:

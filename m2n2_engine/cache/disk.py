@@ -1,38 +1,39 @@
 """The attention cache on disk: a safetensors file an image, in a folder that processes and restarts share.
 
 In the folder, ``attention-<digits>.safetensors`` is an image, ``.partial`` one that is being written, ``.lock`` one
-that is being built; ``attention.lock`` is held by who writes or deletes. Nothing else there is touched. Locks are the
-kernel's: they end with the process that holds them, however it ends.
+that is being built; ``attention.lock`` is held by who writes or deletes, and ``attention.key`` signs the images.
+Nothing else there is touched. Locks are the kernel's: they end with the process that holds them, however it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import logging
 import os
 import re
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from m2n2_engine.cache.memory import AttentionKey
-from m2n2_engine.method.chain import AttentionFactors, BalancedFactors, LayerFactors
+from m2n2_engine.cache.private_folder import NotPrivate, PrivateFolder
+from m2n2_engine.cache.stored_image import (
+    IMAGE_SUFFIX,
+    SIGNATURE_BYTES,
+    UnusableFile,
+    parse,
+    render_file_name,
+    serialise,
+    sign,
+)
+from m2n2_engine.method.chain import BalancedFactors
 from m2n2_engine.types import NEVER, Deadline, TierStatus
 
-FORMAT = "1"
-"""Changes with the layout of the files; files of another format are never found, and go as the least recently used."""
-
-_IMAGE, _PARTIAL, _LOCK = ".safetensors", ".partial", ".lock"
+_PARTIAL, _LOCK = ".partial", ".lock"
 _NAME = re.compile(r"attention-[0-9a-f]{32}(\.safetensors|\.partial|\.lock)")
 _LONGEST_BUILD_SECONDS = 60.0
 """What is waited at most for another process to build an image; longer than that can sensibly take."""
@@ -44,10 +45,6 @@ _WAITING_SHARE = 0.5
 """Of the time that is left, what may go to waiting for another process: the rest is for building the image here."""
 
 logger = logging.getLogger(__name__)
-
-
-class UnusableFile(Exception):
-    """A file in an image's place that does not hold that image; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,8 +64,10 @@ class DiskStore:
     """
 
     def __init__(self, folder: Path, budget_bytes: int) -> None:
-        """folder: made by the first write, for its owner alone, as what it holds is made from images."""
+        """folder: made by the first write, for its owner alone, as what it holds is made from images. It is not used
+        while others may write to it."""
         self._folder = folder
+        self._private = PrivateFolder(folder)
         self._budget_bytes = budget_bytes
         self._lock = threading.Lock()
         self._hits = self._misses = self._evictions = self._write_failures = 0
@@ -77,22 +76,23 @@ class DiskStore:
 
     def __contains__(self, key: AttentionKey) -> bool:
         """Whether there is a file of ``key``, usable or not."""
-        return (self._folder / _file_name(key)).is_file()
+        return (self._folder / render_file_name(key)).is_file()
 
     def load(self, key: AttentionKey) -> BalancedFactors | None:
         """What is kept of ``key``, in host memory, and now the most recently used; None where there is nothing usable,
         and then no file any more."""
-        path = self._folder / _file_name(key)
+        path = self._folder / render_file_name(key)
+        balanced = None
         try:
-            balanced = read_image(path)
+            balanced = self.read_image(path)
+            _touch(path)
         except (FileNotFoundError, NotADirectoryError):
-            balanced = None
+            pass
+        except NotPrivate as problem:
+            self._tell_failure(problem)
         except UnusableFile as problem:
             logger.warning("%s cannot be used and is deleted: %s", path, problem)
             _delete(path)
-            balanced = None
-        else:
-            _touch(path)
         with self._lock:
             self._hits += balanced is not None
             self._misses += balanced is None
@@ -103,16 +103,39 @@ class DiskStore:
 
         balanced: in host memory.
         """
-        content = _serialise(key, balanced)
-        if len(content) > self._budget_bytes:
+        body = serialise(key, balanced)
+        nbytes = len(body) + SIGNATURE_BYTES
+        if nbytes > self._budget_bytes:
             return
-        path = self._folder / _file_name(key)
+        name = render_file_name(key)
 
         def write() -> None:
-            self._make_room(len(content))
-            _write(path, content)
+            self._make_room(nbytes)
+            content = body + sign(body, self._private.make_key())
+            self._private.write(name, f"{Path(name).stem}{_PARTIAL}", content)
 
         self._change(write)
+
+    def read_image(self, path: Path) -> BalancedFactors:
+        """What a file of the folder holds, checked to the last bit.
+
+        Raises UnusableFile, FileNotFoundError, NotADirectoryError, and NotPrivate where others may write to the folder.
+        """
+        secret = self._private.read_key()
+        if secret is None:
+            path.lstat()  # raises where there is no such file
+            raise UnusableFile("the key that signed it is gone")
+        try:
+            return parse(path.name, self._private.read(path.name), secret)
+        except (FileNotFoundError, NotADirectoryError, NotPrivate):
+            raise
+        except OSError as error:
+            raise UnusableFile(f"it cannot be read: {error}") from error
+
+    def check_folder(self) -> None:
+        """Raise NotPrivate where others may write to the folder, or know its key."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self._private.read_key()
 
     def tidy(self) -> None:
         """Delete what killed processes left, and images until the budget is kept."""
@@ -123,6 +146,7 @@ class DiskStore:
         """Delete all images; returns them. Raises OSError where that cannot be done."""
         if not self._folder.is_dir():
             return []
+        self._private.check()
         with self._file_lock("attention", _LONGEST_WRITE_SECONDS):
             images = self.list_images()
             for image in images:
@@ -138,8 +162,9 @@ class DiskStore:
         is left until the deadline.
         """
         seconds = min(_LONGEST_BUILD_SECONDS, _WAITING_SHARE * deadline.remaining_seconds)
-        lock = self._file_lock(Path(_file_name(key)).stem, seconds)
+        lock = self._file_lock(Path(render_file_name(key)).stem, seconds)
         try:
+            self._private.check()
             lock.acquire()
         except OSError as problem:
             logger.debug("building without the lock %s: %s", lock.lock_file, problem)
@@ -152,9 +177,9 @@ class DiskStore:
     def list_images(self) -> list[StoredImage]:
         """The images of the folder, the least recently used first. Raises OSError where it cannot be read."""
         images = []
-        for path in self._own_files(_IMAGE):
+        for path in self._own_files(IMAGE_SUFFIX):
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                status = path.stat()
+                status = path.lstat()
                 images.append(StoredImage(path, status.st_size, status.st_mtime))
         return sorted(images, key=lambda image: image.used_seconds)
 
@@ -179,17 +204,23 @@ class DiskStore:
     def _change(self, action: Callable[[], None]) -> None:
         """Call this alone among all processes; where the folder does not allow it, it ends there and is counted."""
         try:
-            with self._file_lock("attention", _LONGEST_WRITE_SECONDS):
+            lock = self._file_lock("attention", _LONGEST_WRITE_SECONDS)
+            self._private.check()
+            with lock:
                 action()
                 self._count_images()
         except OSError as error:
             with self._lock:
                 self._write_failures += 1
-                level = logging.DEBUG if self._is_failing else logging.WARNING
-                self._is_failing = True
-            logger.log(level, "the attention cache in %s cannot be written: %s", self._folder, error)
+            self._tell_failure(error)
         else:
             self._is_failing = False
+
+    def _tell_failure(self, error: OSError) -> None:
+        with self._lock:
+            level = logging.DEBUG if self._is_failing else logging.WARNING
+            self._is_failing = True
+        logger.log(level, "the attention cache in %s cannot be used: %s", self._folder, error)
 
     def _make_room(self, nbytes: int) -> None:
         self._sweep()
@@ -232,89 +263,11 @@ class DiskStore:
         return FileLock(self._folder / f"{stem}{_LOCK}", timeout=timeout_seconds, fallback_to_soft=False)
 
 
-def read_image(path: Path) -> BalancedFactors:
-    """What a file holds, checked to the last bit. Raises UnusableFile, FileNotFoundError or NotADirectoryError."""
-    try:
-        # Not the default, a memory map: it would show what others do to the file later, and end this process by a
-        # signal where they cut it.
-        with safe_open(path, framework="pt", backend="pread") as file:
-            metadata, tensors = file.metadata() or {}, file.get_tensors()
-        return _parse(path.name, metadata, tensors)
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except (OSError, SafetensorError) as error:
-        raise UnusableFile(f"it cannot be read: {error}") from error
-
-
-def _parse(name: str, metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> BalancedFactors:
-    found = metadata.pop("crc32", None)
-    if metadata.get("format") != FORMAT:
-        raise UnusableFile(f"it is of format {metadata.get('format')}, not {FORMAT}")
-    if found != _checksum(metadata, tensors):
-        raise UnusableFile("its content has changed since it was written")
-    if name != _file_name(AttentionKey(metadata["image"], metadata["fingerprint"])):
-        raise UnusableFile("it is another image's")
-    layers = tuple(
-        LayerFactors(tensors.get(f"query.{i}", tensors[f"key.{i}"]), tensors[f"key.{i}"], weight, special_tokens, scale)
-        for i, (weight, special_tokens, scale) in enumerate(json.loads(metadata["layers"]))
-    )
-    height, width = json.loads(metadata["grid"])
-    return BalancedFactors(AttentionFactors(layers, (height, width)), tensors["rows"], tensors["columns"])
-
-
-def _serialise(key: AttentionKey, balanced: BalancedFactors) -> bytes:
-    layers = balanced.factors.layers
-    tensors = {"rows": balanced.rows, "columns": balanced.columns}
-    for i, layer in enumerate(layers):
-        tensors[f"key.{i}"] = layer.key
-        if layer.query is not layer.key:
-            tensors[f"query.{i}"] = layer.query
-    # Copies: tensors of two layers may be views of the same memory, which the format does not take.
-    tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    metadata = {
-        "format": FORMAT,
-        "image": key.image,
-        "fingerprint": key.fingerprint,
-        "grid": json.dumps(balanced.factors.grid),
-        "layers": json.dumps([(layer.weight, layer.special_tokens, layer.scale) for layer in layers]),
-    }
-    return save(tensors, {**metadata, "crc32": _checksum(metadata, tensors)})
-
-
-def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
-    """Eight hex digits of all that a file holds.
-
-    It stands in for waiting until the disk has the file: after a power cut a file may be there with other content.
-    """
-    crc = zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        crc = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), crc)
-        crc = zlib.crc32(tensor.view(torch.uint8).numpy().data, crc)
-    return f"{crc:08x}"
-
-
-def _file_name(key: AttentionKey) -> str:
-    text = "\n".join((FORMAT, key.image, key.fingerprint))
-    return f"attention-{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}{_IMAGE}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of it under its name, or nothing."""
-    partial = path.with_suffix(_PARTIAL)
-    try:
-        partial.write_bytes(content)
-        _touch(partial)
-        os.replace(partial, path)
-    except OSError:
-        _delete(partial)
-        raise
-
-
 def _touch(path: Path) -> None:
     """Set the time of last use, finer than the clock that the kernel sets it by."""
     now = time.time_ns()
     with contextlib.suppress(OSError):
-        os.utime(path, ns=(now, now))
+        os.utime(path, ns=(now, now), follow_symlinks=False)
 
 
 def _delete(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import copy
 import dataclasses
 import logging
 import threading
@@ -14,9 +13,6 @@ from typing import Generic, Protocol, TypeVar
 
 from m2n2_engine.errors import DeadlineExceeded
 from m2n2_engine.types import NEVER, Deadline, TierStatus
-
-_ATTEMPTS = 2
-"""Builds that one caller waits for or makes: whoever waited for a build that failed tries once more."""
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +84,8 @@ class ResidentCache(Generic[ResidentT]):
         """What is kept of ``key``, pinned until the block ends. Of all callers one gets a new lease, and fills it in
         its block; the others wait for that.
 
-        A block that ends without filling a new lease leaves nothing behind, and those who wait try once more.
+        A block that ends without filling a new lease leaves nothing behind. Of those who waited for it one gets a new
+        lease, and the others wait for that. So whoever waits has a try of its own, unless another one's succeeds.
 
         Args:
             key: the thing's name.
@@ -97,7 +94,6 @@ class ResidentCache(Generic[ResidentT]):
 
         Raises:
             DeadlineExceeded: another caller is still at it.
-            Exception: what the other callers' blocks raised, two times in a row.
         """
         entry, is_new = self._find(key, expected_bytes, deadline)
         failure: BaseException = RuntimeError(f"nothing was made of image {key.image}")
@@ -137,8 +133,7 @@ class ResidentCache(Generic[ResidentT]):
 
     def _find(self, key: AttentionKey, expected_bytes: int, deadline: Deadline) -> tuple[_Entry[ResidentT], bool]:
         """An entry that is built, or a new one; in use from now on."""
-        failure: BaseException | None = None
-        for _ in range(_ATTEMPTS):
+        while True:
             entry, is_new = self._enter(key, expected_bytes)
             if is_new:
                 return entry, True
@@ -149,10 +144,8 @@ class ResidentCache(Generic[ResidentT]):
                 raise DeadlineExceeded("the image is still being prepared for another click: try again") from None
             if failure is None:
                 return entry, False
+            # It may be the other caller's alone, as where no time was left for it.
             self._leave(entry)
-        assert failure is not None
-        # A copy: the one kept would gather the traceback of every caller that it is raised in.
-        raise copy.copy(failure)
 
     def _enter(self, key: AttentionKey, expected_bytes: int) -> tuple[_Entry[ResidentT], bool]:
         with self._lock:

@@ -19,6 +19,11 @@ from m2n2_engine.types import Map
 SLOPE_FLOOR = 1e-6
 """Added to a cell's last rise before dividing by it. Paper."""
 
+LARGEST_FACTOR = 1e16
+"""Balancing multiplies a column by at most this, and by at least its inverse. Where the tempered attention has too few
+places above 0, there is no doubly stochastic form and the factors would grow without end. Here: far from what images
+need, and products of two are still finite in float32."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LayerFactors:

@@ -284,3 +284,18 @@ def test_more_pixels_than_pillow_opens_are_an_invalid_image() -> None:
     bitmap = header + struct.pack("<IiiHHIIiiII", 40, 40_000, 40_000, 1, 24, 0, 0, 0, 0, 0, 0)
     with pytest.raises(InvalidImage, match=r"too large for any setting"):
         decode_image(bitmap)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"P1\n# a comment\n2 1\n1 0", [0, 255]),
+        (b"P2 # a comment\r2 1 # another\n255\n7 9\n", [7, 9]),
+        (b"P3\n2 1 255 7 7 7 9 9 9\n", [7, 9]),
+        (b"P4\n2 1\n\x80", [0, 255]),
+        (b"P5\n#" + b"x" * 60_000 + b"\n2 1 255\n\x07\x09", [7, 9]),
+        (b"P6 2 1 255\n\x07\x07\x07\x09\x09\x09", [7, 9]),
+    ],
+)
+def test_every_kind_of_netpbm_file_is_read(data, expected):
+    assert decode_image(data)[0, :, 0].tolist() == expected

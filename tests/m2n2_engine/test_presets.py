@@ -1,9 +1,12 @@
 """Which constants an engine runs with."""
 
 import dataclasses
+import math
 
+import numpy as np
 import pytest
 
+from m2n2_engine import adjust_temperature_and_ipf, create_markov_map_from_point
 from m2n2_engine.backbones import BACKBONES, load_backbone
 from m2n2_engine.config import CONSTANT_KINDS, Decision, EngineConfig, MethodConfig
 from m2n2_engine.errors import ConfigurationError
@@ -98,6 +101,54 @@ def test_changes_as_text(text, expected):
 def test_changes_that_cannot_be(text, message):
     with pytest.raises(ConfigurationError, match=message):
         parse_change(text)
+
+
+NO_CONSTANTS = [
+    ("temperature", 0, "temperature=0 cannot be used: it must be a number above 0"),
+    ("temperature", -1, "temperature=-1 cannot be used: it must be a number above 0"),
+    ("temperature", math.nan, "temperature=nan cannot be used: it must be a number above 0"),
+    ("temperature", "0.65", "temperature=0.65 cannot be used: it must be a number above 0"),
+    ("key_sharpness", -8.0, "key_sharpness=-8.0 cannot be used: it must be a number that is not negative, or none"),
+    ("balancing_rounds", -1, "balancing_rounds=-1 cannot be used: it must be a whole number that is not negative"),
+    ("click_area_limit", -0.4, "click_area_limit=-0.4 cannot be used: it must be a number that is not negative"),
+    ("max_steps", -5, "it must be a whole number that is not negative"),
+    ("max_steps", 2.5, "it must be a whole number that is not negative"),
+    ("arrival_level", math.inf, "it must be a number that is not negative"),
+    ("window_sigmas", 0.0, "it must be a number above 0"),
+    ("working_size_pixels", -3, "it must be a whole number that is not negative"),
+    ("edge_levels", 0, "it must be a whole number above 0"),
+    ("box_side_seeds", 0, "it must be a whole number above 0"),
+    ("decision", "best", "it must be one of joint, consensus"),
+    ("correction.edge", math.nan, "edge=nan cannot be used: it must be a number$"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), NO_CONSTANTS)
+def test_constants_of_a_program_are_looked_at_where_they_enter(name, value, message):
+    with pytest.raises(ConfigurationError, match=message):
+        MethodConfig().replace(**{name: value})
+
+
+def test_constants_of_published_functions_too():
+    attention = np.full((2, 2, 2, 2), 0.25, np.float32)
+    with pytest.raises(ConfigurationError, match="temperature=0 cannot be used"):
+        adjust_temperature_and_ipf(attention, temperature=0)
+    with pytest.raises(ConfigurationError, match="window_sigmas=-1 cannot be used"):
+        create_markov_map_from_point(np.zeros((4, 4, 3), np.uint8), attention, (1, 1), window_sigmas=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("session_cache_bytes", -1), ("host_cache_bytes", -1), ("disk_cache_bytes", -1), ("threads", 0), ("grid", 0)],
+)
+def test_the_numbers_of_an_engine_are_looked_at_where_they_enter(name, value):
+    with pytest.raises(ConfigurationError, match=f"{name}={value} cannot be used: it must be a whole number"):
+        EngineConfig(**{name: value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    method = MethodConfig().replace(temperature=np.float32(0.5), max_steps=np.int64(10), click_area_limit=1)
+    assert (method.chain.temperature, method.max_steps, method.click_area_limit) == (0.5, 10, 1)
 
 
 def test_the_fingerprint_tells_attention_of_keys_apart():

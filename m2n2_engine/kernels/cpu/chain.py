@@ -16,7 +16,7 @@ from m2n2_engine.config import ChainConfig
 from m2n2_engine.kernels.cpu.matrix_rows import LOWEST, TILE_ROWS, exponentiate_row, multiply_tile, raise_row
 from m2n2_engine.kernels.cpu.simd import LANES
 from m2n2_engine.kernels.cpu.threads import compiled_fast, run_in_bands
-from m2n2_engine.method.chain import AttentionFactors, BalancedFactors, LayerFactors
+from m2n2_engine.method.chain import LARGEST_FACTOR, AttentionFactors, BalancedFactors, LayerFactors
 
 _CHUNK_TILES = 8
 """Tiles of rows that a processor core finishes at a time: their scores stay in its cache between the passes over them,
@@ -162,10 +162,10 @@ def balance(matrix: torch.Tensor, chain: ChainConfig) -> tuple[torch.Tensor, tor
 
     Iterative proportional fitting: columns divided by their sums, then rows by theirs, at most
     ``chain.balancing_rounds`` times; stops once ``max |column sum - 1| < chain.balancing_tolerance``. An empty column
-    keeps its zeros.
+    keeps its zeros. Where there is no doubly stochastic form, the rows alone sum to 1.
 
     Args:
-        matrix: ``(n, n)`` float32, not changed, no row all zero.
+        matrix: ``(n, n)`` float32, not changed, rows summing to 1.
         chain: rounds and tolerance.
 
     Returns:
@@ -177,6 +177,7 @@ def balance(matrix: torch.Tensor, chain: ChainConfig) -> tuple[torch.Tensor, tor
     columns = np.ones_like(sums)
     for _ in range(chain.balancing_rounds):
         columns = np.divide(1.0, sums, out=columns, where=sums > 0)
+        columns = np.clip(columns, 1.0 / LARGEST_FACTOR, LARGEST_FACTOR, out=columns)
         sums = _divide_rows(array, columns, rows)
         if np.abs(columns * sums - 1.0)[sums > 0].max() < chain.balancing_tolerance:
             break

@@ -16,6 +16,8 @@ from typing import Any
 
 import numba
 
+from m2n2_engine.kernels.cpu.kernel_folder import keeping_kernels
+
 Kernel = Callable[..., Any]
 
 _BANDS_PER_THREAD = 4  # bands differ in cost; a few for each thread even that out
@@ -23,14 +25,16 @@ _thread_count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
 
 
 def compiled(function: Kernel) -> Kernel:
-    """Compile a kernel with exact IEEE semantics; the machine code is kept on disk for the next start."""
-    kernel: Kernel = numba.njit(nogil=True, cache=True)(function)
+    """Compile a kernel with exact IEEE semantics; the machine code is kept on disk where it can be."""
+    with keeping_kernels() as is_kept:
+        kernel: Kernel = numba.njit(nogil=True, cache=is_kept)(function)
     return kernel
 
 
 def compiled_fast(function: Kernel) -> Kernel:
     """Compile a kernel whose float sums may be reordered. Its values must be finite."""
-    kernel: Kernel = numba.njit(nogil=True, cache=True, fastmath=True)(function)
+    with keeping_kernels() as is_kept:
+        kernel: Kernel = numba.njit(nogil=True, cache=is_kept, fastmath=True)(function)
     return kernel
 
 

@@ -8,6 +8,7 @@ import triton.language as tl
 
 from m2n2_engine.config import ChainConfig
 from m2n2_engine.kernels.cuda.attention import HALF_SCALE
+from m2n2_engine.method.chain import LARGEST_FACTOR
 
 _PROGRAMS = 132
 """Bands of rows, each with column sums of its own: an H100's multiprocessors. Fixed: the order of sums hangs on it."""
@@ -30,7 +31,7 @@ def balance(matrix: torch.Tensor, chain: ChainConfig) -> tuple[torch.Tensor, tor
     columns = torch.ones(len(matrix), device=matrix.device)
     rows, sums = divide_rows(matrix, columns)  # the rows of the matrix sum to 1: these are all ones
     for done in range(1, chain.balancing_rounds + 1):
-        columns = torch.where(sums > 0, 1.0 / sums, columns)
+        columns = torch.where(sums > 0, 1.0 / sums, columns).clamp(1.0 / LARGEST_FACTOR, LARGEST_FACTOR)
         rows, sums = divide_rows(matrix, columns)
         if done % _CHECK_EVERY_ROUNDS == 0:
             error = torch.where(sums > 0, (columns * sums - 1.0).abs(), 0.0).max()

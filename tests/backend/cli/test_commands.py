@@ -463,6 +463,16 @@ def test_doctor_shows_the_disk_cache(
     assert "off: M2N2_DISK_CACHE_MIB is 0" in succeed(m2n2("doctor"))
 
 
+def test_doctor_names_a_disk_cache_that_others_may_write_to(
+    m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int, stored: Path
+) -> None:
+    monkeypatch.setenv("M2N2_PORT", str(free_port))
+    stored.parent.chmod(0o777)
+    result = m2n2("doctor")
+    assert verdicts(result.stdout) == {**ALL_OK, "disk cache": "problem"}
+    assert f"{stored.parent} is open to other users (mode 777): run chmod -R go-rwx" in result.stdout
+
+
 # --- cache
 
 
@@ -502,7 +512,7 @@ def test_cache_verify(m2n2: Run, stored: Path) -> None:
     stored.write_bytes(content[:-1])
     result = m2n2("cache", "verify")
     assert result.exit_code == 1
-    assert result.stdout.startswith(f"{stored}: it cannot be read: ")
+    assert result.stdout.startswith(f"{stored}: its signature is not of this installation's key, or its content")
     assert "1 cannot be used\n" in result.stdout
     assert stored.exists()
     assert succeed(m2n2("cache", "verify", "--delete")).endswith("1 cannot be used, deleted\n")

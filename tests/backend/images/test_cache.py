@@ -61,7 +61,7 @@ def source():
 
 @pytest.fixture
 def make_cache(source, clock):
-    def make(images=10, decode=lambda data: np.full((10, 10, 3), data[0], np.uint8)):
+    def make(images=10, decode=lambda data, _deadline: np.full((10, 10, 3), data[0], np.uint8)):
         return PictureCache(int(images * IMAGE_BYTES), 60, source.fetch, decode, clock)
 
     return make
@@ -87,7 +87,7 @@ def test_a_fresh_reference_is_not_asked_again_and_a_stale_one_is(make_cache, sou
 
 def test_equal_bytes_are_decoded_once(make_cache, source):
     decoded = []
-    cache = make_cache(decode=lambda data: decoded.append(data) or np.zeros((10, 10, 3), np.uint8))
+    cache = make_cache(decode=lambda data, _deadline: decoded.append(data) or np.zeros((10, 10, 3), np.uint8))
     source.files["b"] = source.files["a"]
     assert get(cache, "a") is get(cache, "b")
     assert decoded == [b"a"]
@@ -188,6 +188,17 @@ def test_a_click_whose_time_is_over_does_not_fail_another_that_waits_for_it(make
         source.go_on.set()
         assert isinstance(late.exception(LONGEST_SECONDS), DeadlineExceeded)
         assert other.result(LONGEST_SECONDS).size == (10, 10)
+
+
+def test_however_many_others_come_too_late_a_click_has_its_own_time(make_cache, source):
+    late = [DeadlineExceeded("too late")] * 3
+
+    def decode(data, _deadline):
+        if late:
+            raise late.pop()
+        return np.zeros((10, 10, 3), np.uint8)
+
+    assert get(make_cache(decode=decode), "a").size == (10, 10)
 
 
 def test_hits_misses_evictions_and_bytes_are_counted(make_cache, clock):

@@ -316,6 +316,56 @@ def test_a_local_file_that_cannot_be_read_is_unavailable(root, name):
     assert type(caught.value) is ImageUnavailable
 
 
+def swap_folder(root):
+    (root / "images").rename(root / "before")
+    (root / "images").symlink_to(root.parent / "outside")
+
+
+def swap_file(root):
+    (root / "images" / "a b.png").unlink()
+    (root / "images" / "a b.png").symlink_to(root.parent / "outside" / "a b.png")
+
+
+def swap_for_pipe(root):
+    (root / "images" / "a b.png").unlink()
+    os.mkfifo(root / "images" / "a b.png")
+
+
+@pytest.mark.parametrize("swap", [swap_folder, swap_file, swap_for_pipe])
+def test_what_is_swapped_after_the_check_leads_nowhere(root, make_png, monkeypatch, swap):
+    outside = root.parent / "outside"
+    outside.mkdir()
+    (outside / "a b.png").write_bytes(make_png(7, 7))
+    settings = {"M2N2_LOCAL_FILES_ROOT": str(root)}
+    fetch_alone("images/a b.png", **settings)
+    resolve = os.path.realpath
+
+    def resolve_and_swap(path, **options):
+        found = resolve(path, **options)
+        if str(found).endswith("a b.png"):
+            swap(root)
+        return found
+
+    monkeypatch.setattr(os.path, "realpath", resolve_and_swap)
+    with pytest.raises(ImageUnavailable, match=r"no such file|cannot be read"):
+        fetch_alone("images/a b.png", **settings)
+
+
+def test_the_root_may_be_a_link(root):
+    (root.parent / "link").symlink_to(root)
+    found = fetch_alone("/data/local-files/?d=images/a b.png", M2N2_LOCAL_FILES_ROOT=str(root.parent / "link"))
+    assert found.shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("name", ["pipe", "images", "images/none.png"])
+def test_files_that_are_none_leave_no_descriptor_open(root, name):
+    os.mkfifo(root / "pipe")
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(ImageUnavailable):
+        fetch_alone(name, M2N2_LOCAL_FILES_ROOT=str(root))
+    assert len(os.listdir("/dev/fd")) == before
+
+
 def test_a_large_local_file_is_refused(root):
     (root / "large.png").write_bytes(b"x" * (1024 * 1024 + 1))
     with pytest.raises(ImageRefused, match="more than 1 MiB"):

@@ -17,7 +17,8 @@ from backend.errors import ImageRefused, ImageUnavailable
 from backend.images.cache import TaskImage
 from backend.images.fetcher import create_picture_cache
 from backend.settings import load_settings
-from m2n2_engine.errors import InvalidImage
+from m2n2_engine.errors import DeadlineExceeded, InvalidImage
+from m2n2_engine.types import Deadline
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 MEBIBYTE = 1024 * 1024
@@ -47,10 +48,11 @@ def memory_stays_below(limit_bytes):
         ("10.1.2.3", "is at 10.1.2.3, a loopback or private"),
         ("172.16.0.1", "is at 172.16.0.1, a loopback or private"),
         ("192.168.1.1", "is at 192.168.1.1, a loopback or private"),
-        ("100.100.100.200", "is at 100.100.100.200, a loopback or private"),
+        ("100.100.100.201", "is at 100.100.100.201, a loopback or private"),
+        ("100.100.100.200", "is at 100.100.100.200, a cloud's metadata address: no setting"),
         ("[::1]", "is at ::1, a loopback or private"),
         ("[0:0:0:0:0:0:0:1]", "is at ::1, a loopback or private"),
-        ("[fd00:ec2::254]", "is at fd00:ec2::254, a loopback or private"),
+        ("[fd00:ec2::254]", "is at fd00:ec2::254, a cloud's metadata address: no setting"),
         ("[::ffff:127.0.0.1]", "is at 127.0.0.1, a loopback or private"),
         ("[::ffff:7f00:1]", "is at 127.0.0.1, a loopback or private"),
         ("[64:ff9b::7f00:1]", "is at 127.0.0.1, a loopback or private"),
@@ -249,6 +251,13 @@ def test_a_silent_server_is_left(make_raw_server):
     server = make_raw_server(lambda connection, closing: closing.wait())
     with pytest.raises(ImageUnavailable, match=r"falls silent: .* raise M2N2_READ_TIMEOUT_SECONDS"):
         make_fetcher(LABEL_STUDIO_URL=server.url, M2N2_READ_TIMEOUT_SECONDS="0.1").get(TaskImage("/data/a.png"))
+
+
+def test_a_click_without_time_does_not_say_that_the_image_is_unavailable(make_raw_server):
+    # Other clicks that wait for the same image would believe it.
+    server = make_raw_server(lambda connection, closing: closing.wait())
+    with pytest.raises(DeadlineExceeded, match="no time is left to fetch the image"):
+        make_fetcher(LABEL_STUDIO_URL=server.url).get(TaskImage("/data/a.png"), Deadline.after(0.1))
 
 
 # Images

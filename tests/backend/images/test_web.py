@@ -49,16 +49,75 @@ def test_a_status_of_another_host_names_it(make_server, make_fetcher):
         make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=find_host(other)).get(TaskImage(f"{other.url}/a.png"))
 
 
-def test_another_host_may_send_to_label_studio_but_not_to_its_api(server, make_server, make_fetcher, make_png):
+def test_another_host_may_send_to_label_studio_which_then_sees_no_token(server, make_server, make_fetcher, make_png):
     other = make_server()
-    server.answer("/data/a.png", make_png())
-    other.answer("/good", status=302, Location=f"{server.url}/data/a.png")
-    other.answer("/bad", status=302, Location=f"{server.url}/api/users")
+    server.answer("/data/a.png", status=302, Location="/data/b.png")
+    server.answer("/data/b.png", make_png())
+    other.answer("/a.png", status=302, Location=f"{server.url}/data/a.png")
+    make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=find_host(other)).get(TaskImage(f"{other.url}/a.png"))
+    assert [(path, token) for _, path, token, _ in server.seen] == [("/data/a.png", None), ("/data/b.png", None)]
+
+
+def test_label_studio_sees_no_token_after_it_sent_elsewhere(server, make_server, make_fetcher):
+    other = make_server()
+    server.answer("/data/a.png", status=302, Location=f"{other.url}/b.png")
+    other.answer("/b.png", status=302, Location=f"{server.url}/data/c.png")
+    server.answer("/data/c.png", status=401)
     fetcher = make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=find_host(other))
-    fetcher.get(TaskImage(f"{other.url}/good"))
-    with pytest.raises(ImageRefused, match="the API of Label Studio gives no images"):
-        fetcher.get(TaskImage(f"{other.url}/bad"))
-    assert [path for _, path, _, _ in server.seen] == ["/data/a.png"]
+    with pytest.raises(ImageUnavailable, match=r"status 401: it sees no token after another host's redirect"):
+        fetcher.get(TaskImage("/data/a.png"))
+    assert [token for _, _, token, _ in server.seen] == [f"Token {TOKEN}", None]
+
+
+NO_IMAGES = [
+    "/api/users",
+    "/./api/users/",
+    "/%2e/api/users/",
+    "/%2E/api/users/",
+    "/%252e/api/users/",
+    "/.//api/users/",
+    "//api/users/",
+    "/data/%2e%2e/api/users/",
+    "/data/..%2fapi/users/",
+    "/data/%252e%252e%252fapi/users/",
+    "/data\\..\\api/users/",
+    "/user/account/",
+    "/tasks/7/",
+    "/tasks/7/presign/../../../api/users/",
+    "/data",
+    "/",
+]
+
+
+@pytest.mark.parametrize("path", NO_IMAGES)
+def test_only_addresses_of_images_are_asked_of_label_studio(server, make_server, make_fetcher, path):
+    other = make_server()
+    other.answer("/a.png", status=302, Location=f"{server.url}{path}")
+    fetcher = make_fetcher(M2N2_PRIVATE_IMAGE_HOSTS=find_host(other))
+    for reference in (f"{server.url}{path}", f"{other.url}/a.png"):
+        with pytest.raises(ImageRefused, match=r"Label Studio gives images below|climbs with '\.\.'"):
+            fetcher.get(TaskImage(reference))
+    assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/data/./upload/a.png", "/data/upload/a.png"),
+        ("/./data/upload/a.png", "/data/upload/a.png"),
+        ("/data/upload/100%25.png", "/data/upload/100%25.png"),
+        ("/data/upload/a%2eb.png", "/data/upload/a.b.png"),
+        ("/data/upload/..a/b...png", "/data/upload/..a/b...png"),
+        ("/static/samples/a.jpg", "/static/samples/a.jpg"),
+        ("/storage-data/uploaded/?filepath=upload/1/a.png", "/storage-data/uploaded/?filepath=upload/1/a.png"),
+        ("/tasks/7/resolve/?fileuri=czM", "/tasks/7/resolve/?fileuri=czM"),
+        ("/projects/7/presign/?fileuri=czM", "/projects/7/presign/?fileuri=czM"),
+    ],
+)
+def test_addresses_of_images_are_sent_as_they_were_checked(server, make_fetcher, make_png, path, sent):
+    server.answer(sent, make_png())
+    make_fetcher().get(TaskImage(f"{server.url}{path}"))
+    assert [(path, token) for _, path, token, _ in server.seen] == [(sent, f"Token {TOKEN}")]
 
 
 @pytest.mark.parametrize("prefix", ["", "/ls"])

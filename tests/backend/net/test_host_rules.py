@@ -57,3 +57,39 @@ def test_no_setting_opens_what_is_no_server_of_images(address):
     rules = HostRules(["*"], ["minio.example.com"])
     with pytest.raises(ImageRefused, match="no setting"):
         rules.check_address(find_origin(urlsplit("http://minio.example.com")), ipaddress.ip_address(address))
+
+
+PUBLIC_FOR_PYTHON = [
+    "168.63.129.16",
+    "192.0.0.1",
+    "192.0.0.192",
+    "192.31.196.1",
+    "192.52.193.1",
+    "192.88.99.1",
+    "192.175.48.1",
+    "::ffff:168.63.129.16",
+    "64:ff9b::192.0.0.192",
+    "2001:1::1",
+    "2001:20::1",
+    "2002:a9fe:a9fe::1",
+    "2620:4f:8000::1",
+    "3fff::1",
+    "3fff:fff::1",
+]
+METADATA_OF_CLOUDS = ["100.100.100.200", "fd00:42::42", "fd00:ec2::253", "fd00:ec2::254", "fd20:ce::254"]
+
+
+@pytest.mark.parametrize("address", [*PUBLIC_FOR_PYTHON, *METADATA_OF_CLOUDS])
+def test_metadata_of_clouds_and_special_addresses_are_refused_whatever_is_allowed(address):
+    rules = HostRules(["*"], ["images.example.com", "*.example.com"])
+    origin = find_origin(urlsplit("http://images.example.com"))
+    with pytest.raises(ImageRefused, match=r"a (cloud's metadata|special) address: no setting"):
+        rules.check_address(origin, ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "address", ["192.0.1.1", "192.88.98.1", "192.88.100.1", "168.63.129.17", "2001:4860:4860::8888", "2620:4f:8001::1"]
+)
+def test_their_neighbours_are_public(address):
+    rules = HostRules(["*"], [])
+    rules.check_address(find_origin(urlsplit("http://images.example.com")), ipaddress.ip_address(address))

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 import urllib.parse
+import weakref
 
 import numpy as np
 import pytest
@@ -68,6 +69,8 @@ class Shelf:
         self.closed = {}
         self.asked = threading.Event()
         self.errors = {}
+        self.decoded = []
+        """A weak reference to each picture's pixels."""
         self.pictures = PictureCache(0, 0, self.fetch, self.decode)
 
     def fetch(self, image, _deadline):
@@ -78,8 +81,10 @@ class Shelf:
             raise self.errors[image.reference]
         return image.reference.encode()
 
-    def decode(self, data):
-        return np.zeros((4, int(data), 3), np.uint8)
+    def decode(self, data, _deadline):
+        pixels = np.zeros((4, int(data), 3), np.uint8)
+        self.decoded.append(weakref.ref(pixels))
+        return pixels
 
 
 class Background:
@@ -193,6 +198,17 @@ def test_clicks_go_first(make_background, gate):
         assert gate.announced == []
     gate.allowed.release(2)
     gate.wait_for(2, 1)
+
+
+def test_no_picture_is_held_while_clicks_go_first(make_background, gate):
+    background = make_background()
+    with background.queue.join(None, RequestRecord()):
+        background.add(1)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not background.shelf.decoded or background.shelf.decoded[0]() is not None:
+            assert time.monotonic() < deadline
+    gate.allowed.release(1)
+    gate.wait_for(1)
 
 
 def test_a_failure_is_logged_and_counted_and_the_next_image_is_prepared(busy, gate, caplog):

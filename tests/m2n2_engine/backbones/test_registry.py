@@ -36,7 +36,10 @@ def test_unknown_name_says_what_is_allowed(auto: EngineConfig) -> None:
 
 @pytest.mark.parametrize("grid", [1, 0, -8])
 def test_a_grid_without_neighbours_is_refused(auto: EngineConfig, grid: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"a grid of {grid} cells"):
+    with pytest.raises(
+        ConfigurationError,
+        match=f"a grid of {grid} cells|grid={grid} cannot be used: it must be a whole number above 0",
+    ):
         load_backbone(dataclasses.replace(auto, backbone="tiny", grid=grid))
 
 

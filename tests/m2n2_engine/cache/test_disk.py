@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,9 +19,10 @@ import safetensors.torch
 import torch
 from filelock import FileLock
 
-from m2n2_engine.cache import disk
-from m2n2_engine.cache.disk import DiskStore, UnusableFile, read_image
+from m2n2_engine.cache import stored_image
+from m2n2_engine.cache.disk import DiskStore
 from m2n2_engine.cache.memory import AttentionKey
+from m2n2_engine.cache.stored_image import UnusableFile
 from m2n2_engine.method.chain import AttentionFactors, BalancedFactors
 from m2n2_engine.types import Deadline
 
@@ -46,10 +48,10 @@ balanced = BalancedFactors(AttentionFactors((LayerFactors(half, half, 1.0),), (2
 """How a second process begins; it goes on with what a test adds."""
 
 
-def start(folder: Path, code: str) -> subprocess.Popen[str]:
+def start(folder: Path, code: str, stderr: int | None = None) -> subprocess.Popen[str]:
     """A second process that uses the folder."""
     command = [sys.executable, "-c", CHILD + code, str(folder)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def read_line(process: subprocess.Popen[str]) -> str:
@@ -62,8 +64,13 @@ def key(name: str = "a") -> AttentionKey:
 
 
 def names(folder: Path) -> list[str]:
-    """Of the files there, but for the lock of those who write."""
-    return sorted(path.name for path in folder.iterdir() if path.name != "attention.lock")
+    """Of the files there, but for the lock of those who write and the key."""
+    return sorted(path.name for path in folder.iterdir() if path.name not in ("attention.lock", "attention.key"))
+
+
+def count_bytes(folder: Path) -> int:
+    """Of the files there, but for the key."""
+    return sum((folder / name).stat().st_size for name in names(folder))
 
 
 def only_file(folder: Path) -> Path:
@@ -133,10 +140,10 @@ def test_another_format_is_another_file(
     store: DiskStore, make_balanced: MakeBalanced, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     store.save(key(), make_balanced())
-    monkeypatch.setattr(disk, "FORMAT", "next")
+    monkeypatch.setattr(stored_image, "FORMAT", "next")
     assert store.load(key()) is None
-    with pytest.raises(UnusableFile, match="it is of format 1, not next"):
-        read_image(only_file(folder))
+    with pytest.raises(UnusableFile, match="it is of format 2, not next"):
+        store.read_image(only_file(folder))
 
 
 # --- the budget
@@ -164,7 +171,7 @@ def test_room_is_made_before_a_file_is_written(
     replace = os.replace
 
     def look(source: Path, target: Path) -> None:
-        sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
+        sizes.append(count_bytes(folder))
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", look)
@@ -176,7 +183,7 @@ def test_all_users_of_a_folder_keep_one_budget(folder: Path, make_balanced: Make
     stores = [DiskStore(folder, 2 * file_bytes) for _ in range(2)]
     for i in range(5):
         stores[i % 2].save(key(str(i)), make_balanced(i))
-        assert sum(path.stat().st_size for path in folder.iterdir()) <= 2 * file_bytes
+        assert count_bytes(folder) <= 2 * file_bytes
     assert [i for i in range(5) if stores[0].load(key(str(i))) is not None] == [3, 4]
 
 
@@ -189,7 +196,8 @@ def test_writers_beside_each_other_keep_the_budget(
     replace = os.replace
 
     def look(source: Path, target: Path) -> None:
-        sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
+        if target.suffix == ".safetensors":
+            sizes.append(count_bytes(folder))
         replace(source, target)
 
     def write(i: int) -> None:
@@ -278,7 +286,7 @@ def test_another_image_s_file_is_not_taken(store: DiskStore, folder: Path, make_
     second = only_file(folder)
     second.write_bytes(content)
     with pytest.raises(UnusableFile, match="it is another image's"):
-        read_image(second)
+        store.read_image(second)
     assert store.load(key("b")) is None
 
 
@@ -296,6 +304,179 @@ def test_files_of_others_stay(folder: Path, make_balanced: MakeBalanced, file_by
     assert names(folder) == sorted(others)
 
 
+def sign_anew(folder: Path, content: bytes) -> bytes:
+    """As this installation itself would sign it."""
+    return content + stored_image.sign(content, (folder / "attention.key").read_bytes())
+
+
+SIGNED = {
+    "without the key image": {"format": "2", "fingerprint": "fingerprint"},
+    "without any key": {},
+    "of another format": {"format": "1", "image": "a", "fingerprint": "fingerprint"},
+    "with no tensors": {"format": "2", "image": "a", "fingerprint": "fingerprint", "layers": "[]", "grid": "[2, 3]"},
+    "with a damaged list": {"format": "2", "image": "a", "fingerprint": "fingerprint", "layers": "[", "grid": "7"},
+}
+
+
+@pytest.mark.parametrize("metadata", SIGNED.values(), ids=SIGNED.keys())
+def test_a_signed_file_that_is_no_image_is_deleted(
+    store: DiskStore, folder: Path, make_balanced: MakeBalanced, metadata: dict[str, str]
+) -> None:
+    store.save(key(), make_balanced())
+    path = only_file(folder)
+    path.write_bytes(sign_anew(folder, safetensors.torch.save({"weight": torch.ones(3)}, metadata)))
+    assert store.load(key()) is None
+    assert not path.exists()
+
+
+def test_what_another_installation_signed_is_not_taken(
+    store: DiskStore, folder: Path, tmp_path: Path, make_balanced: MakeBalanced
+) -> None:
+    store.save(key(), make_balanced(1))
+    other = DiskStore(tmp_path / "other", LARGE)
+    other.save(key(), make_balanced(2))
+    path = only_file(folder)
+    path.write_bytes(only_file(tmp_path / "other").read_bytes())
+    with pytest.raises(UnusableFile, match="signature is not of this installation's key"):
+        store.read_image(path)
+    assert store.load(key()) is None
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_link(path: Path) -> None:
+    path.with_name("elsewhere").write_bytes(b"content")
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("put", [make_pipe, make_link])
+def test_nothing_but_a_regular_file_is_read(
+    store: DiskStore, folder: Path, make_balanced: MakeBalanced, put: Callable[[Path], None]
+) -> None:
+    store.save(key(), make_balanced())
+    path = only_file(folder)
+    path.unlink()
+    put(path)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(store.load, key()).result(LONG_SECONDS) is None
+    assert not os.path.lexists(path)
+    store.save(key(), make_balanced())
+    assert store.load(key()) is not None
+
+
+@pytest.mark.parametrize("put", [make_pipe, make_link])
+def test_nothing_in_the_place_of_a_file_is_written_to(
+    store: DiskStore, folder: Path, make_balanced: MakeBalanced, put: Callable[[Path], None]
+) -> None:
+    store.save(key(), make_balanced())
+    partial = only_file(folder).with_suffix(".partial")
+    put(partial)
+    store.save(key(), make_balanced(1))
+    assert store.write_failures == 0
+    assert [path.suffix for path in folder.iterdir() if path.stem == partial.stem] == [".safetensors"]
+
+
+# --- folders that others may write to
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
+def test_a_folder_that_others_may_write_to_is_not_used(
+    store: DiskStore, folder: Path, make_balanced: MakeBalanced, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    store.save(key(), make_balanced())
+    folder.chmod(mode)
+    before = sorted(folder.iterdir())
+    again = DiskStore(folder, LARGE)
+    again.tidy()
+    with again.building(key()):
+        assert again.load(key()) is None
+        again.save(key("b"), make_balanced())
+    assert sorted(folder.iterdir()) == before
+    assert again.write_failures == 2
+    assert f"{folder} is open to other users (mode {mode:o}): run chmod -R go-rwx {folder}" in caplog.text
+    assert len(caplog.records) == 1
+    folder.chmod(0o700)
+    assert again.load(key()) is not None
+
+
+def test_the_folder_is_looked_at_before_every_use(store: DiskStore, folder: Path, make_balanced: MakeBalanced) -> None:
+    store.save(key(), make_balanced())
+    assert store.load(key()) is not None
+    folder.chmod(0o777)
+    assert store.load(key()) is None
+    with pytest.raises(PermissionError, match="open to other users"):
+        store.clear()
+
+
+def test_the_key_is_its_owner_s_alone(store: DiskStore, folder: Path, make_balanced: MakeBalanced) -> None:
+    store.save(key(), make_balanced())
+    secret = folder / "attention.key"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    secret.chmod(0o640)
+    assert store.load(key()) is None
+    store.save(key("b"), make_balanced())
+    assert store.write_failures == 1
+    with pytest.raises(PermissionError, match=r"attention.key is open to other users \(mode 640\)"):
+        store.check_folder()
+    secret.chmod(0o600)
+    store.check_folder()
+    assert store.load(key()) is not None
+
+
+def test_users_of_a_folder_share_its_key(folder: Path, make_balanced: MakeBalanced) -> None:
+    begin = threading.Barrier(6)
+
+    def write(i: int) -> None:
+        begin.wait(LONG_SECONDS)
+        DiskStore(folder, LARGE).save(key(str(i)), make_balanced(i))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    assert all(DiskStore(folder, LARGE).load(key(str(i))) is not None for i in range(6))
+
+
+@pytest.mark.parametrize("damage", [lambda key: key.write_bytes(b"short"), Path.unlink])
+def test_without_its_key_an_image_is_prepared_anew(
+    store: DiskStore, folder: Path, make_balanced: MakeBalanced, damage: Callable[[Path], object]
+) -> None:
+    store.save(key(), make_balanced())
+    damage(folder / "attention.key")
+    assert store.load(key()) is None
+    assert not list(folder.glob("*.safetensors"))
+    store.save(key(), make_balanced())
+    assert store.load(key()) is not None
+
+
+def test_the_folder_may_be_reached_through_a_link(
+    store: DiskStore, folder: Path, tmp_path: Path, make_balanced: MakeBalanced
+) -> None:
+    store.save(key(), make_balanced())
+    (tmp_path / "link").symlink_to(folder)
+    assert DiskStore(tmp_path / "link", LARGE).load(key()) is not None
+
+
+FOREIGN = """
+import os
+store.save(key, balanced)
+if os.geteuid() == 0:
+    os.chown(sys.argv[1], 65534, -1)
+else:  # only root gives folders away
+    os.geteuid = lambda: 65534
+print(store.load(key))
+store.save(key, balanced)
+print(store.write_failures)
+"""
+
+
+def test_a_folder_of_another_user_is_not_used(folder: Path) -> None:
+    process = start(folder, FOREIGN, stderr=subprocess.PIPE)
+    printed, told = process.communicate(timeout=LONG_SECONDS)
+    assert printed.splitlines() == ["None", "1"]
+    assert re.search(rf"{folder} belongs to user \d+, not to this process's user \d+: use a folder of its own", told)
+
+
 # --- folders that cannot be written to
 
 
@@ -311,7 +492,7 @@ def test_a_folder_that_cannot_be_made_fails_nothing_and_is_named_once(
     store.tidy()
     assert store.write_failures == 3
     assert [record.levelno for record in caplog.records].count(logging.WARNING) == 1
-    assert f"the attention cache in {tmp_path / 'file' / 'cache'} cannot be written: " in caplog.text
+    assert f"the attention cache in {tmp_path / 'file' / 'cache'} cannot be used: " in caplog.text
 
 
 def test_a_full_disk_fails_nothing_and_leaves_nothing(folder: Path) -> None:
@@ -327,7 +508,7 @@ store.save(key, balanced)
 print(store.write_failures, store.load(key) is not None)
 """
     printed, _ = start(folder, limited).communicate(timeout=LONG_SECONDS)
-    assert printed.splitlines() == ["1 None", "['attention.lock']", "1 True"]
+    assert printed.splitlines() == ["1 None", "['attention.key', 'attention.lock']", "1 True"]
 
 
 def test_a_read_only_folder_is_read(folder: Path) -> None:
@@ -338,6 +519,8 @@ store.save(key, balanced)
 os.chdir(sys.argv[1])
 os.chmod(".", 0o555)
 if os.geteuid() == 0:
+    for name in (".", *os.listdir(".")):
+        os.chown(name, 65534, -1)
     os.setuid(65534)
 store = disk.DiskStore(Path("."), 2**20)
 with store.building(key):
@@ -361,19 +544,20 @@ def test_a_process_killed_while_it_writes_blocks_nobody_and_leaves_nothing(
     store: DiskStore, folder: Path, make_balanced: MakeBalanced
 ) -> None:
     stuck = """
-def write_half(path, content):
-    with path.open("wb") as file:
-        file.write(content[:len(content) // 2])
-        file.flush()
-        print("half is written", flush=True)
-        sys.stdin.read()
+import os
 
-Path.write_bytes = write_half
+def wait_for_ever(source, target):
+    print("all is written under another name", flush=True)
+    sys.stdin.read()
+
+store.save(AttentionKey("b", "fingerprint"), balanced)  # makes the key
+store.clear()
+os.replace = wait_for_ever
 with store.building(key):
     store.save(key, balanced)
 """
     with start(folder, stuck) as process:
-        assert read_line(process) == "half is written"
+        assert read_line(process) == "all is written under another name"
         process.send_signal(signal.SIGKILL)
     stem = next(folder.glob("*.partial")).stem
     assert names(folder) == [f"{stem}.lock", f"{stem}.partial"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -275,6 +276,25 @@ def test_everyone_who_waits_for_a_failing_build_tries_once_more(cache: Cache, fa
     expected = "no such attention" if fails_always else "None"
     assert [str(problem) for problem in problems] == [expected] * 3
     assert cache.status.images == int(not fails_always)
+
+
+@pytest.mark.parametrize("failures", [2, 4])
+def test_nobody_fails_for_another_caller_s_reason(cache: Cache, failures: int) -> None:
+    tries = itertools.count(1)
+    all_others_wait = {1: 3, 2: 5, 3: 6, 4: 6}
+    """Number of a build -> hits, once everybody else waits for it."""
+
+    def build() -> FakeSession:
+        number = next(tries)
+        wait_until(lambda: cache.status.hits == all_others_wait[number])
+        if number <= failures:
+            raise RuntimeError(str(number))
+        return FakeSession()
+
+    with ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(ask, cache, build) for _ in range(4)]
+        problems = sorted(str(caller.exception(LONG_SECONDS)) for caller in callers)
+    assert problems == [*map(str, range(1, failures + 1)), *["None"] * (4 - failures)]
 
 
 def test_a_block_that_fills_nothing_leaves_nothing_behind(cache: Cache) -> None:

@@ -94,6 +94,30 @@ def test_the_bytes_of_steps_are_bounded(decider, answer, make_scene):
     assert decider.nbytes == make_scene().nbytes + KEPT_STEPS * SIZE[0] * SIZE[1]
 
 
+def test_one_more_click_costs_one_click_however_many_there_are(make_scene, draw_map):
+    asked = []
+
+    def find_maps(points):
+        asked.append(list(points))
+        return [draw_map(point) for point in points]
+
+    decider = PromptDecider(make_scene(), SIZE, find_maps)
+    clicks = [Click(12.0 + i * 0.9, 8.0 + i % 45, positive=i % 3 != 2) for i in range(KEPT_STEPS + 12)]
+    for box in (None, Box(8, 4, 95, 58)):
+        decider.decide(clicks[:1], box)
+        for count in range(2, len(clicks) + 1):
+            asked.clear()
+            decider.decide(clicks[:count], box)
+            assert asked == [[(clicks[count - 1].x, clicks[count - 1].y)]]
+        asked.clear()
+        again, score = decider.decide(clicks, box)
+        decider.decide(clicks[:-1], box)
+        assert asked == [[], []]
+        fresh = PromptDecider(make_scene(), SIZE, find_maps).decide(clicks, box)
+        np.testing.assert_array_equal(again, fresh[0])
+        assert score == fresh[1]
+
+
 def test_the_order_of_questions_does_not_matter(decider, make_scene, draw_map):
     clicks = [LEFT, RIGHT, Click(72, 33, positive=False), Click(50, 30)]
     one_by_one = [ask(decider, clicks[:count]) for count in range(1, 5)]

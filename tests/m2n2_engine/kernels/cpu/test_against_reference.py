@@ -112,6 +112,36 @@ def test_balancing_leaves_an_empty_column_empty(rng):
     torch.testing.assert_close(balanced.sum(dim=1), torch.ones(20))
 
 
+def draw_stars(cells, stars):
+    """Attention of cells that all look at a few, ``stars``, and hardly at others."""
+    attention = torch.full((cells, cells), 1e-3)
+    attention[torch.arange(cells), torch.arange(cells) % stars] = 1
+    return attention / attention.sum(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.001])
+@pytest.mark.parametrize("stars", [1, 2])
+@pytest.mark.parametrize("cells", [16, 144])
+def test_without_a_doubly_stochastic_form_the_rows_sum_to_1(cells, stars, temperature):
+    chain = dataclasses.replace(METHOD.chain, temperature=temperature)
+    found = build_transition(draw_stars(cells, stars), chain)
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(cells))
+    torch.testing.assert_close(found, reference.transition(draw_stars(cells, stars), chain))
+
+
+def test_some_cells_without_one_leave_the_others_balanced():
+    attention = torch.full((20, 20), 1e-3) + torch.eye(20)
+    attention[:3] = 1e-3
+    attention[:3, 0] = 1
+    attention /= attention.sum(dim=1, keepdim=True)
+    chain = dataclasses.replace(METHOD.chain, temperature=0.01)
+    found = build_transition(attention.clone(), chain)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(20))
+    torch.testing.assert_close(found[3:, 3:], torch.eye(17))
+    torch.testing.assert_close(found, reference.transition(attention, chain))
+
+
 def test_tempering_survives_attention_below_float32(rng):
     attention = torch.from_numpy(rng.random((6, 6), np.float32))
     attention[2] = torch.tensor([1.0, 1e-38, 0.0, 1e-20, 0.0, 0.0])

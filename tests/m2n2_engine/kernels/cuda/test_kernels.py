@@ -86,6 +86,16 @@ def test_the_transition_matrix_of_a_whole_attention_is_that_of_its_factors(rng, 
     torch.testing.assert_close(found, kernels.to_probabilities(of_factors), rtol=6 * HALF_ERROR, atol=1e-9)
 
 
+def test_without_a_doubly_stochastic_form_the_rows_sum_to_1(device, kernels):
+    attention = torch.full((35, 35), 1e-3, device=device)
+    attention[:, 4] = 1
+    attention /= attention.sum(dim=1, keepdim=True)
+    chain = ChainConfig(temperature=0.05)
+    found = kernels.to_probabilities(kernels.build_transition(attention.clone(), chain))
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found, reference.transition(attention, chain), rtol=3 * HALF_ERROR, atol=1e-9)
+
+
 def test_probabilities_come_back_from_half_precision(rng, device, kernels):
     values = random_attention(rng, device, 20, empty_column=True)
     found = kernels.to_probabilities(kernels.from_probabilities(values.cpu()))
