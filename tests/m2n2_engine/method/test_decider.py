@@ -104,16 +104,16 @@ def test_one_more_click_costs_one_click_however_many_there_are(make_scene, draw_
     decider = PromptDecider(make_scene(), SIZE, find_maps)
     clicks = [Click(12.0 + i * 0.9, 8.0 + i % 45, positive=i % 3 != 2) for i in range(KEPT_STEPS + 12)]
     for box in (None, Box(8, 4, 95, 58)):
-        decider.decide(clicks[:1], box)
+        ask(decider, clicks[:1], box)
         for count in range(2, len(clicks) + 1):
             asked.clear()
-            decider.decide(clicks[:count], box)
+            ask(decider, clicks[:count], box)
             assert asked == [[(clicks[count - 1].x, clicks[count - 1].y)]]
         asked.clear()
-        again, score = decider.decide(clicks, box)
-        decider.decide(clicks[:-1], box)
+        again, score = ask(decider, clicks, box)
+        ask(decider, clicks[:-1], box)
         assert asked == [[], []]
-        fresh = PromptDecider(make_scene(), SIZE, find_maps).decide(clicks, box)
+        fresh = ask(PromptDecider(make_scene(), SIZE, find_maps), clicks, box)
         np.testing.assert_array_equal(again, fresh[0])
         assert score == fresh[1]
 
