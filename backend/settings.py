@@ -199,6 +199,11 @@ class Settings(BaseSettings):
         le=100,
         description="Largest share of the image that one click can claim, in percent; unset: the preset's own.",
     )
+    zoom: bool = Field(
+        True,
+        description="`true`: where the preset does so, small objects are looked at again in a crop of the image, which "
+        "takes the network a second time; `false`: never.",
+    )
     output: Literal["brush", "polygon", "both"] = Field(
         "brush",
         description="Regions that Label Studio gets: `brush`, `polygon` or `both`; where the labelling configuration "
@@ -412,6 +417,8 @@ class Settings(BaseSettings):
             changes["working_size_pixels"] = self.working_size_pixels
         if self.click_area_limit_percent is not None:
             changes["click_area_limit"] = self.click_area_limit_percent / 100
+        if not self.zoom:
+            changes["zoom_largest"] = 0.0
         return changes
 
 

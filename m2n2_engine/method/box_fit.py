@@ -10,13 +10,12 @@ import math
 
 import numpy as np
 
-from m2n2_engine.method.appearance import weigh_cells, weigh_colours
 from m2n2_engine.method.candidates import cut_map
 from m2n2_engine.method.colour_cut import refine_border
 from m2n2_engine.method.correction import Step
 from m2n2_engine.method.edge_map import EdgeMap
 from m2n2_engine.method.evidence import Frame, Side, count_votes, score_box
-from m2n2_engine.method.scene import Scene
+from m2n2_engine.method.scene import Scene, weigh_cells, weigh_colours
 from m2n2_engine.types import Box, Mask
 
 _SURROUNDINGS = 0.25

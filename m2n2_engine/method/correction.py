@@ -19,13 +19,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.spatial import KDTree
 
-from m2n2_engine.method.appearance import weigh_cells, weigh_colours
 from m2n2_engine.method.candidates import cut_map
 from m2n2_engine.method.colour_cut import Mark, refine_border, shrink_marks
 from m2n2_engine.method.edge_map import EdgeMap, find_edges
 from m2n2_engine.method.evidence import Ballot, Side, Situation, choose_sizes, count_votes, score_click
 from m2n2_engine.method.regions import walk_regions
-from m2n2_engine.method.scene import Scene
+from m2n2_engine.method.scene import Scene, weigh_cells, weigh_colours
 from m2n2_engine.method.shapes import draw_discs, find_parts, grow, measure_depths
 from m2n2_engine.types import Map, Mask
 

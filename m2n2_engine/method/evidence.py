@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from m2n2_engine.config import BoxEvidence, ClickEvidence
-from m2n2_engine.method.appearance import Appearance
 from m2n2_engine.method.candidates import Candidates, Values, measure_overlaps
 from m2n2_engine.method.edge_map import EdgeMap
+from m2n2_engine.method.scene import Appearance
 from m2n2_engine.method.shapes import measure_depths
 from m2n2_engine.types import Map, Mask
 

@@ -35,6 +35,7 @@ def test_every_engine_setting_arrives_in_its_unit(tmp_path):
             "M2N2_PRESET": "paper",
             "M2N2_WORKING_SIZE_PIXELS": "0",
             "M2N2_CLICK_AREA_LIMIT_PERCENT": "55",
+            "M2N2_ZOOM": "false",
         }
     ).engine_config()
     assert config.weights == WeightsConfig(Path("/var/cache/m2n2"), tmp_path.resolve(), "team/mirror", "main", True)
@@ -43,7 +44,7 @@ def test_every_engine_setting_arrives_in_its_unit(tmp_path):
     assert (config.host_cache_bytes, config.disk_cache_bytes) == (0, 5 * 1024 * 1024)
     assert config.disk_cache_folder == Path.home() / "attention"
     assert config.preset == "paper"
-    assert config.changes == {"working_size_pixels": 0, "click_area_limit": pytest.approx(0.55)}
+    assert config.changes == {"working_size_pixels": 0, "click_area_limit": pytest.approx(0.55), "zoom_largest": 0}
 
 
 def test_the_environment_of_the_process_is_the_default(monkeypatch):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from m2n2_engine.config import BoxEvidence, ClickEvidence
-from m2n2_engine.method.appearance import measure_appearance
 from m2n2_engine.method.candidates import cut_map
 from m2n2_engine.method.edge_map import find_edges
 from m2n2_engine.method.evidence import (
@@ -19,6 +18,7 @@ from m2n2_engine.method.evidence import (
     score_box,
     score_click,
 )
+from m2n2_engine.method.scene import measure_appearance
 
 LEVELS = 1024
 NO_CLICK = ClickEvidence(**{field.name: 0.0 for field in dataclasses.fields(ClickEvidence)})

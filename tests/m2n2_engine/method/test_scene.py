@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from m2n2_engine.method.appearance import measure_appearance, weigh_cells, weigh_colours
+from m2n2_engine.method.scene import measure_appearance, weigh_cells, weigh_colours
 
 STRONGEST = 3.0
 LEFT = np.broadcast_to(np.arange(20) < 10, (10, 20))
