@@ -384,7 +384,7 @@ class OpenSession:
             part = picture.cut(window.left, window.top, window.right, window.bottom)
             started = time.perf_counter()
             with engine.open_session(part, deadline, slots) as (session, _):
-                again_seconds = time.perf_counter() - started
+                again_seconds += time.perf_counter() - started
                 yield View(part.pixels, session)
 
         def compute(work: Callable[[], ResultT]) -> ResultT:

@@ -8,7 +8,7 @@ the mask of the crop. From the first one that reaches beyond the crop on, clicks
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
@@ -113,7 +113,7 @@ class SecondLook:
             for count in range(1, len(prompt.clicks)):
                 done = dataclasses.replace(prompt, clicks=prompt.clicks[:count])
                 window = self._frame(self._whole.session.inspect(done).extent, prompt.clicks[count])
-                if window is not None:
+                if window is not None and not self._cuts(window, (*done.settled, *done.clicks)):
                     ((mask, _),) = self._whole.segment(done)
                     return _Leg(window, _go_on(prompt, count, mask), looked=True)
         return ask(self._whole, prompt)
@@ -123,7 +123,9 @@ class SecondLook:
         if prompt.box is not None:
             return frame_object(prompt.box, self._size, self._method)
         if prompt.start is not None and prompt.start.pixels.any():
-            return self._frame(find_extent(prompt.start.pixels, self._size), *prompt.clicks[:1])
+            if not prompt.clicks:
+                return None  # the mask stays as it is: there is nothing to see better
+            return self._frame(find_extent(prompt.start.pixels, self._size), prompt.clicks[0])
         if not any(click.positive for click in prompt.clicks):
             return None
         first = _find_first(prompt)
@@ -132,14 +134,15 @@ class SecondLook:
         window = self._frame(self._find_spot(click) or seen.extent, click)
         if window is None and seen.centring < self._method.zoom_doubt:
             window = frame_point(list_points(click)[0], self._size, self._method)
-        return window if window is not None and window.holds(click, self._size) else None
+        return window if window is not None and self._count_within(first, window) == len(first.clicks) else None
 
     def _find_spot(self, click: Click | Stroke) -> Box | None:
-        """The box around the spot under a click."""
+        """The box around the spot under a click; None where a stroke leaves it."""
         height, width = self._size
         x, y = (int(min(at, size - 1)) for at, size in zip(list_points(click)[0], (width, height), strict=True))
         rows, columns = self._whole.session.grid
-        return find_spot(self._whole.image, (x, y), max(height / rows, width / columns))
+        spot = find_spot(self._whole.image, (x, y), max(height / rows, width / columns))
+        return spot if spot is None or join_extents(spot, [click]) == spot else None
 
     def _frame(self, extent: Box | None, *clicks: Click | Stroke) -> Window | None:
         """The window of a mask's extent and clicks beside it; None without a mask."""
@@ -152,12 +155,14 @@ class SecondLook:
         count = self._count_within(prompt, window)
         done = dataclasses.replace(prompt, clicks=prompt.clicks[:count])
         inside = self._keep_inside(done, window)
+        is_last = count == len(prompt.clicks)
         # A click that the part does not see changes nothing, so there is nothing to offer either.
-        sees_last = inside.clicks[-1:] == prompt.clicks[-1:]
-        found = (ask if sees_last else View.segment)(part, window.move(inside))
-        base = np.zeros(self._size, bool) if prompt.start is None else prompt.start.pixels
+        offers = is_last and all(window.holds(click, self._size) for click in prompt.clicks[-1:])
+        found = (ask if offers else View.segment)(part, window.move(inside))
+        # What lies outside of a box is in no mask.
+        base = np.zeros(self._size, bool) if prompt.start is None or prompt.box is not None else prompt.start.pixels
         masks = [(window.paste(mask, base), score) for mask, score in found]
-        if count == len(prompt.clicks):
+        if is_last:
             return masks
         return _Leg(None, _go_on(prompt, count, masks[0][0]), looked=True)
 
@@ -175,12 +180,16 @@ class SecondLook:
 
     def _count_within(self, prompt: Prompt, window: Window) -> int:
         """How many of the clicks come before the first one that changes something beyond the window."""
-        if prompt.box is not None:
-            return len(prompt.clicks)  # what lies outside of the box is in no mask
         for count, click in enumerate(prompt.clicks):
-            if not window.holds(click, self._size) and (click.positive or prompt.start is not None):
+            # Nothing can change outside of a box, nor can a negative click take away what is not there.
+            matters = prompt.box is None and (click.positive or prompt.start is not None)
+            if self._cuts(window, [click]) or (matters and not window.holds(click, self._size)):
                 return count
         return len(prompt.clicks)
+
+    def _cuts(self, window: Window, clicks: Iterable[Click | Stroke]) -> bool:
+        """Whether some of these lie partly in a window: a part of the image would see only a part of them."""
+        return any(window.cuts(click, self._size) for click in clicks)
 
     def _keep_inside(self, prompt: Prompt, window: Window) -> Prompt:
         """The prompt with those of its clicks alone that the window holds."""

@@ -22,6 +22,9 @@ _LEAST_SIDE_PIXELS = 64
 _PLACES_A_SIDE = 8
 """Windows start at multiples of this part of their side, so that objects near each other share one. Here."""
 
+_OBJECT_SHARE = 0.75
+"""An object takes at most this share of a window's side: placed at such multiples, the window then holds it. Here."""
+
 _ROUNDING = 1 + 1e-9
 """Sides that differ by less than this factor are equal."""
 
@@ -48,6 +51,13 @@ class Window:
             self.left <= min(x, image_size[1] - 1) < self.right and self.top <= min(y, image_size[0] - 1) < self.bottom
             for x, y in list_points(click)
         )
+
+    def cuts(self, click: Click | Stroke, image_size: tuple[int, int]) -> bool:
+        """Whether a stroke may lie partly in it and partly beyond: the box around it does."""
+        if isinstance(click, Click) or self.holds(click, image_size):
+            return False
+        x, y = zip(*click.points, strict=True)
+        return min(x) < self.right and max(x) >= self.left and min(y) < self.bottom and max(y) >= self.top
 
     def move(self, prompt: Prompt) -> Prompt:
         """The prompt in pixels of the window. Its clicks lie in it; of its box and its mask the parts that do count."""
@@ -91,15 +101,17 @@ def frame_object(extent: Box, image_size: tuple[int, int], method: MethodConfig)
         method: ``zoom_factor``, ``zoom_largest`` and ``zoom_smallest``.
 
     Returns:
-        None where the object is so large that the whole image shows it as well.
+        None where the object is so large that the whole image shows it as well, or that the window would not hold it.
     """
     longer = max(image_size)
-    wanted = method.zoom_factor * max(extent.right - extent.left, extent.bottom - extent.top)
-    side = max(wanted, method.zoom_smallest * longer, _LEAST_SIDE_PIXELS)
+    object_side = max(extent.right - extent.left, extent.bottom - extent.top)
+    side = max(method.zoom_factor * object_side, method.zoom_smallest * longer, _LEAST_SIDE_PIXELS)
     if side > method.zoom_largest * longer * _ROUNDING:
         return None
     # Sides are the image's over powers of the root of two.
-    side = longer * 2 ** (-math.floor(-2 * math.log2(side / longer)) / 2)
+    side = longer * 2 ** (math.ceil(2 * math.log2(side / longer / _ROUNDING)) / 2)
+    if object_side > _OBJECT_SHARE * side:
+        return None
     left, right = _place((extent.left + extent.right) / 2, side, image_size[1])
     top, bottom = _place((extent.top + extent.bottom) / 2, side, image_size[0])
     return Window(left, top, right, bottom)
