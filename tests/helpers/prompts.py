@@ -33,10 +33,10 @@ Segment = Callable[..., Mask]
 """As ``Engine.segment``, the mask alone. afresh: by an engine that was asked nothing before."""
 
 
-def make_engine() -> Engine:
+def make_engine(session_cache_bytes: int = 2**24) -> Engine:
     aggregator = BackboneAggregator(load_backbone(EngineConfig(backbone="tiny", device="cpu", grid=CELLS)).backbone)
     source = AggregatorSource(aggregator, METHOD.chain)
-    return Engine(source, fingerprint="tiny", cells=CELLS**2, method=METHOD, session_cache_bytes=2**24)
+    return Engine(source, fingerprint="tiny", cells=CELLS**2, method=METHOD, session_cache_bytes=session_cache_bytes)
 
 
 def make_segment() -> Segment:
