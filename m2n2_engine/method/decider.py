@@ -15,7 +15,7 @@ from m2n2_engine.method.correction import Step, correct, offer_sizes, settle
 from m2n2_engine.method.edge_map import EdgeMap, join_maps
 from m2n2_engine.method.evidence import Frame
 from m2n2_engine.method.scene import Scene
-from m2n2_engine.method.shapes import find_extent, measure_depths, reduce_mask
+from m2n2_engine.method.shapes import drop_small_parts, find_extent, measure_depths, reduce_mask
 from m2n2_engine.prompt import Prompt, find_path, sample_stroke
 from m2n2_engine.types import Box, Click, Mask, Stroke
 
@@ -43,9 +43,9 @@ class Decided:
 
 @dataclasses.dataclass(frozen=True)
 class Impression:
-    """Of a prompt with clicks. extent: the box around its mask, in pixels of the image; None without a mask. centring:
-    depth of the last click in it, as a share of the deepest place. support: score of the best candidate of the last
-    vote."""
+    """Of a prompt with clicks. extent: the box around its mask without specks, in pixels of the image; None without a
+    mask. centring: depth of the last click in it, as a share of the deepest place. support: score of the best candidate
+    of the last vote."""
 
     extent: Box | None
     centring: float
@@ -83,7 +83,11 @@ class PromptDecider:
         depths = measure_depths(step.mask)
         x, y = find_path(prompt.clicks[-1], self._image_size, scene.size)[0]
         centring = float(depths[y, x] / max(depths.max(), 1.0))
-        return Impression(find_extent(step.mask, self._image_size), centring, step.support)
+        # Specks that corrections leave go from the answer too: the object ends without them.
+        clicked = [mark.pixel for mark in step.marks if mark.positive]
+        least_pixels = scene.method.smallest_piece_cells * step.mask.size / (scene.grid[0] * scene.grid[1])
+        kept = drop_small_parts(step.mask, least_pixels, clicked)
+        return Impression(find_extent(kept, self._image_size), centring, step.support)
 
     def offer(self, prompt: Prompt) -> list[Decided]:
         """What ``decide`` gives of a prompt, and after it what else its last click may mean."""

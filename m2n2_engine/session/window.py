@@ -56,7 +56,7 @@ class Window:
         """Whether a stroke may lie partly in it and partly beyond: the box around it does."""
         if isinstance(click, Click) or self.holds(click, image_size):
             return False
-        x, y = zip(*click.points, strict=True)
+        x, y = ([point[axis] for point in click.points] for axis in (0, 1))
         return min(x) < self.right and max(x) >= self.left and min(y) < self.bottom and max(y) >= self.top
 
     def move(self, prompt: Prompt) -> Prompt:
