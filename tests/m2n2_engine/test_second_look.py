@@ -221,11 +221,16 @@ def test_nothing_of_a_mask_is_left_outside_of_a_small_box(engine: Engine, image:
     np.testing.assert_array_equal(mask, draw_truth(25))
 
 
-def test_other_sizes_come_after_repeated_clicks(engine: Engine, image: Image) -> None:
-    """The click in the crop is made again at last, in the whole image."""
+def test_a_click_repeated_after_another_one_offers_its_mask_too(engine: Engine, image: Image) -> None:
+    """The first click has several sizes, and is made again once a click beyond the crop has followed."""
+    nested = image.copy()
+    for radius, colour in ((60, (220, 60, 40)), (30, (240, 110, 90))):
+        cv2.circle(nested, DISCS[25], radius, colour, cv2.FILLED)
+    smallest = engine.candidates(nested, [SMALL])[0].mask
+    assert smallest.sum() < engine.segment(nested, [SMALL]).mask.sum()
     clicks = [SMALL, LARGE, SMALL]
-    expected = engine.segment(image, clicks).mask
-    assert any(np.array_equal(each.mask, expected) for each in engine.candidates(image, clicks))
+    expected = engine.segment(nested, clicks).mask
+    assert any(np.array_equal(each.mask, expected) for each in engine.candidates(nested, clicks))
 
 
 def test_the_network_takes_its_own_slot_and_no_turn_is_held_meanwhile(watched: Watched, image: Image) -> None:
