@@ -140,7 +140,7 @@ def segment(engine: Engine) -> Segment:
 @given(story=wanderings())
 @example(story=OUT_AND_BACK)
 @example(story=ACROSS_THE_EDGE)
-@check(25)
+@check(18)
 def test_clicks_that_wander(engine: Engine, segment: Segment, story: Wandering) -> None:
     image, clicks = story.draw(), story.clicks
     masks = [np.zeros(story.size, bool), *(segment(image, clicks[:count]) for count in range(1, len(clicks) + 1))]
@@ -161,7 +161,7 @@ def test_clicks_on_a_large_image(segment: Segment, story: Wandering) -> None:
 @given(story=wanderings(), has_mask=st.booleans())
 @example(story=ACROSS_THE_EDGE, has_mask=False)
 @example(story=dataclasses.replace(OUT_AND_BACK, seed=3), has_mask=True)
-@check(20)
+@check(15)
 def test_clicks_in_a_small_box(engine: Engine, segment: Segment, story: Wandering, has_mask: bool) -> None:
     image, clicks, box = story.draw(), story.clicks, story.box
     given_mask = story.draw_mask() if has_mask else None
@@ -178,7 +178,7 @@ def test_clicks_in_a_small_box(engine: Engine, segment: Segment, story: Wanderin
 
 @given(story=wanderings())
 @example(story=dataclasses.replace(OUT_AND_BACK, seed=3))
-@check(20)
+@check(15)
 def test_clicks_correct_a_small_mask(engine: Engine, segment: Segment, story: Wandering) -> None:
     image, clicks, given_mask = story.draw(), story.clicks[1:], story.draw_mask()
     masks = [segment(image, clicks[:count], None, given_mask) for count in range(len(clicks) + 1)]
