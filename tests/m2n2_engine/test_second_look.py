@@ -243,19 +243,26 @@ def test_the_network_takes_its_own_slot_and_no_turn_is_held_meanwhile(watched: W
     assert slots.entered == ["network", "computing", "computing", "network", "computing", "computing"]
 
 
-def test_no_crop_is_prepared_after_the_deadline(watched: Watched, image: Image) -> None:
+class LateSlots(WatchedSlots):
+    """The network's slot is free when it is too late."""
+
+    def __init__(self, expire: Callable[[], None]) -> None:
+        super().__init__()
+        self._expire = expire
+
+    def network(self) -> AbstractContextManager[None]:
+        self._expire()
+        return super().network()
+
+
+def test_no_crop_is_prepared_after_the_deadline(
+    watched: Watched, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadline = Deadline.after(3600)
     with watched.engine.open(Picture.of(image)) as opened:
         watched.backbone.shapes.clear()
-        deadline = Deadline.after(3600)
-        slots = WatchedSlots()
-
-        def expire() -> AbstractContextManager[None]:
-            object.__setattr__(deadline, "at", 0.0)
-            return contextlib.nullcontext()
-
-        slots.network = expire  # type: ignore[method-assign]
+        slots = LateSlots(lambda: monkeypatch.setattr("time.monotonic", lambda: deadline.at))
         with pytest.raises(DeadlineExceeded, match="prepare the image"):
             opened.segment([SMALL], deadline=deadline, slots=slots)
-        assert watched.backbone.shapes == []
-        # Nothing half-made stays.
-        assert opened.segment([SMALL]).mask.any()
+        assert (watched.backbone.shapes, slots.held) == ([], [])
+        assert opened.segment([SMALL]).mask.any(), "nothing half-made stays"
