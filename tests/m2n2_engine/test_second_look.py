@@ -224,7 +224,7 @@ def test_nothing_of_a_mask_is_left_outside_of_a_small_box(engine: Engine, image:
 def test_a_click_repeated_after_another_one_offers_its_mask_too(engine: Engine, image: Image) -> None:
     """The first click has several sizes, and is made again once a click beyond the crop has followed."""
     nested = image.copy()
-    for radius, colour in ((60, (220, 60, 40)), (30, (240, 110, 90))):
+    for radius, colour in ((50, (220, 60, 40)), (26, (240, 110, 90))):
         cv2.circle(nested, DISCS[25], radius, colour, cv2.FILLED)
     smallest = engine.candidates(nested, [SMALL])[0].mask
     assert smallest.sum() < engine.segment(nested, [SMALL]).mask.sum()
