@@ -123,6 +123,16 @@ def test_one_click_finds_a_disc_of_any_size(engine: Engine, image: Image, iou: I
     assert iou(engine.segment(image, [Click(x + 0.5, y + 0.5)]).mask, draw_truth(radius)) >= 0.9
 
 
+@pytest.mark.parametrize("radius", [6, 12, 25])
+def test_one_click_finds_a_spot_in_a_large_image(iou: IoU, radius: int) -> None:
+    """The grid is finer here: a click's disc of half a cell of the window must fit into the smallest spot."""
+    engine = Watched(grid=24).engine
+    spot = cv2.circle(np.zeros((1200, 1600), np.uint8), (1130, 470), radius, 1, cv2.FILLED) > 0
+    drawn = np.where(spot[:, :, None], (220, 60, 40), (40, 60, 90)).astype(np.uint8)
+    drawn += np.random.default_rng(0).integers(0, 12, drawn.shape, np.uint8)
+    assert iou(engine.segment(drawn, [Click(1130.5, 470.5)]).mask, spot) >= 0.9
+
+
 def test_a_box_around_a_small_disc_finds_it(engine: Engine, image: Image, iou: IoU) -> None:
     assert iou(engine.segment(image, [], Box(95, 325, 146, 376)).mask, draw_truth(25)) >= 0.9
 
