@@ -13,7 +13,7 @@ from backend.cvat.routes import CvatRoutes
 from backend.engines.background import EngineSource
 from backend.errors import Busy, ImageRefused, ImageUnavailable, NotReady
 from backend.guide import routes as guide
-from backend.http import auth
+from backend.http.auth import BasicAuth
 from backend.http.limits import BodyLimit, HttpLimits
 from backend.http.log_format import shorten
 from backend.http.request import RequestRecorder, current_record
@@ -47,13 +47,14 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     """The WSGI application. It holds no state but what the engine, the cache of pictures, the queue of clicks, that of
     images to prepare and the metrics hold."""
     app = Flask("backend", static_folder=None)
-    limits = _choose_limits(settings)
+    credentials = _choose_auth(settings)
+    limits = _choose_limits(settings, credentials)
     # The worker of gunicorn finds them there.
     app.extensions["http_limits"] = limits
     registry = CollectorRegistry()
     RequestRecorder(settings.answer_timeout_seconds, registry).register(app)
-    if settings.basic_auth_user is not None and settings.basic_auth_password is not None:
-        auth.register(app, settings.basic_auth_user, settings.basic_auth_password)
+    if credentials is not None:
+        credentials.register(app)
     queue = ClickQueue(settings.prediction_places, settings.computing_clicks)
     pictures = create_picture_cache(settings)
     clicks = ClickService(source, pictures, queue)
@@ -74,7 +75,12 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     return app
 
 
-def _choose_limits(settings: Settings) -> HttpLimits:
+def _choose_auth(settings: Settings) -> BasicAuth | None:
+    user, password = settings.basic_auth_user, settings.basic_auth_password
+    return None if user is None or password is None else BasicAuth(user, password)
+
+
+def _choose_limits(settings: Settings, credentials: BasicAuth | None) -> HttpLimits:
     frame = BodyLimit(settings.max_body_mib * MEBIBYTE, "M2N2_MAX_BODY_MIB")
     predict = BodyLimit(settings.max_predict_mib * MEBIBYTE, "M2N2_MAX_PREDICT_MIB")
     setup = BodyLimit(settings.max_setup_mib * MEBIBYTE, "M2N2_MAX_SETUP_MIB")
@@ -91,6 +97,7 @@ def _choose_limits(settings: Settings) -> HttpLimits:
         head_seconds=settings.head_timeout_seconds,
         body_seconds=settings.body_timeout_seconds,
         send_seconds=settings.send_timeout_seconds,
+        admits=credentials.admits if credentials is not None else lambda header: True,
     )
 
 

@@ -122,9 +122,11 @@ class Connection:
         return len(self._inbox.arrived)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether a body or an answer is under way."""
-        return bool(self.reserved_bytes or self.sock.size_bytes)
+    def worth(self) -> int:
+        """0 where only the client's end is awaited, 2 where a body or an answer is under way, else 1."""
+        if self.reserved_bytes or self.sock.size_bytes:
+            return 2
+        return 1 if self.request is None else 0
 
     def turn_away(self, refusal: Exception) -> None:
         """Forget the body of the request, which is to be answered with this error, and the connection closed."""
@@ -171,6 +173,11 @@ class Connection:
         """Length of the body; None for one in chunks, which does not tell."""
         reader = self.request.body.reader
         return None if isinstance(reader, ChunkedReader) else reader.length
+
+    @property
+    def authorization(self) -> str | None:
+        """The header of that name."""
+        return next((value for name, value in self.request.headers if name == "AUTHORIZATION"), None)
 
     @property
     def expects_word(self) -> bool:

@@ -10,12 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import resource
 import select
 import selectors
 import socket
-import time
-from collections.abc import Callable
 from concurrent import futures
 from typing import Any
 
@@ -28,9 +25,9 @@ from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 from backend.errors import Busy
 from backend.http.closing import keep_newcomers_out
 from backend.http.connection import Connection
-from backend.http.limits import HttpLimits
+from backend.http.limits import HttpLimits, count_connections
 from backend.http.request import note_request
-from backend.http.waiting import Wait, WaitingClients
+from backend.http.waiting import PATIENCE_SECONDS, WaitingClients
 
 LINGER_SECONDS = 2.0
 """For a client to close after its answer; gunicorn's own."""
@@ -38,10 +35,8 @@ LINGER_SECONDS = 2.0
 LAST_WORD_SECONDS = 2.0
 """For the first byte of a connection, once the server was told to end; gunicorn's own."""
 
-_OTHER_FILES = 128
-"""Open files that are no clients: images under way, the disk cache, libraries. Two a thread come on top."""
-
-_FEWEST_CONNECTIONS = 8
+_ACCEPTED_AT_ONCE = 64
+"""Connections. Here: a flood of them is taken ten times as fast as one by one, and the others wait 3 ms."""
 
 _NO_ROOM = "this server holds too many bodies: try again, or raise M2N2_HELD_BODIES_MIB"
 
@@ -57,10 +52,8 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._most_connections = _count_connections(self.cfg.worker_connections, self.cfg.threads)
-        # gunicorn never stops accepting: room is made for newcomers.
-        self.worker_connections = self._most_connections + 1
-        self._waiting = WaitingClients()
+        self._most_connections = count_connections(self.cfg.worker_connections, self.cfg.threads)
+        self._clients: WaitingClients
         self._served: set[Connection] = set()
         # So that hundreds of them stand in nobody's way.
         self._unread_pool = futures.ThreadPoolExecutor(1)
@@ -78,30 +71,49 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
 
     # --- the loop's own events
 
+    def run(self) -> None:
+        """The loop, until the end of the process."""
+        self._clients = WaitingClients(self.poller, self._note_end)
+        super().run()
+
     def accept(self, listener: socket.socket) -> None:
-        """Take one connection from the system's queue."""
+        """Take connections from the system's queue, some at a time, as long as there are places."""
+        for _ in range(_ACCEPTED_AT_ONCE):
+            if not self._has_place() or not self._take_one(listener):
+                return
+
+    def _has_place(self) -> bool:
+        return self.nr_conns < self._most_connections or self._clients.find_oldest() is not None
+
+    def _take_one(self, listener: socket.socket) -> bool:
+        """Take one connection, in place of another one where there are too many; whether there was one."""
         try:
             client, address = listener.accept()
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._make_place()
-            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK, errno.EMFILE, errno.ENFILE):
                 raise
-            return
+            return False
         self.nr_conns += 1
-        connection = Connection(self.cfg, client, address, listener.getsockname())
-        if self.nr_conns > self._most_connections and not self._make_place():
-            self._close(connection)
-            return
-        self._await_request(connection, self._limits.head_seconds)
+        oldest = self._clients.find_oldest() if self.nr_conns > self._most_connections else None
+        if oldest is not None:
+            self._clients.close(oldest)
+        self._await_request(Connection(self.cfg, client, address, listener.getsockname()), self._limits.head_seconds)
+        return True
+
+    def _note_end(self) -> None:
+        self.nr_conns -= 1
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """One turn of the loop, so many seconds at most."""
-        super().wait_for_and_dispatch_events(min(timeout, self._waiting.seconds_left))
+        is_full = self.nr_conns >= self.worker_connections
+        timeout = min(timeout, self._clients.seconds_left, PATIENCE_SECONDS if is_full else timeout)
+        super().wait_for_and_dispatch_events(timeout)
 
     def murder_pending(self) -> None:
         """Called by gunicorn's loop at every turn: give up those whose time is over."""
-        self._waiting.give_up_late()
+        self._clients.give_up_late()
+        # Where there is no place, newcomers stay in the system's queue.
+        self.worker_connections = self.nr_conns + self._has_place()
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Accept connections or leave them in the system's queue; at the end empty that queue and close it."""
@@ -112,17 +124,18 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
         for listener in self.sockets:
             keep_newcomers_out(listener)
             while select.select([listener], [], [], 0)[0]:
-                self.accept(listener)
+                self._take_one(listener)
             listener.close()
         self.sockets.clear()
-        self._waiting.hurry(LAST_WORD_SECONDS)
+        self._clients.hurry(LAST_WORD_SECONDS)
 
     # --- the way of a request, on the loop but for ``handle``
 
     def _await_request(self, connection: Connection, seconds: float) -> None:
         connection.begin()
-        self._wait(connection, selectors.EVENT_READ, seconds, self._receive, self._end_silent)
-        self._guard(connection, self._go_on)
+        self._clients.wait(connection, selectors.EVENT_READ, seconds, self._receive, self._end_silent)
+        # It may be there already, and must not count as silent then.
+        self._clients.guard(connection, self._receive)
 
     def _receive(self, connection: Connection) -> None:
         connection.receive()
@@ -149,17 +162,17 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
             self._finish(connection)
             return False
         if not is_there and connection.is_ended:
-            self._close(connection)
+            self._clients.close(connection)
         return is_there
 
     def _admit(self, connection: Connection) -> None:
         """Decide about the body before any of it is awaited."""
-        self._forget(connection)
+        self._clients.forget(connection)
         limit = self._limits.find(connection.path, connection.server[1])
         length = connection.body_bytes
         if length == 0:
             self._serve(connection)
-        elif limit is None or (length or 0) > limit.most_bytes:
+        elif limit is None or (length or 0) > limit.most_bytes or not self._limits.admits(connection.authorization):
             # The application says what it thinks of it without looking at the body.
             connection.request.force_close()
             self._serve(connection)
@@ -169,12 +182,14 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
             connection.reserved_bytes = length or limit.most_bytes
             if connection.expects_word and not connection.has_body():
                 connection.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._wait(connection, selectors.EVENT_READ, self._limits.body_seconds, self._receive, self._end_slow)
+            self._clients.wait(
+                connection, selectors.EVENT_READ, self._limits.body_seconds, self._receive, self._end_slow
+            )
             self._go_on(connection)
 
     def _serve(self, connection: Connection) -> None:
         """Hand the request to a thread."""
-        self._forget(connection)
+        self._clients.forget(connection)
         self._served.add(connection)
         self.enqueue_req(connection)
 
@@ -201,26 +216,29 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
         self._served.discard(conn)
         conn.reserved_bytes = 0
         is_kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
-        self._guard(conn, functools.partial(self._finish, is_kept=is_kept))
+        self._clients.guard(conn, functools.partial(self._finish, is_kept=is_kept))
 
     def _finish(self, connection: Connection, is_kept: bool = False) -> None:
         """Send the rest; then await the next request, or the client's end."""
-        self._forget(connection)
         if not connection.sock.flush():
-            rest = functools.partial(self._finish, is_kept=is_kept)
-            self._wait(connection, selectors.EVENT_WRITE, self._limits.send_seconds, rest, self._close)
+            rest = functools.partial(self._send_rest, is_kept=is_kept)
+            self._clients.wait(connection, selectors.EVENT_WRITE, self._limits.send_seconds, rest, self._clients.close)
             self._make_room(0)
         elif is_kept:
             self._await_request(connection, self.cfg.keepalive if self.alive else LAST_WORD_SECONDS)
         else:
             # Closed at once, with something of it unread, the client might not see the answer (RFC 9112, 9.6).
             connection.raw.shutdown(socket.SHUT_WR)
-            self._wait(connection, selectors.EVENT_READ, LINGER_SECONDS, self._linger, self._close)
+            self._clients.wait(connection, selectors.EVENT_READ, LINGER_SECONDS, self._linger, self._clients.close)
             self._linger(connection)
+
+    def _send_rest(self, connection: Connection, is_kept: bool) -> None:
+        if connection.sock.flush():
+            self._finish(connection, is_kept)
 
     def _linger(self, connection: Connection) -> None:
         if not connection.discard():
-            self._close(connection)
+            self._clients.close(connection)
 
     # --- who is given up
 
@@ -229,7 +247,7 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
         if connection.arrived_bytes:
             with contextlib.suppress(OSError):
                 write_error(connection.sock, 408, "Request Timeout", "the head of the request takes too long to arrive")
-        self._close(connection)
+        self._clients.close(connection)
 
     def _refuse(self, connection: Connection, refusal: Exception) -> None:
         """Have a request answered with this error, and its body forgotten."""
@@ -240,18 +258,11 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
         late = RequestTimeout("the body takes too long to arrive: raise M2N2_BODY_TIMEOUT_SECONDS")
         self._refuse(connection, late)
 
-    def _make_place(self) -> bool:
-        """Give up the client that has been waited for longest, those without a request first; whether there is one."""
-        oldest = min(self._waiting, key=lambda client: client.is_busy, default=None)
-        if oldest is not None:
-            self._close(oldest)
-        return oldest is not None
-
     def _make_room(self, size_bytes: int) -> bool:
         """Give clients up, whoever is waited for longest first, until so much more can be held; whether it can."""
-        held = {connection: connection.held_bytes for connection in (*self._waiting, *self._served)}
+        held = {connection: connection.held_bytes for connection in (*self._clients, *self._served)}
         excess: int = sum(held.values()) + size_bytes - self._limits.held_bytes
-        for connection in self._waiting:
+        for connection in self._clients:
             if excess <= 0:
                 break
             if held[connection]:
@@ -259,49 +270,5 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
                 if connection.reserved_bytes:
                     self._refuse(connection, Busy(_NO_ROOM))
                 else:
-                    self._close(connection)
+                    self._clients.close(connection)
         return excess <= 0
-
-    # --- waiting
-
-    def _wait(
-        self,
-        connection: Connection,
-        events: int,
-        seconds: float,
-        step: Callable[[Connection], None],
-        give_up: Callable[[Connection], None],
-    ) -> None:
-        self._forget(connection)
-        self.poller.register(connection.raw, events, lambda _: self._guard(connection, self._waiting.go_on))
-        late = functools.partial(self._guard, step=give_up)
-        self._waiting.add(connection, Wait(time.monotonic() + seconds, step, late))
-
-    def _guard(self, connection: Connection, step: Callable[[Connection], None]) -> None:
-        """One step with one client, which must not end the loop for all others."""
-        try:
-            step(connection)
-        except OSError:
-            self._close(connection)
-        except Exception:
-            self.log.exception("an unexpected error with a connection")
-            self._close(connection)
-
-    def _forget(self, connection: Connection) -> None:
-        if connection in self._waiting:
-            self._waiting.remove(connection)
-            self.poller.unregister(connection.raw)
-
-    def _close(self, connection: Connection) -> None:
-        self._forget(connection)
-        if connection.raw.fileno() >= 0:
-            connection.raw.close()
-            self.nr_conns -= 1
-
-
-def _count_connections(wanted: int, threads: int) -> int:
-    """How many clients may be connected: as many as wanted, or as the open files of this process allow."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return wanted
-    return max(_FEWEST_CONNECTIONS, min(wanted, files - _OTHER_FILES - 2 * threads))

@@ -198,6 +198,21 @@ def test_a_body_that_nobody_uses_is_not_waited_for(connect, path, status):
     assert read_one(connection)[0] == status
 
 
+def test_a_body_of_somebody_unknown_is_not_waited_for(connect):
+    connection = connect({"M2N2_BASIC_AUTH_USER": "studio", "M2N2_BASIC_AUTH_PASSWORD": "word"})
+    connection.sendall(post("/setup", "Content-Length: 1000", "Authorization: Basic c3R1ZGlvOm90aGVy") + b"{")
+    assert read_one(connection)[0] == 401
+
+
+def test_a_body_of_somebody_known_is_taken(connect):
+    connection = connect({"M2N2_BASIC_AUTH_USER": "studio", "M2N2_BASIC_AUTH_PASSWORD": "word"})
+    connection.sendall(
+        post("/setup", "Content-Length: 2", "Authorization: Basic c3R1ZGlvOndvcmQ=", "Connection: close")
+    )
+    connection.sendall(b"{}")
+    assert read_one(connection)[0] == 200
+
+
 def test_a_client_that_asks_before_it_sends_a_body_is_told_to(connect):
     connection = connect()
     connection.sendall(post("/setup", "Content-Length: 2", "Expect: 100-continue", "Connection: close"))

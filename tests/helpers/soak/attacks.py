@@ -16,12 +16,13 @@ _LONGEST_SECONDS = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """So many connections that each send these bytes and stay open. is_answered: whether each reads the first bytes of
-    an answer before the next is opened."""
+    """So many connections that each send these bytes and stay open. is_answered: whether each reads the first byte of
+    an answer before the next is opened. receive_bytes: room for an answer that is not read, 0 for the system's own."""
 
     connections: int
     sent: bytes
     is_answered: bool = False
+    receive_bytes: int = 0
 
 
 def render_head(method: str, path: str, *lines: str) -> bytes:
@@ -35,7 +36,7 @@ def hold(url: str, attack: Attack) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
         connections = []
         for _ in range(attack.connections):
-            connection = stack.enter_context(connect(url))
+            connection = stack.enter_context(connect(url, attack.receive_bytes))
             # The server may have had enough of it already.
             with contextlib.suppress(OSError):
                 connection.sendall(attack.sent)
@@ -45,12 +46,17 @@ def hold(url: str, attack: Attack) -> Iterator[list[socket.socket]]:
         yield connections
 
 
-def connect(url: str) -> socket.socket:
+def connect(url: str, receive_bytes: int = 0) -> socket.socket:
     """A connection to a server on this machine."""
     host, _, port = url.removeprefix("http://").partition(":")
     if host != "127.0.0.1":
         raise ValueError(f"{url} is not on loopback")
-    return socket.create_connection((host, int(port)), timeout=_LONGEST_SECONDS)
+    connection = socket.socket()
+    connection.settimeout(_LONGEST_SECONDS)
+    if receive_bytes:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    connection.connect((host, int(port)))
+    return connection
 
 
 def ask_health(url: str, times: int, timeout_seconds: float) -> float:
