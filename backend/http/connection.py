@@ -23,6 +23,7 @@ LONGEST_CHUNK_LINE_BYTES = 8 * 1024
 """Size and extension of a chunk, and what follows the last one. gunicorn's own limit is two bytes less."""
 
 _READ_BYTES = 1024 * 1024
+_PARTS_AT_ONCE = 64
 _END_OF_HEAD = re.compile(rb"\r\n\r\n|\n\n")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,12}")
 
@@ -41,9 +42,10 @@ class Inbox:
 
 
 class Outbox:
-    """The socket as gunicorn's response sees it: what the client does not take at once is kept.
+    """The socket as gunicorn's response sees it: an answer is kept, and sent as a whole when it is there as a whole.
 
-    So a client that does not read its answer holds no thread.
+    So a client that does not read its answer holds no thread, and a process that is killed leaves no half answers,
+    which a proxy could not ask another process for, but for those larger than what the system takes at once.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -56,22 +58,24 @@ class Outbox:
         return sum(map(len, self._left))
 
     def sendall(self, data: bytes) -> None:
-        """Send what the system takes now. Raises OSError where the client is gone."""
+        """Keep what is to be sent."""
         if data:
             self._left.append(memoryview(data))
-        self.flush()
 
     send = sendall
 
     def flush(self) -> bool:
-        """Whether all is sent. Raises as ``sendall``."""
+        """Send what the system takes now; whether that was all. Raises OSError where the client is gone."""
         with contextlib.suppress(BlockingIOError):
             while self._left:
-                sent = self._sock.send(self._left[0])
-                self._left[0] = self._left[0][sent:]
-                if not self._left[0]:
-                    del self._left[0]
+                self._drop(self._sock.sendmsg(self._left[:_PARTS_AT_ONCE]))
         return not self._left
+
+    def _drop(self, size: int) -> None:
+        while self._left and size >= len(self._left[0]):
+            size -= len(self._left.pop(0))
+        if size:
+            self._left[0] = self._left[0][size:]
 
     def gettimeout(self) -> float:
         """It never blocks."""

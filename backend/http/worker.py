@@ -182,6 +182,7 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
             connection.reserved_bytes = length or limit.most_bytes
             if connection.expects_word and not connection.has_body():
                 connection.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+                connection.sock.flush()
             self._clients.wait(
                 connection, selectors.EVENT_READ, self._limits.body_seconds, self._receive, self._end_slow
             )
@@ -204,6 +205,7 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
         note_request(conn.arrival, conn.refusal)
         try:
             is_kept = bool(self.handle_request(conn.request, conn))
+            conn.sock.flush()
             return is_kept and conn.parser.finish_body() is True
         except (ParseException, StopIteration, OSError) as error:
             self.log.debug("closing a connection: %s", error)
@@ -247,6 +249,7 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
         if connection.arrived_bytes:
             with contextlib.suppress(OSError):
                 write_error(connection.sock, 408, "Request Timeout", "the head of the request takes too long to arrive")
+                connection.sock.flush()
         self._clients.close(connection)
 
     def _refuse(self, connection: Connection, refusal: Exception) -> None:

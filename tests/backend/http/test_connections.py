@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import logging
@@ -198,6 +199,16 @@ def test_a_body_that_nobody_uses_is_not_waited_for(connect, path, status):
     assert read_one(connection)[0] == status
 
 
+def test_a_frame_at_the_port_of_cvat_is_waited_for(start_worker):
+    listener = socket.create_server(("127.0.0.1", 0))
+    worker = start_worker({"M2N2_CVAT_PORT": str(listener.getsockname()[1])}, listener=listener)
+    body = b'{"image": ""}'
+    with hold(worker, 1, post("/", f"Content-Length: {len(body)}", "Connection: close")) as (connection,):
+        connection.sendall(body)
+        status, answer = read_one(connection)
+    assert (status, json.loads(answer)["error"]["type"]) == (400, "InvalidImage")
+
+
 def test_a_body_of_somebody_unknown_is_not_waited_for(connect):
     connection = connect({"M2N2_BASIC_AUTH_USER": "studio", "M2N2_BASIC_AUTH_PASSWORD": "word"})
     connection.sendall(post("/setup", "Content-Length: 1000", "Authorization: Basic c3R1ZGlvOm90aGVy") + b"{")
@@ -233,14 +244,12 @@ def test_a_body_too_many_takes_the_room_of_the_one_that_is_waited_for_longest(st
         assert read_one(second)[0] == 200
 
 
-def test_a_body_is_refused_where_those_in_work_take_all_the_room(start_worker, segmenter, recorded):
-    go = threading.Event()
-    segmenter.before_prepare = lambda _: go.wait(LONGEST_SECONDS)
-    asked = threading.Event()
+def test_a_body_is_refused_where_those_in_work_take_all_the_room(start_worker, segmenter, recorded, make_png):
+    go, asked = threading.Event(), threading.Event()
     segmenter.before_prepare = lambda _: asked.set() or go.wait(LONGEST_SECONDS)
     worker = start_worker({"M2N2_HELD_BODIES_MIB": "1", "M2N2_MAX_BODY_MIB": "1"})
     body = recorded("predict_interactive_1_points")
-    body["tasks"][0]["data"]["image"] = PIXEL
+    body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png()).decode()
     click = json.dumps(body).encode().ljust(1_000_000)
     with hold(worker, 1, post("/predict", f"Content-Length: {len(click)}", "Connection: close") + click) as (first,):
         assert asked.wait(LONGEST_SECONDS)
@@ -248,11 +257,6 @@ def test_a_body_is_refused_where_those_in_work_take_all_the_room(start_worker, s
             assert read_one(second)[0] == 503
         go.set()
         assert read_one(first)[0] == 200
-
-
-PIXEL = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
-)
 
 
 def test_tls_is_left_to_a_proxy():
