@@ -159,10 +159,12 @@ class Connection:
 
     def parse_head(self) -> bool:
         """Whether the head is there, as ``request``. Raises what gunicorn raises for one that is wrong."""
-        if not _END_OF_HEAD.search(self._inbox.arrived):
+        if not _END_OF_HEAD.search(self._inbox.arrived, self._position):
+            self._position = max(0, self.arrived_bytes - 3)
             if self.arrived_bytes >= LONGEST_HEAD_BYTES:
                 raise LimitRequestHeaders("the head is too long")
             return False
+        self._position = 0
         self.request = next(self.parser)
         self._inbox.arrived[:0] = self.parser.unreader.take_buffered()
         return True

@@ -75,6 +75,7 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
         """The loop, until the end of the process."""
         self._clients = WaitingClients(self.poller, self._note_end)
         super().run()
+        self._unread_pool.shutdown(wait=False)
 
     def accept(self, listener: socket.socket) -> None:
         """Take connections from the system's queue, some at a time, as long as there are places."""

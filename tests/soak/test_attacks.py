@@ -36,6 +36,16 @@ HUGE = {
     "60 MB of tasks": ("/predict", b'{"tasks": [' + b'{"data":{}},' * 5_000_000 + b'{"data":{}}]}'),
     "15 MB of tasks": ("/predict", b'{"tasks": [' + b'{"data":{}},' * 1_250_000 + b'{"data":{}}]}'),
     "15 MB of wrong tasks": ("/predict", b'{"tasks": [' + b"0," * 7_500_000 + b"0]}"),
+    "4 MB of wrong regions": (
+        "/predict",
+        b'{"tasks": [], "params": {"context": {"result": [' + b"0," * 1_900_000 + b"0]}}}",
+    ),
+    "4 MB of wrong labels": (
+        "/predict",
+        b'{"tasks": [{"data": {}}], "params": {"context": {"result": [{"type": "keypointlabels", "to_name": "image", '
+        b'"value": {"x": 1, "y": 1, "keypointlabels": [' + b"0," * 1_900_000 + b"0]}}]}}}",
+    ),
+    "4 MB of wrong points": ("/cvat/", b'{"image": "", "pos_points": [' + b"0," * 1_900_000 + b"0]}"),
     "15 MB of strings": ("/predict", b'{"tasks": [' + b'"",' * 5_000_000 + b"0]}"),
     "60 MB of objects for CVAT": ("/cvat/", b'{"image": [' + b"{}," * 20_000_000 + b"0]}"),
     "28 MB of nested XML": ("/setup", b'{"schema": "' + b"<a>" * 4_000_000 + b"</a>" * 4_000_000 + b'"}'),
