@@ -67,7 +67,8 @@ def test_nothing_gets_into_the_queue_between_the_last_look_and_its_end(start_wor
     assert isinstance(listener.late, TimeoutError), "it would be cut off"
 
 
-def test_a_client_that_connected_before_the_end_may_ask_after_it(start_worker, listener):
+def test_a_client_that_connected_before_the_end_may_ask_after_it(start_worker, listener, monkeypatch):
+    monkeypatch.setattr("backend.http.worker.LAST_WORD_SECONDS", DEADLINE_SECONDS)
     with socket.create_connection(listener.getsockname(), DEADLINE_SECONDS) as client:
         start_worker(listener=listener, is_alive=False)
         while listener.fileno() >= 0:
