@@ -59,13 +59,15 @@ def connect(url: str, receive_bytes: int = 0) -> socket.socket:
     return connection
 
 
-def ask_health(url: str, times: int, timeout_seconds: float) -> float:
-    """Ask for /health so many times, each on a connection of its own; the longest answer in seconds."""
-    longest = 0.0
-    for _ in range(times):
+def ask_health(url: str, times: int, timeout_seconds: float, for_seconds: float = 0.0) -> float:
+    """Ask for /health so many times and so long, each on a connection of its own; the longest answer in seconds."""
+    longest, asked = 0.0, 0
+    end = time.monotonic() + for_seconds
+    while asked < times or time.monotonic() < end:
         started = time.perf_counter()
         requests.get(f"{url}/health", timeout=timeout_seconds).raise_for_status()
         longest = max(longest, time.perf_counter() - started)
+        asked += 1
     return longest
 
 
