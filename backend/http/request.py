@@ -22,8 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from werkzeug.exceptions import BadRequest, ClientDisconnected, RequestEntityTooLarge
 
 from backend.errors import InvalidRequest
-from backend.http.json_limits import check_json
-from backend.http.limits import HttpLimits
+from backend.http.limits import HttpLimits, check_json
 from m2n2_engine.types import NEVER, Deadline
 
 MOST_CLICKS = 200

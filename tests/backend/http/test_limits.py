@@ -5,7 +5,7 @@ import json
 import pytest
 
 from backend.errors import InvalidRequest
-from backend.http.json_limits import MOST_COMMAS, MOST_DEPTH, MOST_QUOTES, check_json
+from backend.http.limits import MOST_COMMAS, MOST_DEPTH, MOST_QUOTES, check_json
 
 NESTED = b"[" * MOST_DEPTH + b"]" * MOST_DEPTH
 
