@@ -6,14 +6,16 @@ import logging
 
 from flask import Flask, Response, jsonify, request
 from prometheus_client import CollectorRegistry
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 
-from backend.cvat.port import CvatPort
+from backend.cvat.port import PREFIX, CvatPort
 from backend.cvat.routes import CvatRoutes
 from backend.engines.background import EngineSource
 from backend.errors import Busy, ImageRefused, ImageUnavailable, NotReady
 from backend.guide import routes as guide
-from backend.http import auth
+from backend.http.auth import BasicAuth
+from backend.http.limits import BodyLimit, HttpLimits
+from backend.http.log_format import shorten
 from backend.http.request import RequestRecorder, current_record
 from backend.images.fetcher import create_picture_cache
 from backend.label_studio.routes import LabelStudioRoutes
@@ -45,22 +47,24 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     """The WSGI application. It holds no state but what the engine, the cache of pictures, the queue of clicks, that of
     images to prepare and the metrics hold."""
     app = Flask("backend", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mib * MEBIBYTE
-    app.config["BODY_TIMEOUT_SECONDS"] = settings.body_timeout_seconds
+    credentials = _choose_auth(settings)
+    limits = _choose_limits(settings, credentials)
+    # The worker of gunicorn finds them there.
+    app.extensions["http_limits"] = limits
     registry = CollectorRegistry()
     RequestRecorder(settings.answer_timeout_seconds, registry).register(app)
-    if settings.basic_auth_user is not None and settings.basic_auth_password is not None:
-        auth.register(app, settings.basic_auth_user, settings.basic_auth_password)
+    if credentials is not None:
+        credentials.register(app)
     queue = ClickQueue(settings.prediction_places, settings.computing_clicks)
     pictures = create_picture_cache(settings)
     clicks = ClickService(source, pictures, queue)
     preparation = BackgroundPreparation(settings.prepare_ahead, clicks)
-    # Whoever ends the process finds it there, to close it.
-    app.extensions["preparation"] = preparation
+    # Whoever ends the process finds them there.
+    app.extensions.update(preparation=preparation, engine=source)
     metrics = Metrics(registry, source, queue, pictures, preparation)
     app.register_blueprint(monitoring.create_blueprint(source, metrics))
-    app.register_blueprint(LabelStudioRoutes(settings, clicks, preparation).create_blueprint())
-    app.register_blueprint(CvatRoutes(settings, source, clicks).create_blueprint())
+    app.register_blueprint(LabelStudioRoutes(settings, limits, clicks, preparation).create_blueprint())
+    app.register_blueprint(CvatRoutes(settings, limits, source, clicks).create_blueprint())
     app.register_blueprint(guide.create_blueprint())
     if settings.cvat_port is not None:
         # Flask's own way to wrap an application.
@@ -69,6 +73,32 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     app.register_error_handler(HTTPException, _render_http_error)
     app.register_error_handler(Exception, _render_unexpected_error)
     return app
+
+
+def _choose_auth(settings: Settings) -> BasicAuth | None:
+    user, password = settings.basic_auth_user, settings.basic_auth_password
+    return None if user is None or password is None else BasicAuth(user, password)
+
+
+def _choose_limits(settings: Settings, credentials: BasicAuth | None) -> HttpLimits:
+    frame = BodyLimit(settings.max_body_mib * MEBIBYTE, "M2N2_MAX_BODY_MIB")
+    predict = BodyLimit(settings.max_predict_mib * MEBIBYTE, "M2N2_MAX_PREDICT_MIB")
+    setup = BodyLimit(settings.max_setup_mib * MEBIBYTE, "M2N2_MAX_SETUP_MIB")
+    return HttpLimits(
+        bodies={
+            "/predict": min(predict, frame),
+            "/setup": min(setup, frame),
+            f"{PREFIX}/": frame,
+            f"{PREFIX}/api/function_invocations": frame,
+        },
+        prefixes={} if settings.cvat_port is None else {settings.cvat_port: PREFIX},
+        json_objects=settings.max_json_objects,
+        held_bytes=max(settings.held_bodies_mib, settings.max_body_mib) * MEBIBYTE,
+        head_seconds=settings.head_timeout_seconds,
+        body_seconds=settings.body_timeout_seconds,
+        send_seconds=settings.send_timeout_seconds,
+        admits=credentials.admits if credentials is not None else lambda header: True,
+    )
 
 
 def _render_own_error(error: M2N2Error) -> Response:
@@ -82,8 +112,6 @@ def _render_own_error(error: M2N2Error) -> Response:
 
 def _render_http_error(error: HTTPException) -> Response:
     message = error.description or error.name
-    if isinstance(error, RequestEntityTooLarge):
-        message = "the body is larger than this server takes: raise M2N2_MAX_BODY_MIB"
     # Whoever tries paths must not fill the log.
     if request.url_rule is not None:
         _log_problem(error, message)
@@ -105,6 +133,6 @@ def _log_problem(error: Exception, message: str) -> None:
 def _render_error(kind: str, message: str, status: int) -> Response:
     record = current_record()
     record.error_kind = kind
-    response = jsonify(error={"type": kind, "message": message, "request_id": record.id})
+    response = jsonify(error={"type": kind, "message": shorten(message), "request_id": record.id})
     response.status_code = status
     return response

@@ -261,9 +261,40 @@ class Settings(BaseSettings):
         description="Unfinished tasks after an opened one that are prepared too; they are asked for at "
         "LABEL_STUDIO_URL. 0: none.",
     )
-    max_body_mib: int = Field(64, ge=1, le=4096, description="Largest request body, in MiB.")
+    max_connections: int = Field(
+        512,
+        ge=16,
+        le=65536,
+        description="Connections held at the same time, fewer where the system allows this process fewer open files. "
+        "One too many closes the one whose client has been waited for longest.",
+    )
+    held_bodies_mib: int = Field(
+        512,
+        ge=1,
+        description="MiB for all request bodies that arrive or are worked on, and for answers that clients have not "
+        "taken; at least one body always has room. For one too many, the client that has been waited for longest is "
+        "given up.",
+    )
+    max_body_mib: int = Field(
+        64, ge=1, le=4096, description="Largest request body, in MiB; only CVAT's may be so large, with their frames."
+    )
+    max_predict_mib: int = Field(
+        16, ge=1, le=4096, description="Largest body of Label Studio's `/predict`, with the drafts of the task, in MiB."
+    )
+    max_setup_mib: int = Field(
+        1, ge=1, le=64, description="Largest body of `/setup`, with the labelling configuration, in MiB."
+    )
+    max_json_objects: int = Field(
+        50_000, ge=100, le=10_000_000, description="Most objects and lists in one request body."
+    )
+    head_timeout_seconds: float = Field(
+        10, gt=0, le=90, description="Time from a connection to the end of its request's head, in seconds."
+    )
     body_timeout_seconds: float = Field(
         30, gt=0, le=90, description="Time for the whole body of a request to arrive, in seconds."
+    )
+    send_timeout_seconds: float = Field(
+        30, gt=0, le=3600, description="Time for a client to take its answer, in seconds."
     )
     answer_timeout_seconds: float = Field(
         90,

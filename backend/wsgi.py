@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from flask import Flask
 
@@ -33,7 +34,13 @@ def create(source: EngineSource | None = None) -> Flask:
         logger.critical("%s", error)
         raise SystemExit(_FINAL_STATUS) from None
     _configure_logging(settings)
-    return create_app(settings, source or BackgroundEngine(choose_load(settings)))
+    return create_app(settings, source or BackgroundEngine(choose_load(settings), end=_end_process))
+
+
+def _end_process() -> None:
+    """From the thread that loads: settings that only the engine can check are as final as the others."""
+    logging.shutdown()
+    os._exit(_FINAL_STATUS)
 
 
 def _configure_logging(settings: Settings) -> None:

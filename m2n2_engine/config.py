@@ -173,7 +173,7 @@ class MethodConfig:
     smallest_correction: float = 1e-3
     """Share of the image that the smallest of them takes. Here."""
 
-    smallest_object: float = 1e-4
+    smallest_object: float = 2e-4
     """The same where there is no mask yet: small objects are clicked, small corrections are missed. Here."""
 
     majority: float = 0.5

@@ -26,9 +26,9 @@ class InvocationRequest(Payload):
     wants whatever M2N2_CVAT_ANSWER says."""
 
     image: str
-    pos_points: tuple[Point, ...] = Field((), max_length=MOST_CLICKS)
-    neg_points: tuple[Point, ...] = Field((), max_length=MOST_CLICKS)
-    obj_bbox: Annotated[tuple[Point, ...], AfterValidator(_check_corners)] | None = None
+    pos_points: tuple[Point, ...] = Field((), max_length=MOST_CLICKS, fail_fast=True)
+    neg_points: tuple[Point, ...] = Field((), max_length=MOST_CLICKS, fail_fast=True)
+    obj_bbox: Annotated[tuple[Point, ...], Field(fail_fast=True), AfterValidator(_check_corners)] | None = None
     answer: CvatAnswer | None = None
 
     @property

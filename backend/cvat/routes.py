@@ -20,6 +20,7 @@ from backend.cvat.function import NAME, describe_function
 from backend.cvat.payload import InvocationRequest
 from backend.cvat.port import PREFIX
 from backend.engines.background import EngineSource
+from backend.http.limits import HttpLimits
 from backend.http.request import RequestRecord, current_record, parse_body
 from backend.images.cache import TaskImage
 from backend.scheduling.clicks import ClickService, PixelPrompt
@@ -35,8 +36,9 @@ _LONGEST_REASON = 300
 class CvatRoutes:
     """What CVAT's endpoints answer; safe under threads."""
 
-    def __init__(self, settings: Settings, source: EngineSource, clicks: ClickService) -> None:
+    def __init__(self, settings: Settings, limits: HttpLimits, source: EngineSource, clicks: ClickService) -> None:
         self._settings = settings
+        self._limits = limits
         self._source = source
         self._clicks = clicks
         # As long as the frame is kept decoded.
@@ -71,7 +73,7 @@ class CvatRoutes:
         """The mask of the object that is asked for. Raises Busy where too many are under way."""
         record = current_record()
         with self._clicks.queue.admit():
-            asked = parse_body(InvocationRequest, record)
+            asked = parse_body(InvocationRequest, self._limits)
             mask = self._find_mask(asked, record)
             with record.measure("encode"):
                 return _render(_RENDERERS[asked.answer or self._settings.cvat_answer](mask))

@@ -70,9 +70,12 @@ class BackgroundEngine:
         load: Callable[[], Segmenter],
         retry_seconds: float = _RETRY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        end: Callable[[], object] = lambda: None,
     ) -> None:
-        """load: builds the engine and warms it up; called again, ``retry_seconds`` after it raised at the earliest."""
+        """load: builds the engine and warms it up; called again, ``retry_seconds`` after it raised at the earliest.
+        end: called where it raises ConfigurationError, which no retry can change."""
         self._load = load
+        self._end = end
         self._retry_seconds = retry_seconds
         self._clock = clock
         self._lock = threading.Lock()
@@ -138,6 +141,8 @@ class BackgroundEngine:
         except M2N2Error as error:
             logger.error("the model could not be loaded: %s", error)
             self._fail(loaded, error)
+            if isinstance(error, ConfigurationError):
+                self._end()
         except Exception:
             logger.exception("the model could not be loaded")
             self._fail(loaded, M2N2Error("the model could not be loaded: the server's log says why"))

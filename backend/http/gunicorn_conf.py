@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from typing import Any
 
 from backend.settings import load_settings
 from m2n2_engine.errors import ConfigurationError
+from m2n2_engine.types import State
 
 try:
     _settings = load_settings()
@@ -21,6 +24,9 @@ bind = [f"{_settings.host}:{port}" for port in (_settings.port, _settings.cvat_p
 workers = 1
 worker_class = "backend.http.worker.DrainingWorker"
 threads = _settings.server_threads
+worker_connections = _settings.max_connections
+# The worker sends answers itself, from its loop.
+sendfile = False
 preload_app = False
 
 # Label Studio waits 100 s for an answer. The heartbeat comes from the worker's main thread, not from a request, so the
@@ -32,17 +38,16 @@ graceful_timeout = 100
 accesslog = None
 errorlog = "-"
 loglevel = _settings.log_level.lower()
-if _settings.log_format == "json":
-    # gunicorn's own lines in the format of all others.
-    logconfig_dict: dict[str, Any] = {
-        "formatters": {"generic": {"()": "backend.http.log_format.JsonFormatter"}},
-        "root": {"level": "WARNING", "handlers": ["error_console"]},
-        "loggers": {
-            "gunicorn.error": {"level": _settings.log_level, "handlers": ["error_console"], "propagate": False},
-            # This configuration would turn the access log on, and with it queries and their tokens.
-            "gunicorn.access": {"level": "CRITICAL"},
-        },
-    }
+# gunicorn's own lines in the format of all others.
+logconfig_dict: dict[str, Any] = {
+    "formatters": {"generic": {"()": "backend.http.log_format.create_formatter", "log_format": _settings.log_format}},
+    "root": {"level": "WARNING", "handlers": ["error_console"]},
+    "loggers": {
+        "gunicorn.error": {"level": _settings.log_level, "handlers": ["error_console"], "propagate": False},
+        # This configuration would turn the access log on, and with it queries and their tokens.
+        "gunicorn.access": {"level": "CRITICAL"},
+    },
+}
 
 # Nothing manages the process through gunicorn's socket, and the home folder may be read-only.
 control_socket_disable = True
@@ -51,5 +56,10 @@ control_socket_disable = True
 def worker_exit(_server: Any, worker: Any) -> None:
     """Let the image in preparation be finished before the process ends."""
     app = getattr(worker, "wsgi", None)  # none where it could not be made, and in gunicorn's own process
-    if app is not None:
-        app.extensions["preparation"].close()
+    if app is None:
+        return
+    app.extensions["preparation"].close()
+    if app.extensions["engine"].status().state is State.LOADING:
+        # Python's own end would pull the ground from under the libraries that are being loaded, which then abort.
+        logging.shutdown()
+        os._exit(0)

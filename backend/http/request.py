@@ -9,19 +9,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from pydantic import BaseModel, ConfigDict, ValidationError
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import BadRequest, ClientDisconnected, RequestEntityTooLarge
 
 from backend.errors import InvalidRequest
+from backend.http.limits import HttpLimits, check_json
 from m2n2_engine.types import NEVER, Deadline
 
 MOST_CLICKS = 200
@@ -78,10 +79,14 @@ def current_record() -> RequestRecord:
     return record
 
 
-def note_arrival(seconds: float) -> None:
-    """To be called by a server on the thread that will serve a request. seconds: when its first byte arrived, by
-    ``time.monotonic``."""
-    _thread.arrival = seconds
+def note_request(arrival: float, refusal: Exception | None = None) -> None:
+    """To be called by a server on the thread that will serve a request.
+
+    Args:
+        arrival: When its first byte arrived, by ``time.monotonic``.
+        refusal: What it is answered with; its body was not read to the end.
+    """
+    _thread.noted = arrival, refusal
 
 
 class RequestRecorder:
@@ -108,8 +113,10 @@ class RequestRecorder:
 
     def _begin(self) -> None:
         # A server that does not tell when a request arrived, such as a test client, serves it at once.
-        arrival = _thread.__dict__.pop("arrival", None) or time.monotonic()
+        arrival, refusal = _thread.__dict__.pop("noted", None) or (time.monotonic(), None)
         g.record = RequestRecord(request.headers.get(_HEADER, ""), Deadline(arrival + self._answer_seconds))
+        if refusal is not None:
+            raise refusal
 
     def _finish(self, response: Response) -> Response:
         record = current_record()
@@ -171,76 +178,44 @@ class Payload(BaseModel):
 Model = TypeVar("Model", bound=Payload)
 
 
-def parse_body(model: type[Model], record: RequestRecord) -> Model:
+# One body at a time: parsing holds the interpreter, and others have to get at it in between.
+_parsing = threading.Lock()
+
+
+def parse_body(model: type[Model], limits: HttpLimits) -> Model:
     """The body of the current request, as JSON whatever its content type says.
 
-    Raises InvalidRequest naming the first thing that is wrong, RequestEntityTooLarge above the limit of the app,
-    RequestTimeout where the body does not arrive within the app's BODY_TIMEOUT_SECONDS, or before the deadline.
+    Raises InvalidRequest naming the first thing that is wrong, RequestEntityTooLarge above the limit of its path.
     """
-    body = _read_body(min(current_app.config["BODY_TIMEOUT_SECONDS"], record.deadline.remaining_seconds))
-    if request.content_length is None and len(body) == request.max_content_length:
-        # A chunked body has no length to be refused by; it is cut off at the limit without a word.
-        raise RequestEntityTooLarge
+    body = _read_body(limits)
     try:
-        return model.model_validate_json(body)
+        with _parsing:
+            check_json(body, limits.json_objects)
+            return model.model_validate_json(body)
     except ValidationError as error:
-        raise InvalidRequest(f"the body is not what {request.path} takes: {render_problem(error)}") from None
+        problem = render_problem(error)
+    except InvalidRequest as error:
+        problem = str(error)
+    raise InvalidRequest(f"the body is not what {request.path} takes: {problem}")
 
 
-def _read_body(timeout_seconds: float) -> bytes:
-    body = b""
-    with limit_reading(request.environ.get("gunicorn.socket"), timeout_seconds) as has_passed:
-        try:
-            body = request.get_data(cache=False)
-        except ClientDisconnected:
-            if not has_passed.is_set():
-                raise
-    # gunicorn ends a body that is cut off without a word, if it came with its length.
-    if has_passed.is_set() and len(body) != request.content_length:
-        raise RequestTimeout("the body takes too long to arrive: raise M2N2_BODY_TIMEOUT_SECONDS")
-    return body
-
-
-@contextlib.contextmanager
-def limit_reading(
-    connection: socket.socket | None, seconds: float, timer_class: type[threading.Timer] = threading.Timer
-) -> Iterator[threading.Event]:
-    """Let whatever the block reads from the connection end after so many seconds, as if the client had hung up.
-
-    The timeout of a socket begins anew with every byte, so a client that drips them would hold a thread for hours, and
-    as many of them as there are threads the whole server. Writing goes on, so that the client can be told.
-
-    Args:
-        connection: What is read from. None: a server that does not show its connections, such as a test client; nothing
-            is limited there.
-        seconds: How long the block may read.
-        timer_class: Calls back when they are over.
-
-    Yields:
-        An event that is set when that happens.
-    """
-    passed = threading.Event()
-    if connection is None:
-        yield passed
-        return
-    lock, is_over = threading.Lock(), False
-
-    def cut() -> None:
-        with lock, contextlib.suppress(OSError):
-            # Not once the block is left: the connection may be with its next request.
-            if not is_over:
-                passed.set()
-                connection.shutdown(socket.SHUT_RD)
-
-    timer = timer_class(seconds, cut)
-    timer.daemon = True
-    timer.start()
+def _read_body(limits: HttpLimits) -> bytes:
+    limit = limits.find(request.path)
+    if limit is None:
+        raise LookupError(f"HttpLimits has no limit for bodies of {request.path}")
+    if (request.content_length or 0) > limit.most_bytes:
+        raise RequestEntityTooLarge(limit.refusal)
+    request.max_content_length = limit.most_bytes
     try:
-        yield passed
-    finally:
-        timer.cancel()
-        with lock:
-            is_over = True
+        body = request.get_data(cache=False)
+    except (ParseException, NoMoreData):
+        raise BadRequest("the body is no sequence of chunks that ends") from None
+    if request.content_length not in (None, len(body)):
+        raise ClientDisconnected
+    if request.content_length is None and len(body) == limit.most_bytes:
+        # A body in chunks has no length to be refused by; it is cut off at the limit without a word.
+        raise RequestEntityTooLarge(limit.refusal)
+    return body
 
 
 def render_problem(error: ValidationError) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 import re
 import threading
@@ -26,6 +27,21 @@ PROMPT_TAGS = ("KeyPointLabels", "RectangleLabels")
 
 _DECLARATION = re.compile(r"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 _REMEMBERED_CONFIGS = 1000
+
+_LONGEST_CONFIG = 1024 * 1024
+"""In characters. Here: a hundred times a configuration of 100 labels."""
+
+_MOST_MARKS = 40_000
+"""Of ``<``, two for most tags. Here: taxonomies of 10,000 choices are in use; these take 0.05 s."""
+
+_MOST_DEPTH = 64
+"""Tags inside each other. Here: an editor's view of more than a dozen is not seen."""
+
+_MOST_TO_NAMES = 20
+"""Images that one control belongs to."""
+
+_MOST_PROBLEMS = 20
+"""Told of one configuration; whoever corrects these is told the next."""
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +100,32 @@ class LabelConfig:
         return found
 
 
+class _FlatBuilder(ElementTree.TreeBuilder):
+    """Builds no deep trees: whoever looks at all that is inside of each tag would look at the innermost too often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = 0
+
+    def start(self, tag: str, attributes: dict[str, str], /) -> ElementTree.Element:
+        self._depth += 1
+        if self._depth > _MOST_DEPTH:
+            raise ValueError(f"its tags are more than {_MOST_DEPTH} deep")
+        return super().start(tag, attributes)
+
+    def end(self, tag: str, /) -> ElementTree.Element:
+        self._depth -= 1
+        return super().end(tag)
+
+
 def parse_label_config(xml: str) -> LabelConfig:
-    """Parse a labelling configuration. Raises InvalidRequest where it is no XML, or declares entities."""
+    """Parse a labelling configuration. Raises InvalidRequest where it is no XML, too large, or declares entities."""
+    if len(xml) > _LONGEST_CONFIG or xml.count("<") > _MOST_MARKS:
+        raise InvalidRequest("the labelling configuration is too large: let its labels come from the task's data")
     if _DECLARATION.search(xml):
         raise InvalidRequest("the labelling configuration may not hold a DOCTYPE or entities: remove them")
     try:
-        tags = list(ElementTree.fromstring(xml).iter())
+        tags = list(ElementTree.fromstring(xml, ElementTree.XMLParser(target=_FlatBuilder())).iter())
     except (ElementTree.ParseError, ValueError) as error:
         raise InvalidRequest(f"the labelling configuration is no XML: {error}") from None
     return LabelConfig(
@@ -99,13 +135,16 @@ def parse_label_config(xml: str) -> LabelConfig:
 
 
 def find_problems(xml: str) -> list[str]:
-    """Every reason why this labelling configuration cannot work with this server, each with its remedy; empty where
-    there is none."""
+    """The reasons why this labelling configuration cannot work with this server, each with its remedy, the first
+    twenty of them; empty where there is none."""
     try:
         config = parse_label_config(xml)
     except InvalidRequest as error:
         return [str(error)]
-    return [*_find_image_problems(config), *_find_prompt_problems(config), *_find_answer_problems(config)]
+    problems = itertools.chain(
+        _find_image_problems(config), _find_prompt_problems(config), _find_answer_problems(config)
+    )
+    return list(itertools.islice(problems, _MOST_PROBLEMS))
 
 
 class ProblemLog:
@@ -137,11 +176,13 @@ def _parse_image(tag: ElementTree.Element) -> ImageTag:
 def _parse_control(tag: ElementTree.Element) -> Control:
     names = (label.get("alias") or label.get("value") or "" for label in tag.iter("Label"))
     labels = tuple(name for name in dict.fromkeys(names) if name)
-    to_names = (name.strip() for name in tag.get("toName", "").split(","))
+    to_names = tuple(dict.fromkeys(name.strip() for name in tag.get("toName", "").split(",") if name.strip()))
+    if len(to_names) > _MOST_TO_NAMES:
+        raise InvalidRequest(f"a {tag.tag} of the labelling configuration belongs to more than {_MOST_TO_NAMES} images")
     return Control(
         tag=tag.tag,
         name=tag.get("name", ""),
-        to_names=tuple(name for name in to_names if name),
+        to_names=to_names,
         labels=None if tag.get("value", "").startswith("$") else labels,
         # Label Studio gives every control tag a smart tool unless it is told not to.
         is_smart=_parse_flag(tag, "smartOnly", default=False) or _parse_flag(tag, "smart", default=True),
@@ -168,7 +209,7 @@ def _find_prompt_problems(config: LabelConfig) -> Iterator[str]:
         yield 'it has no tool to click with: add KeyPointLabels with smart="true" (or RectangleLabels, for boxes)'
     elif not any(prompt.is_smart for prompt in prompts):
         yield f'no tool is smart, so that clicks never get here: set smart="true" on {" or ".join(map(str, prompts))}'
-    images = [image.name for image in config.images]
+    images = dict.fromkeys(image.name for image in config.images)
     for control in config.controls:
         if not control.name:
             yield f'a {control.tag} tag has no name: give it one, name="..."'
@@ -176,22 +217,34 @@ def _find_prompt_problems(config: LabelConfig) -> Iterator[str]:
             yield f'{control} has no labels: put <Label value="..."/> into it'
         for name in control.to_names or ("",):
             if name not in images:
-                yield f"{control} belongs to {name!r}, which is no Image here: set toName to one of {images}"
+                yield f"{control} belongs to {name!r}, which is no Image here: set toName to one of {[*images]}"
 
 
 def _find_answer_problems(config: LabelConfig) -> Iterator[str]:
-    answers = config.find_controls(ANSWER_TAGS)
-    images = [image.name for image in config.images]
+    images = {image.name for image in config.images}
+    taken = _find_taken_labels(config)
     for prompt in config.find_controls(PROMPT_TAGS):
         for to_name in prompt.to_names:
-            if not prompt.is_smart or to_name not in images:
+            answers = taken.get(to_name, set())
+            if not prompt.is_smart or to_name not in images or answers is None:
                 continue
-            lost = [
-                label for label in prompt.labels or () if not any(answer.takes(to_name, label) for answer in answers)
-            ]
+            lost = [label for label in prompt.labels or () if label not in answers]
             if lost:
                 labels = "".join(f'<Label value="{label}"/>' for label in lost)
                 yield (
                     f"masks of {prompt} have no place to go: for toName={to_name!r} no BrushLabels (or PolygonLabels) "
                     f"has {', '.join(map(repr, lost))}; add {labels} to one"
                 )
+
+
+def _find_taken_labels(config: LabelConfig) -> dict[str, set[str] | None]:
+    """Image -> the labels that masks of it can have; None: all."""
+    taken: dict[str, set[str] | None] = {}
+    for answer in config.find_controls(ANSWER_TAGS):
+        for to_name in answer.to_names:
+            labels = taken.setdefault(to_name, set())
+            if answer.labels is None:
+                taken[to_name] = None
+            elif labels is not None:
+                labels.update(answer.labels)
+    return taken

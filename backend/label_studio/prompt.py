@@ -139,7 +139,7 @@ def _parse_regions(context: Sequence[dict[str, object]]) -> list[Region]:
 def _parse_drafted(task: Task) -> tuple[DraftRegion, ...]:
     """The regions of the drafts; what is none that we know, such as a relation, is passed over."""
     regions = []
-    for region in (region for draft in task.drafts for region in draft.result):
+    for region in (region for draft in task.drafts for region in draft.result if isinstance(region, dict)):
         with contextlib.suppress(ValidationError):
             regions.append(DraftRegion.model_validate(region))
     return tuple(regions)

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from backend.errors import InvalidRequest
+from backend.http.limits import HttpLimits
 from backend.http.request import current_record, parse_body
 from backend.label_studio.answer import answer_prompts, render_answer
 from backend.label_studio.label_config import ProblemLog, parse_label_config
@@ -27,8 +28,11 @@ from backend.settings import Settings
 class LabelStudioRoutes:
     """What Label Studio's endpoints but /health answer; safe under threads."""
 
-    def __init__(self, settings: Settings, clicks: ClickService, preparation: BackgroundPreparation) -> None:
+    def __init__(
+        self, settings: Settings, limits: HttpLimits, clicks: ClickService, preparation: BackgroundPreparation
+    ) -> None:
         self._settings = settings
+        self._limits = limits
         self._clicks = clicks
         self._preparation = preparation
         self._next_tasks = NextTasks(settings)
@@ -45,7 +49,7 @@ class LabelStudioRoutes:
 
     def setup(self) -> Response:
         """The model's version; what is wrong with the project's labelling configuration goes to the log."""
-        request = parse_body(SetupRequest, current_record())
+        request = parse_body(SetupRequest, self._limits)
         if request.label_config:
             self._problem_log.report(request.label_config)
         return jsonify(model_version=self._clicks.model_version)
@@ -64,7 +68,7 @@ class LabelStudioRoutes:
         way."""
         record = current_record()
         with self._clicks.queue.admit():
-            request = parse_body(PredictRequest, record)
+            request = parse_body(PredictRequest, self._limits)
             if request.params.context is None:
                 self._prepare_soon(request)
                 # One empty list a task is the one answer that makes Label Studio store nothing.

@@ -104,7 +104,7 @@ class _Lane:
 class ClickQueue:
     """The lanes and the way in; safe under threads.
 
-    places: predictions held at once, from the first byte of their body to the last of their answer. computing: how
+    places: predictions held at once, from the last byte of their body until their answer is there. computing: how
     many of them the engine works on at once. count_networks: how many pictures it prepares at once, at least one; it
     may change, and must not wait. ``ClickService`` puts the engine's there as soon as there is one.
     """

@@ -127,6 +127,23 @@ def test_a_large_body_is_refused_naming_the_setting(make_client):
     assert "M2N2_MAX_BODY_MIB" in response.json["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/predict", "/setup"])
+def test_a_path_has_a_limit_of_its_own(make_client, path):
+    setting = f"M2N2_MAX_{path[1:].upper()}_MIB"
+    response = make_client({setting: "1"}).post(path, data=b" " * (1024 * 1024 + 1))
+    assert response.status_code == 413
+    assert response.json["error"]["message"] == f"the body is larger than this server takes: raise {setting}"
+
+
+@pytest.mark.parametrize(("path", "body"), [("/predict", {"tasks": []}), ("/setup", {}), ("/cvat/", {"image": ""})])
+@pytest.mark.parametrize("unused", [[[]] * 200, [[[[]]]] * 50])
+def test_a_body_of_too_many_parts_is_refused_naming_the_setting(make_client, path, body, unused):
+    response = make_client({"M2N2_MAX_JSON_OBJECTS": "100"}).post(path, json={**body, "unused": unused})
+    assert response.status_code == 400
+    assert response.json["error"]["message"].startswith(f"the body is not what {path} takes: it has more than 100 ")
+    assert "M2N2_MAX_JSON_OBJECTS" in response.json["error"]["message"]
+
+
 @pytest.mark.parametrize(("length", "status"), [(1024 * 1024 + 1, 413), (1024 * 1024 - 1, 400)])
 def test_a_large_body_in_chunks_is_refused_too(make_client, length, status):
     response = make_client({"M2N2_MAX_BODY_MIB": "1"}).post(

@@ -159,3 +159,4 @@ def test_each_link_waits_longer_than_what_is_behind_it():
 def test_those_in_front_take_what_the_server_takes():
     assert find("client_max_body_size") == find("maxRequestBodySize") == find("M2N2_MAX_BODY_MIB")
     assert find("client_body_timeout") == find("M2N2_BODY_TIMEOUT_SECONDS")
+    assert find("client_header_timeout") == find("M2N2_HEAD_TIMEOUT_SECONDS")

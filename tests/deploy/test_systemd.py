@@ -78,6 +78,12 @@ def test_systemd_waits_longer_than_gunicorn():
     assert int(seconds) > config["graceful_timeout"]
 
 
+def test_it_may_open_all_files_that_its_connections_need():
+    (files,) = read_unit()["LimitNOFILE"]
+    most = load_settings({}).max_connections
+    assert int(files) > 2 * most
+
+
 def test_its_environment_is_settings_of_ours_and_lies_in_its_own_folder():
     environ = dict(one.split("=", 1) for one in read_unit()["Environment"])
     settings = load_settings(

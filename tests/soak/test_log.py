@@ -6,6 +6,9 @@ import json
 
 import requests
 
+from backend.tools.load import draw_body
+
+LONGEST_LINE = 10_000
 SECRETS = ("in-a-query", "in-a-header", "dXNlcjpiYXNpYw==", "in-a-body")
 
 
@@ -22,3 +25,20 @@ def test_nothing_of_a_request_but_its_path_is_logged(tiny_server):
     assert {"/health", "/none", "/setup", "/predict"} <= set(paths)
     for secret in SECRETS:
         assert secret not in log
+
+
+def test_what_clients_name_makes_no_long_line(tiny_server):
+    label = "x" * 500_000
+    body = draw_body(0, clicks=1, size=(60, 80), image="/data/upload/1/a.png")
+    body["params"]["context"]["result"][-1]["value"]["keypointlabels"] = [label]
+    with requests.Session() as session:
+        assert session.post(f"{tiny_server.url}/predict", json=body).status_code == 200
+        config = f"<View><KeyPointLabels name='{label}' toName='image'/></View>"
+        assert session.post(f"{tiny_server.url}/setup", json={"schema": config}).status_code == 200
+        for reference in (f"http://{'x' * 500}.example.com/{label}", f"/data/local-files/?d={label}", f"s3://{label}"):
+            body = draw_body(0, clicks=1, size=(60, 80), image=reference)
+            assert session.post(f"{tiny_server.url}/predict", json=body).status_code < 500
+        session.get(f"{tiny_server.url}/{label[:4000]}")
+    lines = tiny_server.read_log().splitlines()
+    assert any("xxx" in line for line in lines)
+    assert max(map(len, lines)) < LONGEST_LINE

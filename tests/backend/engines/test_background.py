@@ -142,6 +142,17 @@ def test_a_health_check_begins_a_failed_load_again_and_tells_the_last_reason(seg
     assert source.status().is_ready
 
 
+@pytest.mark.parametrize(
+    ("error", "is_final"), [(ConfigurationError("no such backbone"), True), (M2N2Error("x"), False)]
+)
+def test_who_started_it_is_told_of_a_setting_that_cannot_work(error, is_final):
+    told = threading.Event()
+    source = BackgroundEngine(fail_with(error), end=told.set)
+    with pytest.raises(M2N2Error):
+        source.wait(NEVER)
+    assert told.wait(10 if is_final else 0) is is_final
+
+
 def test_a_setting_that_cannot_work_stays_failed(segmenter):
     attempts = Attempts(segmenter, ConfigurationError("no such backbone"))
     source = attempts.begin()

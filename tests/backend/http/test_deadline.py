@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import concurrent.futures
 import json
 import socket
 import time
@@ -11,10 +10,10 @@ import time
 import pytest
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import TConn
 
 from backend.app import create_app
-from backend.http.request import current_record, note_arrival
+from backend.http.connection import Connection
+from backend.http.request import current_record, note_request
 from backend.http.worker import DrainingWorker
 from backend.settings import load_settings
 
@@ -30,7 +29,7 @@ def body(recorded, make_png):
 
 
 def test_a_click_that_waited_too_long_for_a_thread_is_refused_and_nothing_is_begun(client, body, segmenter):
-    note_arrival(time.monotonic() - LONG_AGO_SECONDS)
+    note_request(time.monotonic() - LONG_AGO_SECONDS)
     answer = client.post("/predict", json=body)
     assert (answer.status_code, answer.json["error"]["type"]) == (503, "DeadlineExceeded")
     assert answer.headers["Retry-After"]
@@ -40,7 +39,7 @@ def test_a_click_that_waited_too_long_for_a_thread_is_refused_and_nothing_is_beg
 
 def test_the_time_is_a_setting(make_client, body):
     client = make_client({"M2N2_ANSWER_TIMEOUT_SECONDS": str(2 * LONG_AGO_SECONDS)})
-    note_arrival(time.monotonic() - LONG_AGO_SECONDS)
+    note_request(time.monotonic() - LONG_AGO_SECONDS)
     assert client.post("/predict", json=body).status_code == 200
 
 
@@ -63,35 +62,35 @@ def worker(segmenter):
     config = Config()
     worker = DrainingWorker(1, 1, [], None, 1, config, Logger(config))
     worker.wsgi = create_app(load_settings({}), segmenter)
-    worker.tpool = concurrent.futures.ThreadPoolExecutor(1)
     yield worker
-    worker.tpool.shutdown()
     worker.tmp.close()
 
 
 @pytest.fixture
 def connection(body):
-    """A click that has arrived, as the worker's thread takes it up, and the socket of its client."""
+    """A click that has arrived, and the socket of its client."""
     here, there = socket.socketpair()
     with here, there:
         data = json.dumps(body).encode()
+        taken = Connection(Config(), here, ("127.0.0.1", 1), ("127.0.0.1", 2))
+        there.settimeout(DEADLINE_SECONDS)
         there.sendall(b"POST /predict HTTP/1.1\r\nHost: here\r\nConnection: close\r\n")
         there.sendall(b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
-        there.settimeout(DEADLINE_SECONDS)
-        yield TConn(Config(), here, ("127.0.0.1", 1), ("127.0.0.1", 2)), there
+        yield taken, there
 
 
-def test_the_server_stamps_a_request_before_it_waits_for_a_thread(worker, connection):
+def test_the_server_notes_when_the_first_byte_of_a_request_arrives(connection):
     taken, _ = connection
     before = time.monotonic()
-    worker.enqueue_req(taken)
+    taken.receive()
     assert before <= taken.arrival <= time.monotonic()
 
 
 def test_the_server_serves_a_request_with_the_time_of_its_arrival(worker, connection, segmenter):
     taken, client = connection
-    taken.init()
+    taken.receive()
+    assert taken.parse_head()
     taken.arrival = time.monotonic() - LONG_AGO_SECONDS
-    worker.handle_request(next(taken.parser), taken)
+    assert worker.handle(taken) is False
     assert client.recv(12) == b"HTTP/1.1 503"
     assert segmenter.asked == []

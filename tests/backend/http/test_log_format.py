@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from backend.http.log_format import create_formatter
+from backend.http.log_format import LONGEST_MESSAGE, LONGEST_TRACEBACK, create_formatter
 
 
 @pytest.fixture
@@ -72,3 +72,24 @@ def test_outside_of_a_request_there_is_no_id(json_log):
 def test_text_is_the_other_format():
     record = logging.makeLogRecord({"name": "backend.app", "levelname": "INFO", "msg": "hello"})
     assert create_formatter("text").format(record).endswith("INFO backend.app: hello")
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_clients_send_makes_no_long_line(log_format):
+    record = logging.makeLogRecord({"name": "backend.app", "msg": "a label %r", "args": ("x" * 5_000_000,)})
+    record.fields = {"path": "/" + "y" * 100_000}
+    line = create_formatter(log_format).format(record)
+    assert len(line) < 3 * LONGEST_MESSAGE
+    assert "(5000010 characters)" in line
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_long_traceback_keeps_its_end(log_format):
+    record = logging.makeLogRecord({"name": "backend.app", "msg": "failed"})
+    try:
+        raise ValueError("z" * 1_000_000 + "the end")
+    except ValueError as error:
+        record.exc_info = (ValueError, error, error.__traceback__)
+    line = create_formatter(log_format).format(record)
+    assert len(line) < 2 * LONGEST_TRACEBACK
+    assert "the end" in line

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import selectors
 import socket
 import threading
 
 import pytest
 import requests
-from gunicorn.config import Config
 
-from backend.http.worker import DrainingWorker
 from backend.tools.load import draw_body, draw_uris
 from backend.tools.local_server import LocalServer
 
@@ -44,59 +41,40 @@ def listener():
         yield server
 
 
-class IdleWorker(DrainingWorker):
-    """Answers none of the connections that it has taken on."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.taken = []
-
-    def enqueue_req(self, connection):
-        self.taken.append(connection)
+def ask_health(connection):
+    connection.sendall(b"GET /health HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
 
 
-@pytest.fixture
-def worker(listener):
-    """A worker that was told to end."""
-    worker = IdleWorker(1, 1, [listener], None, 1, Config(), None)
-    worker.alive = False
-    yield worker
-    for connection in worker.taken:
-        connection.close()
-    worker.tmp.close()
+def read_status(connection):
+    with connection, connection.makefile("rb") as file:
+        return file.read().split()[1]
 
 
-def test_connections_that_the_system_has_accepted_are_taken_and_further_ones_refused(worker, listener):
+def test_connections_that_the_system_has_accepted_are_answered_and_further_ones_refused(start_worker, listener):
+    """A worker that was told to end before it began takes them too."""
     address = listener.getsockname()
-    clients = [socket.create_connection(address) for _ in range(3)]
-    worker.set_accept_enabled(False)
-    assert [one.client for one in worker.taken] == [client.getsockname() for client in clients]
+    clients = [socket.create_connection(address, DEADLINE_SECONDS) for _ in range(3)]
+    for client in clients:
+        ask_health(client)
+    start_worker(listener=listener, is_alive=False)
+    assert [read_status(client) for client in clients] == [b"200"] * 3
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
-    for client in clients:
-        client.close()
 
 
-def test_nothing_gets_into_the_queue_between_the_last_look_and_its_end(worker, listener):
-    worker.set_accept_enabled(False)
+def test_nothing_gets_into_the_queue_between_the_last_look_and_its_end(start_worker, listener):
+    start_worker(listener=listener).end()
     assert isinstance(listener.late, TimeoutError), "it would be cut off"
 
 
-def test_a_worker_that_was_told_to_end_before_it_began_takes_them_too(worker, listener):
-    """It begins, and ends at once."""
-    with selectors.DefaultSelector() as worker.poller, socket.create_connection(listener.getsockname()) as client:
-        worker.set_accept_enabled(True)
-        assert worker.taken == []
-        for _ in range(2):
-            worker.set_accept_enabled(False)
-            assert [one.client for one in worker.taken] == [client.getsockname()]
-
-
-def test_a_worker_that_goes_on_leaves_its_socket_open(worker, listener):
-    worker.alive = True
-    worker.set_accept_enabled(False)
-    with socket.create_connection(listener.getsockname()):
-        assert worker.taken == []
+def test_a_client_that_connected_before_the_end_may_ask_after_it(start_worker, listener, monkeypatch):
+    monkeypatch.setattr("backend.http.worker.LAST_WORD_SECONDS", DEADLINE_SECONDS)
+    with socket.create_connection(listener.getsockname(), DEADLINE_SECONDS) as client:
+        start_worker(listener=listener, is_alive=False)
+        while listener.fileno() >= 0:
+            pass
+        ask_health(client)
+        assert read_status(client) == b"200"
 
 
 def test_no_click_that_was_sent_before_sigterm_is_lost(tmp_path):

@@ -135,3 +135,29 @@ def test_each_configuration_is_reported_once(caplog):
             log.report("<Vue>")
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert "cannot work" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("xml", "reason"),
+    [
+        ("<a>" * 65 + "</a>" * 65, "its tags are more than 64 deep"),
+        ("<View>" + "<a/>" * 40_000 + "</View>", "too large"),
+        ("<View>" + " " * 2**20 + "</View>", "too large"),
+        (
+            "<View><BrushLabels toName='" + ",".join(map(str, range(21))) + "'/></View>",
+            "belongs to more than 20 images",
+        ),
+    ],
+)
+def test_a_configuration_that_would_hold_others_up_is_refused(xml, reason):
+    with pytest.raises(InvalidRequest, match=reason):
+        parse_label_config(xml)
+
+
+def test_only_the_first_problems_are_told():
+    assert len(find_problems("<View>" + "<Image/>" * 100 + "</View>")) == 20
+
+
+def test_a_tool_of_many_images_is_looked_at_once():
+    tags = "".join(f"<{tag} name='k' toName='{'image,' * 1000}'/>" for tag in ("KeyPointLabels", "BrushLabels"))
+    assert parse_label_config(f"<View>{tags}</View>").controls[0].to_names == ("image",)

@@ -11,12 +11,13 @@ slow.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,13 +70,21 @@ def render_report(load: Load) -> str:
     )
 
 
-def compare(environ: dict[str, str], folder: Path, annotators: int, clicks: int, size: Size) -> tuple[Load, list[str]]:
-    """The load on one server, and what differs from a fresh one that is asked one click after another."""
+def compare(
+    environ: dict[str, str],
+    folder: Path,
+    annotators: int,
+    clicks: int,
+    size: Size,
+    beside: Callable[[str], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+) -> tuple[Load, list[str]]:
+    """The load on one server, and what differs from a fresh one that is asked one click after another. beside: what
+    else happens to the first one's address meanwhile."""
     images = folder / "images"
     images.mkdir()
     work = Work(draw_files(images, annotators, size), size, clicks)
     environ = {**environ, "M2N2_LOCAL_FILES_ROOT": str(images)}
-    with Server(environ, folder / "together.log") as server:
+    with Server(environ, folder / "together.log") as server, beside(server.url):
         load = run_load(server.url, annotators, work)
     with Server(environ, folder / "alone.log") as server:
         alone = [refine(server.url, annotator, work) for annotator in range(annotators)]
