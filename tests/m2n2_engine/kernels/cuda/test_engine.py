@@ -8,6 +8,7 @@ import torch
 from m2n2_engine.backbones import load_backbone
 from m2n2_engine.config import ChainConfig, Decision, EngineConfig, MethodConfig
 from m2n2_engine.kernels import choose_kernels
+from m2n2_engine.prompt import Prompt
 from m2n2_engine.session.session import Session, session_bytes
 from m2n2_engine.types import Box, Click
 
@@ -56,10 +57,10 @@ def test_memory_and_restoring(image, factors, kernels, start):
 
 
 @pytest.mark.parametrize("decision", Decision)
-@pytest.mark.parametrize("prompt", [(CLICKS,), ([], Box(0, 0, 24, 16))], ids=["clicks", "box"])
+@pytest.mark.parametrize("prompt", [Prompt(tuple(CLICKS)), Prompt(box=Box(0, 0, 24, 16))], ids=["clicks", "box"])
 def test_masks_are_those_of_the_processor(image, kernels, start, iou, decision, prompt):
     method = dataclasses.replace(METHOD, decision=decision)
-    found, score = start(kernels, method).segment(image, *prompt)
-    expected, expected_score = start(choose_kernels("cpu"), method).segment(image, *prompt)
+    found, score = start(kernels, method).segment(image, prompt)
+    expected, expected_score = start(choose_kernels("cpu"), method).segment(image, prompt)
     assert iou(found, expected) >= 0.99
     assert score == pytest.approx(expected_score, abs=0.01)
