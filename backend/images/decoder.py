@@ -59,6 +59,11 @@ class Helper:
         """Of the process."""
         return self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
     def read_size(self, data: bytes, max_pixels: int, seconds: float) -> tuple[int, int]:
         """``(H, W)`` of a file's header. seconds: for this step, and for the helper for each of the two.
 
@@ -84,11 +89,11 @@ class Helper:
             send(self._connection, decode_helper.STOP)
         self.is_idle = True
 
-    def end(self) -> None:
-        """Kill the process, if it has not ended, and forget it."""
+    def end(self) -> int:
+        """Kill the process, if it has not ended, and forget it; its exit status, or minus the signal that ended it."""
         self._connection.close()
         self._process.kill()
-        self._process.wait()
+        return self._process.wait()
 
     @contextlib.contextmanager
     def _waiting(self, seconds: float) -> Iterator[None]:
@@ -127,17 +132,28 @@ class HelperPool:
         if not self._places.acquire(timeout=None if math.isinf(deadline.at) else deadline.remaining_seconds):
             raise DeadlineExceeded("no time is left to decode the image: too much is asked at once, try again")
         try:
-            helper = self._idle.pop() if self._idle else Helper()
+            helper = self._take()
             try:
                 yield helper
             finally:
                 if helper.is_idle:
                     self._idle.append(helper)
                 else:
-                    logger.warning("the helper process %d, which decodes images, is ended", helper.process_id)
-                    helper.end()
+                    status = helper.end()
+                    logger.warning(
+                        "the helper process %d, which decodes images, is ended: status %d", helper.process_id, status
+                    )
         finally:
             self._places.release()
+
+    def _take(self) -> Helper:
+        """One that has nothing to do, or a new one."""
+        while self._idle:
+            helper = self._idle.pop()
+            if helper.is_alive:
+                return helper
+            helper.end()  # killed meanwhile, for example where memory was short
+        return Helper()
 
     def close(self) -> None:
         """End the helpers that have nothing to do."""

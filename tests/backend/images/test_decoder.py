@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from backend.images.decoder import Decoder
+from backend.images.decoder import Decoder, find_pool
 from backend.images.pixel_budget import PixelBudget
 from m2n2_engine.errors import DeadlineExceeded, InvalidImage
 from m2n2_engine.image_file import decode_image
@@ -187,6 +187,16 @@ def test_a_helper_that_was_killed_is_replaced():
     assert decoder.decode(encode(draw())).shape == (37, 53, 3)
 
 
+def test_helpers_that_were_all_killed_with_nothing_to_do_cost_no_image():
+    pool = find_pool(os.getpid(), 3)
+    with pool.lend(NEVER), pool.lend(NEVER), pool.lend(NEVER):
+        assert len(find_helpers()) >= 3
+    for helper in find_helpers():
+        os.kill(helper, signal.SIGKILL)
+    wait_until(lambda: not find_helpers())
+    assert make_decoder(processes=3).decode(encode(draw())).shape == (37, 53, 3)
+
+
 def test_an_image_that_ends_two_helpers_is_refused():
     budget = PixelBudget(100 * MEGAPIXEL)
     with ThreadPoolExecutor(1) as pool:
@@ -215,7 +225,7 @@ def test_a_helper_ends_with_its_server():
     code = """
 import io, sys
 from PIL import Image
-from backend.images.decoder import Decoder
+from backend.images.decoder import Decoder, find_pool
 from backend.images.pixel_budget import PixelBudget
 file = io.BytesIO()
 Image.new("RGB", (3, 3)).save(file, "PNG")
