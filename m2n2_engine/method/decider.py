@@ -25,6 +25,9 @@ FindMaps = Callable[[Sequence[tuple[float, float]]], Sequence[EdgeMap]]
 _KEPT_STEPS = 64
 """Masks of earlier steps that are kept: those of a few objects that are worked on in turn."""
 
+_KEPT_IMPRESSIONS = 4096
+"""A few numbers each, so that every click of many objects may ask for those of all clicks before it. Here."""
+
 _Clicks = tuple[Click | Stroke, ...]
 
 _Key = tuple[Box | None, str, _Clicks, _Clicks]
@@ -63,6 +66,7 @@ class PromptDecider:
         self._image_size = image_size
         self._find_maps = find_maps
         self._steps: collections.OrderedDict[_Key, Step] = collections.OrderedDict()
+        self._impressions: collections.OrderedDict[_Key, Impression] = collections.OrderedDict()
 
     @property
     def nbytes(self) -> int:
@@ -77,7 +81,17 @@ class PromptDecider:
         return _finish(self._go_on(prompt, first, scene), first, frame)
 
     def inspect(self, prompt: Prompt) -> Impression:
-        """What the first look at a prompt says, to whoever may look again."""
+        """What the first look at a prompt says, to whoever may look again. What it said once is kept, longer than the
+        mask that it was said of."""
+        key = _name(prompt, len(prompt.clicks))
+        if key not in self._impressions:
+            self._impressions[key] = self._look_at(prompt)
+        self._impressions.move_to_end(key)
+        if len(self._impressions) > _KEPT_IMPRESSIONS:
+            self._impressions.popitem(last=False)
+        return self._impressions[key]
+
+    def _look_at(self, prompt: Prompt) -> Impression:
         frame, scene = self._frame(prompt)
         step = self._go_on(prompt, self._begin(prompt, frame, scene), scene)
         depths = measure_depths(step.mask)
@@ -119,17 +133,18 @@ class PromptDecider:
     def _begin(self, prompt: Prompt, frame: Frame | None, scene: Scene) -> Step:
         """What there is before the first click."""
         if prompt.start is not None:
-            mask = reduce_mask(prompt.start.pixels, scene.size)
-            signs = {
-                pixel: click.positive
-                for click in prompt.settled
-                for pixel in find_path(click, self._image_size, scene.size)
-            }
-            return settle(mask if frame is None else mask & frame.inside, signs, len(prompt.settled), scene)
+            start = prompt.start.pixels
+            return self._keep(_name(prompt, 0), lambda: self._settle(start, prompt.settled, frame, scene))
         if prompt.box is None or frame is None:
             return Step(np.zeros(scene.size, bool))
         places = find_places(prompt.box, scene.method.box_side_seeds)
         return self._keep(_name(prompt, 0), lambda: fit_box(frame, list(self._find_maps(places)), scene))
+
+    def _settle(self, start: Mask, settled: _Clicks, frame: Frame | None, scene: Scene) -> Step:
+        """The step of a mask ``(H, W)`` of the full-size image, which obeys some clicks."""
+        mask = reduce_mask(start, scene.size)
+        signs = {pixel: click.positive for click in settled for pixel in find_path(click, self._image_size, scene.size)}
+        return settle(mask if frame is None else mask & frame.inside, signs, len(settled), scene)
 
     def _map_clicks(self, clicks: Sequence[Click | Stroke]) -> list[EdgeMap]:
         """The map of each click and each stroke; all walks are made together."""

@@ -118,6 +118,23 @@ def test_one_more_click_costs_one_click_however_many_there_are(make_scene, draw_
         assert score == fresh[1]
 
 
+def test_whoever_looks_at_all_clicks_before_the_newest_one_costs_one_click(make_scene, draw_map):
+    asked = []
+
+    def find_maps(points):
+        asked.extend(points)
+        return [draw_map(point) for point in points]
+
+    decider = PromptDecider(make_scene(), SIZE, find_maps)
+    clicks = [Click(12.0 + i * 0.9, 8.0 + i % 45, positive=i % 3 != 2) for i in range(KEPT_STEPS + 12)]
+    for count in range(1, len(clicks) + 1):
+        asked.clear()
+        for before in range(1, count):
+            decider.inspect(Prompt(tuple(clicks[:before])))
+        ask(decider, clicks[:count])
+        assert asked == [(clicks[count - 1].x, clicks[count - 1].y)]
+
+
 def test_the_order_of_questions_does_not_matter(decider, make_scene, draw_map):
     clicks = [LEFT, RIGHT, Click(72, 33, positive=False), Click(50, 30)]
     one_by_one = [ask(decider, clicks[:count]) for count in range(1, 5)]
