@@ -2,7 +2,8 @@
 
 The window comes from the box, from the mask to start from, or from what the first positive click finds in the whole
 image. After a click alone both looks are compared, and the better supported one answers. The clicks that follow correct
-the mask of the crop. From the first one that reaches beyond the crop on, clicks correct that mask in the whole image.
+the mask of the crop. From the first one that reaches beyond the crop on, clicks correct that mask in the whole image,
+until a crop is large enough again for the mask and the next click.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _DISTANCES = (10.0, 14.0, 20.0, 28.0, 40.0, 56.0)
 """Colour distances that a patch is measured at: Euclidean, of L*a*b* in bytes. Here."""
 
 _STABLE_STEPS = 3
-"""A patch stays the same over so many steps of these, a factor of 2.8: of 820 clicks in the middle of objects of
+"""A patch stays the same over so many steps of these, a factor of 2.8: of 820 clicks in the inner parts of objects of
 COCO64, GrabCut and ECSSD, one then lies on a spot. Here."""
 
 _GROWTH = 1.5

@@ -39,8 +39,9 @@ def make_engine(session_cache_bytes: int = 2**24) -> Engine:
     return Engine(source, fingerprint="tiny", cells=CELLS**2, method=METHOD, session_cache_bytes=session_cache_bytes)
 
 
-def make_segment() -> Segment:
-    engine = make_engine()
+def make_segment(engine: Engine | None = None) -> Segment:
+    """Answers prompts by an engine, a new one unless given."""
+    kept = engine or make_engine()
 
     def ask(
         image: Image,
@@ -50,7 +51,7 @@ def make_segment() -> Segment:
         *,
         afresh: bool = False,
     ) -> Mask:
-        return (make_engine() if afresh else engine).segment(image, clicks, box, mask).mask
+        return (make_engine() if afresh else kept).segment(image, clicks, box, mask).mask
 
     return ask
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from m2n2_engine.engine import Engine
 from m2n2_engine.prompt import find_path
 from m2n2_engine.types import Box, Click, Image, Mask, Stroke
-from tests.helpers.prompts import Segment, check, check_one_way, check_undo, make_engine
+from tests.helpers.prompts import Segment, check, check_one_way, check_undo, make_engine, make_segment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -124,17 +124,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def segment(engine: Engine) -> Segment:
-    def ask(
-        image: Image,
-        clicks: Sequence[Click | Stroke],
-        box: Box | None = None,
-        mask: Mask | None = None,
-        *,
-        afresh: bool = False,
-    ) -> Mask:
-        return (make_engine() if afresh else engine).segment(image, clicks, box, mask).mask
-
-    return ask
+    return make_segment(engine)
 
 
 @given(story=wanderings())
