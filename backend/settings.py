@@ -190,8 +190,8 @@ class Settings(BaseSettings):
     working_size_pixels: Annotated[int | None, AfterValidator(_check_working_size)] = Field(
         None,
         ge=0,
-        description="Longest side at which masks are computed; larger images are reduced to it. 0: no cap; unset: the "
-        "preset's own.",
+        description="Longest side at which masks are computed; larger images are reduced to it, those slimmer than 4:1 "
+        "to as many pixels as one of 4:1. 0: no cap; unset: the preset's own.",
     )
     click_area_limit_percent: float | None = Field(
         None,

@@ -239,7 +239,8 @@ class MethodConfig:
 
     working_size_pixels: int = 1024
     """Longest side at which steps 4 to 7 run, in pixels; larger images are reduced to it and their mask is brought
-    back to full size along the image's edges. 0 means no cap. Here."""
+    back to full size along the image's edges. Images slimmer than 4:1 keep as many pixels as one of 4:1 would. 0 means
+    no cap. Here."""
 
     box_seeds: int = 5
     """At most this many positive clicks stand for a box in a joint decision. Here, as all of such a box: chosen by the

@@ -288,7 +288,7 @@ class Engine:
         # An image above the working size, so that the way back to full size is compiled too.
         side = self._method.working_size_pixels
         if side:
-            large = Picture.of(np.resize(image, (8, side + 1, 3))).pixels
+            large = Picture.of(np.resize(image, (side // 4 + 1, side + 1, 3))).pixels
             self._make_session(large, transition).segment(large, Prompt((Click(10, 4),)))
 
     def status(self) -> EngineStatus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,6 +31,9 @@ _Point = tuple[float, float]
 _Measure = Callable[[npt.NDArray[np.float32], Sequence[tuple[int, int]]], Sequence[Any]]
 """``ClickMaps.find_edges`` or ``ClickMaps.rank``."""
 
+_SLIMMEST = 4.0
+"""Longer side over shorter side up to which the working size caps the longer one. Here."""
+
 _PIECE_OF_BOX = 0.02
 """A piece of a mask, or a hole in it, may be as small as this share of the box, in however large an image. Here."""
 
@@ -48,8 +52,13 @@ def session_bytes(image_size: tuple[int, int], cells: int, method: MethodConfig,
 
 
 def reduced_size(size: tuple[int, int], longest_side: int) -> tuple[int, int]:
-    """``(H, W)`` scaled so that the longer of them is at most ``longest_side`` pixels; 0 means no cap."""
-    scale = longest_side / max(size)
+    """``(H, W)`` scaled so that the longer of them is at most ``longest_side`` pixels; 0 means no cap.
+
+    A slimmer image than ``_SLIMMEST`` keeps as many pixels as one of that shape would have: by its longer side alone
+    nothing of it would be left.
+    """
+    slimness = max(1.0, max(size) / min(size) / _SLIMMEST)
+    scale = longest_side / max(size) * math.sqrt(slimness)
     if not longest_side or scale >= 1:
         return size
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
