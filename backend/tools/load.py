@@ -96,11 +96,14 @@ def refine(url: str, annotator: int, work: Work) -> list[Answer]:
         ]
 
 
-def run_load(url: str, annotators: int, work: Work) -> Load:
-    """All annotators at once, and /health all the while. Raises Unanswered."""
+def run_load(url: str, annotators: int, work: Work, at_once: int | None = None) -> Load:
+    """All annotators, at most ``at_once`` of them at the same time, and /health all the while. Raises Unanswered."""
     over = threading.Event()
-    with concurrent.futures.ThreadPoolExecutor(annotators + 1) as pool:
-        health = pool.submit(_watch_health, url, work.auth, over)
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as watch,
+        concurrent.futures.ThreadPoolExecutor(at_once or annotators) as pool,
+    ):
+        health = watch.submit(_watch_health, url, work.auth, over)
         started = time.perf_counter()
         try:
             futures = [pool.submit(refine, url, annotator, work) for annotator in range(annotators)]

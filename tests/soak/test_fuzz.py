@@ -27,9 +27,9 @@ OPERATIONS = [
     for method in methods
 ]
 IS_FULL = os.environ.get("SOAK") == "1"
-# Bodies of each test below, the first number for each platform, the last for each operation; more than 10,000 in all in
+# Bodies of each test below, the first number for each platform, the last for each operation; more than 20,000 in all in
 # the full run.
-MUTATED, ARBITRARY, DESCRIBED = (6000, 3000, 250) if IS_FULL else (150, 100, 10)
+MUTATED, ARBITRARY, DESCRIBED = (7500, 3500, 250) if IS_FULL else (150, 100, 10)
 LONGEST_ANSWER_SECONDS = 20
 MOST_GROWTH_BYTES = 48 * 1024 * 1024
 ERROR_KEYS = {"type", "message", "request_id"}

@@ -30,13 +30,14 @@ def test_every_answer_is_the_one_computed_alone(tmp_path, is_full):
 def test_a_cache_smaller_than_the_set_of_images_gives_the_same_masks_and_does_not_grow(tmp_path, is_full):
     if is_full:
         # Each level holds some of the images: clicks find theirs on the device, in host memory, on disk or nowhere.
-        room = {"M2N2_SESSION_CACHE_MIB": "16", "M2N2_HOST_CACHE_MIB": "2", "M2N2_DISK_CACHE_MIB": "7"}
+        room = {"M2N2_SESSION_CACHE_MIB": "16", "M2N2_HOST_CACHE_MIB": "2", "M2N2_DISK_CACHE_MIB": "16"}
         environ = {"M2N2_BACKBONE": "dinov2-small", "M2N2_GRID": "24", **room}
-        annotators, clicks, rounds, tight = 16, 18, 7, LEVELS
+        annotators, at_once, clicks, rounds, tight = 60, 16, 10, 5, LEVELS
     else:
         # What the tiny network leaves of an image is less than any budget below the device's.
-        environ, annotators, clicks, rounds, tight = {**TINY, "M2N2_SESSION_CACHE_MIB": "6"}, 3, 2, 2, LEVELS[:1]
-    pressure = press(environ, tmp_path, annotators, clicks, rounds, SIZE)
+        environ, annotators, at_once = {**TINY, "M2N2_SESSION_CACHE_MIB": "6"}, 3, 3
+        clicks, rounds, tight = 2, 2, LEVELS[:1]
+    pressure = press(environ, tmp_path, annotators, at_once, clicks, rounds, SIZE)
     sys.stdout.write(f"\n{pressure.render()}\n")
     assert pressure.differences == []
     for level in tight:

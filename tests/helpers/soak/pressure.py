@@ -37,8 +37,11 @@ class Pressure:
         return f"{self.clicks} clicks: {levels}; MB of memory after each round: {used}"
 
 
-def press(environ: dict[str, str], folder: Path, annotators: int, clicks: int, rounds: int, size: Size) -> Pressure:
-    """Rounds of load on one server, each compared with what it answered to one annotator after the other."""
+def press(
+    environ: dict[str, str], folder: Path, annotators: int, at_once: int, clicks: int, rounds: int, size: Size
+) -> Pressure:
+    """Rounds of load on one server, each compared with what it answered to one annotator after the other. Every
+    annotator has an image of their own, and ``at_once`` of them work at the same time."""
     images = folder / "images"
     images.mkdir()
     work = Work(draw_files(images, annotators, size), size, clicks)
@@ -47,7 +50,7 @@ def press(environ: dict[str, str], folder: Path, annotators: int, clicks: int, r
     with Server({**environ, "M2N2_LOCAL_FILES_ROOT": str(images)}, folder / "server.log") as server:
         alone = [refine(server.url, annotator, work) for annotator in range(annotators)]
         for _ in range(rounds):
-            load = run_load(server.url, annotators, work)
+            load = run_load(server.url, annotators, work, at_once)
             differences += find_differences(load.answers, alone, size)
             used_bytes.append(server.read_metric("process_resident_memory_bytes"))
         hits, evictions = (
