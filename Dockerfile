@@ -2,7 +2,8 @@
 # docker build --target cuda -t m2n2 .    docker run -p 9090:9090 --gpus all m2n2
 #
 # Every RUN is a script of deploy/image, which docs/operate/containers.md describes with the build arguments.
-ARG DEBIAN=debian:12.12-slim
+# The digest is what counts; the tag says what it was. docs/operate/containers.md says how to learn another one.
+ARG DEBIAN=debian:12.12-slim@sha256:d5d3f9c23164ea16f31852f95bd5959aad1c5e854332fe00f7b3a20fcc9f635c
 FROM ${DEBIAN} AS system
 COPY deploy/image/install_packages.sh deploy/image/add_user.sh /usr/local/lib/m2n2/
 RUN /usr/local/lib/m2n2/install_packages.sh python3 && /usr/local/lib/m2n2/add_user.sh
@@ -24,10 +25,13 @@ COPY deploy/image deploy/image
 FROM system AS build
 RUN /usr/local/lib/m2n2/install_packages.sh python3-venv
 WORKDIR /src
-COPY requirements.txt deploy/image/install_dependencies.sh ./
+COPY deploy/image/requirements.lock deploy/image/torch-cpu.lock deploy/image/torch-cuda.lock \
+     deploy/image/install_dependencies.sh ./
 
 FROM build AS build-cpu
-ARG TORCH=torch==2.13.0
+# A torch of your own choice, in the place of the lock's.
+ARG TORCH=
+ARG TORCH_LOCK=torch-cpu.lock
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 RUN ./install_dependencies.sh
 COPY --from=sources /src .
@@ -35,7 +39,8 @@ ARG WEIGHTS=dinov2-small
 RUN deploy/image/install_product.sh ${WEIGHTS}
 
 FROM build AS build-cuda
-ARG TORCH=torch==2.13.0
+ARG TORCH=
+ARG TORCH_LOCK=torch-cuda.lock
 # What pip's own index has for Linux is the CUDA build, with CUDA's libraries as packages.
 ARG TORCH_INDEX_URL=
 RUN ./install_dependencies.sh

@@ -9,9 +9,11 @@ LABEL_STUDIO := .venv-label-studio
 LABEL_STUDIO_ML := .venv-label-studio-ml
 E2E := .venv-e2e
 RAY := .venv-ray
+LOCK := .venv-lock
+UV := uv==0.13.9
 STUDIO_PORT ?= 8080
 
-.PHONY: run test setup setup-test check studio e2e label-studio-ml ray ray-test ray-plan ray-e2e plan soak deploy-test benchmark clean
+.PHONY: run test setup setup-test check studio e2e label-studio-ml ray ray-test ray-plan ray-e2e plan soak deploy-test lock benchmark clean
 
 run: setup
 	$(BIN)/m2n2 weights get
@@ -94,15 +96,24 @@ benchmark: $(VENV)/.setup-research
 	$(BIN)/m2n2 benchmark serve --json docs/results/benchmarks/server.json --markdown docs/results/benchmarks.md
 	$(BIN)/m2n2 benchmark cvat --json docs/results/benchmarks/cvat.json --markdown docs/results/benchmarks.md
 
+# Writes the lock files of the images anew, after a change of requirements.txt or of the extra `ray`.
+lock:
+	$(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/python -m pip install --quiet $(UV)
+	$(LOCK)/bin/python -m tests.helpers.deploy.lock --uv $(LOCK)/bin/uv
+
 setup: $(VENV)/.setup
 setup-test: $(VENV)/.setup-test
+
+# LOCKED=1: by the lock of the image, each file by its sha256. torch, which that lock leaves out, is there already then.
+REQUIREMENTS := $(if $(LOCKED),--require-hashes --no-deps --requirement deploy/image/requirements.lock,--requirement requirements.txt)
 
 # A virtual environment that is already there is kept, and in it a torch build of your own choice.
 $(VENV)/.setup: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet $(REQUIREMENTS)
+	$(BIN)/python -m pip install --quiet --no-deps $(if $(LOCKED),--no-build-isolation) --editable .
 	touch $@
 
 $(VENV)/.setup-research: $(VENV)/.setup
@@ -152,4 +163,4 @@ $(RAY)/.setup-e2e: tests/e2e/requirements.txt $(RAY)/.setup
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LABEL_STUDIO) $(LABEL_STUDIO_ML) $(E2E) $(RAY) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LABEL_STUDIO) $(LABEL_STUDIO_ML) $(E2E) $(RAY) $(LOCK) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,17 +1,23 @@
 #!/bin/sh
-# install_dependencies.sh: what the product needs, as the virtual environment /opt/m2n2, by the requirements.txt at hand.
+# install_dependencies.sh: what the product needs, as the virtual environment /opt/m2n2, by the lock files at hand. Each file
+# that pip fetches must have a sha256 of its lock.
 #
-# TORCH: requirement of torch. TORCH_INDEX_URL: where that build of it is; empty: pip's own index.
+# TORCH_LOCK: lock file of torch. TORCH: requirement of another build, which is fetched without a sha256; empty: that of
+# the lock. TORCH_INDEX_URL: where torch is; empty: pip's own index.
 set -eu
 install() {
     /opt/m2n2/bin/python -m pip install --no-cache-dir --no-compile --disable-pip-version-check "$@"
 }
 
 python3 -m venv /opt/m2n2
-install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$TORCH"
-# The same release of OpenCV without its windows, and so without X, Qt and libGL's drivers.
-sed 's/^opencv-python==/opencv-python-headless==/' requirements.txt > /tmp/requirements.txt
-install --requirement /tmp/requirements.txt
+# A lock is complete: nothing that it does not name may be fetched for what it names.
+install --require-hashes --no-deps --requirement requirements.lock
+if [ -n "${TORCH:-}" ]; then
+    install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$TORCH"
+else
+    install --require-hashes --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} --requirement "$TORCH_LOCK"
+fi
+/opt/m2n2/bin/python -m pip check
 
 # Serving never reads test suites, C++ headers and torch's test programs. Licences, in *.dist-info, stay; so does pip,
 # by which `m2n2 weights get` fetches.

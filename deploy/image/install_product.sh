@@ -3,7 +3,8 @@
 # the weights of these names (`m2n2 weights list`) into M2N2_CACHE_FOLDER.
 set -eu
 bin=/opt/m2n2/bin
-"$bin/python" -m pip install --no-cache-dir --no-compile --disable-pip-version-check --no-deps .
+# By the setuptools of the lock: pip would fetch another one to build with.
+"$bin/python" -m pip install --no-cache-dir --no-compile --disable-pip-version-check --no-deps --no-build-isolation .
 install --mode 644 deploy/image/health.py /opt/m2n2/
 
 # Byte code: a container whose file system is read-only would compile every module anew at each start. Unchecked, for

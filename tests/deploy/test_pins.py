@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.helpers.deploy.pins import BESIDE_PRODUCT, EXTRAS, OTHERS, PRODUCT_AND_EXTRAS
+from tests.helpers.deploy.pins import BESIDE_PRODUCT, OTHERS, PRODUCT_AND_EXTRAS
 from tests.helpers.paths import ROOT
 
 PIN = re.compile(r"[A-Za-z0-9_.-]+(\[[a-z,]+\])?==[0-9][0-9a-z.]*")
@@ -17,11 +17,6 @@ def test_everything_is_pinned(requirements):
     assert requirements
     for requirement in requirements:
         assert PIN.fullmatch(requirement), requirement
-
-
-def test_the_image_of_ray_has_the_release_of_the_extra():
-    installed = re.findall(r'pip install .*"(.*)"', (ROOT / "deploy" / "ray" / "Dockerfile").read_text())
-    assert installed == EXTRAS["ray"]
 
 
 def test_every_version_says_what_operators_must_do():

@@ -9,6 +9,7 @@ import venv
 
 import pytest
 
+from tests.helpers.deploy.lock import PRODUCT_LOCK, RAY_LOCK, TORCH_CPU_LOCK
 from tests.helpers.deploy.pins import BESIDE_PRODUCT, EXTRAS, OTHERS, PRODUCT, PRODUCT_AND_EXTRAS
 
 
@@ -48,6 +49,22 @@ def is_sound(pip):
 def test_pins_install_together(pip, requirements):
     install(pip, requirements)
     assert is_sound(pip)
+
+
+def test_the_locks_of_the_image_install_by_their_hashes(pip):
+    """And their packages want nothing that they do not have."""
+    for lock in (PRODUCT_LOCK, TORCH_CPU_LOCK, RAY_LOCK):
+        result = pip("install", "--quiet", "--require-hashes", "--no-deps", f"--requirement={lock}")
+        assert result.returncode == 0, result.stderr
+        assert is_sound(pip)
+
+
+def test_a_file_with_another_hash_is_not_installed(pip, tmp_path):
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"idna==3.20 --hash=sha256:{'0' * 64}\n")
+    result = pip("install", "--quiet", "--require-hashes", "--no-deps", f"--requirement={lock}")
+    assert result.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in result.stderr
 
 
 def test_the_product_s_do_and_label_studio_ml_beside_them(pip):

@@ -30,6 +30,33 @@ def check(archive: Path, checksum: str) -> None:
         raise DatasetError(f"{archive} is broken (its {algorithm} should be {digits} but is {found}): {_REMEDY}")
 
 
+def check_recorded(archive: Path) -> None:
+    """Raises DatasetError where an archive is another than the one that ``record`` was called with, if it was."""
+    recorded = _record_of(archive)
+    if not recorded.is_file():
+        return
+    digits = recorded.read_text(encoding="utf-8").split(maxsplit=1)[:1]
+    if [_find_sha256(archive)] != digits:
+        raise DatasetError(
+            f"{archive} is another file than the one that was unpacked before (its sha256 is not that of {recorded}): "
+            f"put that one in its place, or delete {recorded.name} to take this one"
+        )
+
+
+def record(archive: Path) -> None:
+    """Write an archive's sha256 beside it, as ``sha256sum --check`` reads it."""
+    _record_of(archive).write_text(f"{_find_sha256(archive)}  {archive.name}\n", encoding="utf-8")
+
+
+def _record_of(archive: Path) -> Path:
+    return archive.with_name(f"{archive.name}.sha256")
+
+
+def _find_sha256(archive: Path) -> str:
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def unpack(archive: Path, folder: Path, progress: Progress) -> None:
     """Unpack a zip or tar archive into a new folder, which is there only when all of it is.
 

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from rich.progress import Progress
 
 from m2n2_engine.errors import DatasetError
-from m2n2_engine.tools.datasets.archives import check, unpack
+from m2n2_engine.tools.datasets.archives import check, check_recorded, record, unpack
 from m2n2_engine.tools.datasets.catalogue import Dataset
 from m2n2_engine.tools.datasets.coco import Counts, is_dataset, write_dataset
 from m2n2_engine.tools.datasets.download import download
@@ -29,7 +29,10 @@ def prepare(dataset: Dataset, folder: Path, progress: Progress, *, offline: bool
             return None
         raw = folder / "raw" / dataset.name
         if not raw.is_dir():
-            unpack(_obtain(dataset, raw, progress, offline), raw, progress)
+            archive = _obtain(dataset, raw, progress, offline)
+            unpack(archive, raw, progress)
+            # Not before: one that breaks off would be held to be the right one.
+            record(archive)
         return _convert(dataset, raw, target, progress)
 
 
@@ -80,6 +83,7 @@ def _obtain(dataset: Dataset, raw: Path, progress: Progress, offline: bool) -> P
         download(archive.url, path, progress)
     if archive.checksum is not None:
         check(path, archive.checksum)
+    check_recorded(path)
     return path
 
 

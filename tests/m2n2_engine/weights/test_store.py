@@ -23,10 +23,15 @@ import pytest
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import ConfigurationError, WeightsCorrupt, WeightsUnavailable
 from m2n2_engine.weights import store
-from m2n2_engine.weights.store import Sources
+from m2n2_engine.weights.catalogue import WEIGHTS
+from m2n2_engine.weights.sources import Sources
 
 NAME = "dinov2-small"
 HUB_NAME = "stable-diffusion-2-1-base"
+BRANCH_NAME = "stable-diffusion-2"
+"""The catalogue asks for a branch of it."""
+
+COMMIT = "c" * 40
 
 
 @pytest.fixture
@@ -90,22 +95,41 @@ def test_fetched_weights_are_found_offline(config: WeightsConfig) -> None:
     assert {entry.name: where for entry, where in store.list_weights(offline)}[NAME] == folder
 
 
-def test_the_hugging_face_cache_counts(config: WeightsConfig, tmp_path: Path) -> None:
-    repository = tmp_path / "hub" / "models--facebook--dinov2-small"
-    snapshot = repository / "snapshots" / ("0" * 40)
+def _write_snapshot(config: WeightsConfig, name: str, commit: str) -> Path:
+    """In the Hugging Face cache, as that of its branch."""
+    assert config.hub_cache_folder is not None
+    repository = config.hub_cache_folder / f"models--{WEIGHTS[name].repository}".replace("/", "--")
+    snapshot = repository / "snapshots" / commit
     snapshot.mkdir(parents=True)
     (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(snapshot.name)
+    (repository / "refs" / "main").write_text(commit)
     _write_model(snapshot)
-    assert store.resolve("dinov2-small-hub", config, sources=NO_NETWORK) == snapshot
+    return snapshot
+
+
+def test_the_hugging_face_cache_counts(config: WeightsConfig) -> None:
+    snapshot = _write_snapshot(config, "dinov2-base", WEIGHTS["dinov2-base"].revision)
+    assert store.resolve("dinov2-base", config, sources=NO_NETWORK) == snapshot
+
+
+def test_another_commit_in_the_hugging_face_cache_does_not(config: WeightsConfig) -> None:
+    _write_snapshot(config, "dinov2-base", COMMIT)
+    assert not store.is_at_hand("dinov2-base", config)
+
+
+def test_other_bytes_in_the_hugging_face_cache_are_refused(config: WeightsConfig) -> None:
+    snapshot = _write_snapshot(config, "dinov2-small-hub", WEIGHTS["dinov2-small-hub"].revision)
+    with pytest.raises(WeightsCorrupt, match=rf"{snapshot}/config\.json should have sha256 1809f83e.*sound copy"):
+        store.resolve("dinov2-small-hub", config, sources=NO_NETWORK)
 
 
 def test_another_repository_has_a_place_of_its_own(config: WeightsConfig) -> None:
     asked: list[tuple[str, str]] = []
 
-    def download(repository: str, revision: str, folder: Path, patterns: Sequence[str]) -> None:
+    def download(repository: str, revision: str, folder: Path, patterns: Sequence[str]) -> str:
         asked.append((repository, revision))
         _write_model(folder)
+        return COMMIT
 
     mirror = dataclasses.replace(config, model_id="team/dino", revision="v2")
     assert (
@@ -229,14 +253,19 @@ def test_of_many_at_once_one_downloads(config: WeightsConfig) -> None:
 
 
 class Hub:
-    """Its every repository holds the tiny Stable Diffusion 2. given: the files it gave."""
+    """Its every repository holds the tiny Stable Diffusion 2.
+
+    given: the files it gave. asked: the revisions it was asked for. commit: what its branches stand at.
+    """
 
     def __init__(self, source: Path) -> None:
         self.given: list[str] = []
+        self.asked: list[str] = []
+        self.commit = COMMIT
         self._source = source
 
-    def download(self, repository: str, revision: str, folder: Path, patterns: Sequence[str]) -> None:
-        assert revision == "main"
+    def download(self, repository: str, revision: str, folder: Path, patterns: Sequence[str]) -> str:
+        self.asked.append(revision)
         for path in sorted(self._source.rglob("*")):
             name = path.relative_to(self._source).as_posix()
             if path.is_file() and any(fnmatch(name, pattern) for pattern in patterns):
@@ -244,9 +273,14 @@ class Hub:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name)
         (folder / ".cache" / "huggingface").mkdir(parents=True, exist_ok=True)
+        return self.commit if revision == "main" else revision
 
     def resolve(self, name: str, config: WeightsConfig, half: bool = False) -> Path:
-        return store.resolve(name, config, half=half, sources=Sources(package=_refuse, hub=self.download))
+        return store.resolve(name, config, half=half, sources=self.sources)
+
+    @property
+    def sources(self) -> Sources:
+        return Sources(package=_refuse, hub=self.download)
 
 
 @pytest.fixture
@@ -284,23 +318,94 @@ def test_recorded_hashes_are_checked(config: WeightsConfig, hub: Hub) -> None:
     assert _left_behind(config) == []
 
 
+# --- which commit
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHTS))
+def test_the_catalogue_asks_for_commits(name: str) -> None:
+    """But for the one repository whose commit could not be learnt."""
+    entry = WEIGHTS[name]
+    if entry.repository is not None and name != BRANCH_NAME:
+        assert len(entry.revision) == 40
+        assert set(entry.revision) <= set("0123456789abcdef")
+
+
+def test_the_commit_of_the_catalogue_is_asked_for(config: WeightsConfig, hub: Hub) -> None:
+    folder = hub.resolve("stable-diffusion-2-base", config)
+    assert hub.asked == [WEIGHTS["stable-diffusion-2-base"].revision]
+    assert json.loads((folder / "manifest.json").read_text())["commit"] == hub.asked[0]
+
+
+def test_a_hub_that_gives_another_commit_is_refused(config: WeightsConfig) -> None:
+    def download(repository: str, revision: str, folder: Path, patterns: Sequence[str]) -> str:
+        _write_model(folder)
+        return COMMIT
+
+    asked = WEIGHTS["dinov2-base"].revision
+    with pytest.raises(WeightsCorrupt, match=f"facebook/dinov2-base was asked for commit {asked} and gave {COMMIT}"):
+        store.resolve("dinov2-base", config, sources=Sources(hub=download))
+    assert _left_behind(config) == []
+
+
+def test_a_branch_stays_at_the_commit_of_the_first_fetch(config: WeightsConfig, hub: Hub) -> None:
+    folder = hub.resolve(BRANCH_NAME, config)
+    assert json.loads((folder / "manifest.json").read_text())["commit"] == COMMIT
+    hub.commit = "d" * 40
+    store.fetch(BRANCH_NAME, config, force=True, sources=hub.sources)
+    assert hub.asked == ["main", COMMIT]
+    assert json.loads((folder / "manifest.json").read_text())["commit"] == COMMIT
+
+
+def test_a_commit_whose_bytes_changed_is_refused(config: WeightsConfig, hub: Hub) -> None:
+    folder = hub.resolve(BRANCH_NAME, config)
+    described = json.loads((folder / "manifest.json").read_text())
+    described["sha256"]["vae/config.json"] = "0" * 64
+    (folder / "manifest.json").write_text(json.dumps(described))
+    with pytest.raises(
+        WeightsUnavailable, match=rf"commit {COMMIT} is not what it was.*vae/config\.json.*delete the folder"
+    ):
+        store.fetch(BRANCH_NAME, config, force=True, sources=hub.sources)
+    assert json.loads((folder / "manifest.json").read_text()) == described
+
+
+def test_a_manifest_that_cannot_be_read_any_more_is_replaced(config: WeightsConfig, hub: Hub) -> None:
+    folder = hub.resolve(BRANCH_NAME, config)
+    (folder / "manifest.json").write_text("[]")
+    store.fetch(BRANCH_NAME, config, force=True, sources=hub.sources)
+    assert hub.asked == ["main", "main"]
+    assert store.verify(BRANCH_NAME, config)
+
+
+def test_weights_of_another_commit_than_the_catalogue_s_are_not_loaded(config: WeightsConfig, hub: Hub) -> None:
+    """As after an upgrade to a version that asks for a newer one."""
+    name = "stable-diffusion-2-base"
+    folder = hub.resolve(name, config)
+    described = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**described, "commit": COMMIT}))
+    with pytest.raises(WeightsCorrupt, match=rf"of commit {COMMIT} and not of .*`m2n2 weights get {name} --force`"):
+        hub.resolve(name, config)
+    store.fetch(name, config, force=True, sources=hub.sources)
+    assert hub.resolve(name, config) == folder
+
+
 FETCH = """
 import sys
 from pathlib import Path
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.weights import store
-print(store.fetch("dinov2-base", WeightsConfig(cache_folder=Path(sys.argv[1]))))
+print(store.fetch("dinov2-base", WeightsConfig(cache_folder=Path(sys.argv[1]), revision=sys.argv[2])))
 """
 
 
-def test_the_hubs_own_client_fetches_what_is_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", ["main", COMMIT])
+def test_the_hubs_own_client_fetches_what_is_asked_for(tmp_path: Path, asked: str) -> None:
     """Against as much of a hub as its client asks for, with one file that nobody wants."""
     files = {"config.json": b"{}", "model.safetensors": b"tensors", "pytorch_model.bin": b"code"}
-    revision, given = "c" * 40, set()
+    revision, given = COMMIT, set()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path.startswith("/api/models/facebook/dinov2-base/revision/main"):
+            if self.path in [f"/api/models/facebook/dinov2-base/revision/{one}" for one in (asked, revision)]:
                 self.reply(json.dumps({"id": "facebook/dinov2-base", "sha": revision}).encode())
             elif self.path.startswith(f"/api/models/facebook/dinov2-base/tree/{revision}?"):
                 tree = [{"type": "file", "path": name, "size": len(files[name]), "oid": name} for name in files]
@@ -332,7 +437,7 @@ def test_the_hubs_own_client_fetches_what_is_asked_for(tmp_path: Path) -> None:
         thread.start()
         environ = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         environ |= {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hf")}
-        command = [sys.executable, "-c", FETCH, str(tmp_path / "cache")]
+        command = [sys.executable, "-c", FETCH, str(tmp_path / "cache"), asked]
         finished = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
         server.shutdown()
         thread.join()
@@ -341,6 +446,7 @@ def test_the_hubs_own_client_fetches_what_is_asked_for(tmp_path: Path) -> None:
     assert given == {"config.json", "model.safetensors"}
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "manifest.json", "model.safetensors"]
     assert (folder / "model.safetensors").read_bytes() == b"tensors"
+    assert json.loads((folder / "manifest.json").read_text())["commit"] == revision
 
 
 def test_a_refused_connection_is_told_in_plain_words(config: WeightsConfig) -> None:
@@ -365,6 +471,34 @@ def test_a_damaged_file_is_found(config: WeightsConfig) -> None:
     model.write_bytes(b"tensorz")
     with pytest.raises(WeightsCorrupt, match=r"model\.safetensors .*run `m2n2 weights get dinov2-small --force`"):
         store.verify(NAME, config)
+
+
+def test_a_damaged_file_is_not_loaded(config: WeightsConfig) -> None:
+    model = store.fetch(NAME, config, sources=REGISTRY) / "model.safetensors"
+    model.write_bytes(b"tensorz")
+    with pytest.raises(WeightsCorrupt, match=r"model\.safetensors .*run `m2n2 weights get dinov2-small --force`"):
+        store.resolve(NAME, config, sources=NO_NETWORK)
+    store.fetch(NAME, config, force=True, sources=REGISTRY)
+    assert store.resolve(NAME, config, sources=NO_NETWORK) == model.parent
+
+
+def test_a_damaged_file_in_a_folder_of_the_user_s_is_not_loaded_where_a_manifest_is_there(
+    config: WeightsConfig,
+) -> None:
+    folder = store.fetch(NAME, config, sources=REGISTRY)
+    own = dataclasses.replace(config, folder=folder)
+    assert store.resolve(NAME, own, sources=NO_NETWORK) == folder
+    (folder / "config.json").write_text("{ }")
+    with pytest.raises(WeightsCorrupt, match=r"config\.json .*put a sound copy in its place"):
+        store.resolve(NAME, own, sources=NO_NETWORK)
+
+
+def test_a_folder_of_the_user_s_may_hold_what_the_catalogue_does_not_know(
+    config: WeightsConfig, tmp_path: Path
+) -> None:
+    _write_model(tmp_path)
+    own = dataclasses.replace(config, folder=tmp_path)
+    assert store.resolve("dinov2-small-hub", own, sources=NO_NETWORK) == tmp_path
 
 
 def test_a_damaged_manifest_is_found(config: WeightsConfig) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import shutil
 import tarfile
 import zipfile
 
@@ -174,6 +175,26 @@ def test_a_broken_archive_is_named_and_fetched_again_once_deleted(prepare, folde
     assert len(server.asked) == 1
     archive.unlink()
     serve("GrabCut", content)
+    assert prepare("--grabcut")[0] == 0
+
+
+def test_another_archive_than_the_first_is_refused_until_its_record_is_deleted(prepare, folder, make_source, serve):
+    content = pack_zip(make_source(root="GrabCut"))
+    serve("GrabCut", content)
+    assert prepare("--grabcut")[0] == 0
+    archive, recorded = folder / "raw" / "GrabCut.zip", folder / "raw" / "GrabCut.zip.sha256"
+    assert recorded.read_text() == f"{hashlib.sha256(content).hexdigest()}  GrabCut.zip\n"
+    for made in (folder / "raw" / "GrabCut", folder / "coco" / "GrabCut"):
+        shutil.rmtree(made)
+    archive.unlink()
+    serve("GrabCut", pack_zip(make_source(names=("c",), root="other/GrabCut")))
+    status, _, problem = prepare("--grabcut")
+    assert status == 1
+    assert problem.startswith(f"GrabCut: {archive} is another file than the one that was unpacked before")
+    assert problem.endswith(f"put that one in its place, or delete {recorded.name} to take this one")
+    assert not (folder / "raw" / "GrabCut").exists()
+    recorded.unlink()
+    archive.write_bytes(content)
     assert prepare("--grabcut")[0] == 0
 
 
