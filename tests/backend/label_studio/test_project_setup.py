@@ -10,7 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from backend.label_studio.client import LabelStudioClient, LabelStudioError
-from backend.label_studio.label_config import find_problems, parse_label_config
+from backend.label_studio.configuration.problems import find_problems
+from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.project_setup import (
     HINTS,
     Attachment,
