@@ -16,7 +16,7 @@ from requests.auth import HTTPBasicAuth
 from backend.label_studio import brush_rle
 from backend.label_studio.client import LabelStudioClient, LabelStudioError
 from backend.label_studio.configuration.problems import find_lost_tools, find_problems
-from backend.label_studio.label_config import BRUSH, PROMPT_TAGS, Control, parse_label_config
+from backend.label_studio.label_config import ANSWER_TAGS, BRUSH, PROMPT_TAGS, Control, parse_label_config
 from backend.label_studio.project_setup import BLOCKED_REMEDY, Attachment, is_blocked, render_address
 from backend.net.label_studio_auth import NoAuth
 from m2n2_engine.errors import M2N2Error
@@ -102,7 +102,10 @@ class _Inspection:
 
     def check_project(self) -> str:
         self._project = self._client.get(f"/api/projects/{self._id}/")
-        return f"{self._id}, {self._project['title']!r}, {self._project['task_number']} tasks"
+        said = f"{self._id}, {self._project['title']!r}, {self._project['task_number']} tasks"
+        if (self._project.get("expert_instruction") or "").strip():
+            return said
+        return f"{said}; it tells annotators nothing of what the page hides: {_CONNECT_REMEDY}, which adds instructions"
 
     def check_labels(self) -> str:
         xml = self._project["label_config"]
@@ -115,8 +118,14 @@ class _Inspection:
             ]
         if problems:
             raise _Problem(f"{'; '.join(problems)}; `m2n2 label-studio config` prints a configuration that works")
-        prompts = parse_label_config(xml).find_controls(PROMPT_TAGS)
-        return ", ".join(f"{prompt}: {', '.join(prompt.labels or ('labels of the task',))}" for prompt in prompts)
+        config = parse_label_config(xml)
+        prompts = config.find_controls(PROMPT_TAGS)
+        said = ", ".join(f"{prompt}: {', '.join(prompt.labels or ('labels of the task',))}" for prompt in prompts)
+        first = config.find_controls((*PROMPT_TAGS, *ANSWER_TAGS))[0]
+        if first.tag in PROMPT_TAGS:
+            return said
+        # Whoever takes a label of that row paints, and sees no mask.
+        return f"{said}; put {prompts[0]} before {first}, so that the first row of labels is that of the smart tool"
 
     def check_model(self) -> str:
         models = self._client.get("/api/ml", project=self._id)
