@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -21,10 +22,12 @@ from backend.label_studio.configuration.problems import ProblemLog
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payload import PredictRequest, SetupRequest
 from backend.label_studio.prompt import parse_prompts
-from backend.label_studio.tasks import NextTasks, find_images
+from backend.label_studio.tasks import NextTasks, explain_no_image, find_images
 from backend.scheduling.clicks import ClickService, Obsolete
 from backend.scheduling.preparation import BackgroundPreparation
 from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class LabelStudioRoutes:
@@ -89,5 +92,7 @@ class LabelStudioRoutes:
             # More than these would not be taken.
             images = list(itertools.islice(shown, self._settings.prepare_ahead))
             is_opened = len(request.tasks) == 1
+            if is_opened and not images and self._settings.prepare_ahead:
+                logger.info("nothing is prepared: %s", explain_no_image(request.tasks[0], config))
             look_ahead = functools.partial(self._next_tasks.find_images, request) if is_opened else None
             self._preparation.add(images, is_opened=is_opened, look_ahead=look_ahead)

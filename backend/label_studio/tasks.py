@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from backend.errors import InvalidRequest
 from backend.http.request import render_problem
 from backend.images.cache import TaskImage
 from backend.label_studio.client import LabelStudioClient, LabelStudioError
@@ -31,6 +32,17 @@ def find_images(task: Task, config: LabelConfig, *, every_page: bool = False) ->
     pages = (image.list_references(task.data) for image in (images if every_page else images[:_MOST_IMAGES]))
     shown = (reference for one in pages for reference in (one if every_page else one[:1]))
     return [TaskImage(reference, task.id) for reference in shown]
+
+
+def explain_no_image(task: Task, config: LabelConfig) -> str:
+    """Why a task shows no image that can be used."""
+    images = config.for_task(task.data).images
+    try:
+        for image in images:
+            image.find_reference(task.data, 0)
+    except InvalidRequest as error:
+        return str(error)
+    return "the labelling configuration has no Image for it"
 
 
 def fetch_tasks(client: LabelStudioClient, project: int, after: int, count: int, *, unfinished: bool) -> TaskPage:

@@ -80,6 +80,13 @@ def test_what_is_there_in_place_of_an_image_is_named_without_its_data(click, pic
     assert picture[40:80] not in message + caplog.text
 
 
+def test_an_opened_task_without_an_image_is_named_in_the_log(client, caplog):
+    body = {"tasks": [{"id": 1, "data": {"image": {"url": "x"}}}], "label_config": CONFIG}
+    with caplog.at_level(logging.INFO):
+        assert client.post("/predict", json=body).json == {"results": [[]]}
+    assert "nothing is prepared: the task's data has no image under '$image'" in caplog.text
+
+
 def test_a_click_on_a_page_of_a_repeater_is_answered_for_its_tags(click, picture, segmenter, make_png):
     second = "data:image/png;base64," + base64.b64encode(make_png(WIDTH + 1, HEIGHT)).decode()
     data = {"pages": [{"url": picture}, {"url": second}]}
