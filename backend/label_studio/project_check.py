@@ -113,7 +113,7 @@ class _Inspection:
         if not problems:
             # Its tool would hide among the others and asks for nothing: clicks with it are lost.
             problems = [
-                f'{control} has a smart tool of its own, which asks for nothing: set smart="false"'
+                f'{control} has a smart tool of its own, which brings no mask: set smart="false"'
                 for control in find_lost_tools(parse_label_config(xml))
             ]
         if problems:

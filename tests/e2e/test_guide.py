@@ -20,11 +20,11 @@ def test_the_label_stays_selected_where_the_guide_says_so(make_annotator, upload
     annotator.prepare()
     annotator.select_label("Person")
     page = annotator.page
-    steps = [page.get_by_text(text, exact=True) for text in ("Auto-Annotation", "Auto-Accept Suggestions")]
-    steps += [page.locator("button.lsf-tool_smart"), page.locator(".lsf-label", has_text="Person").first]
-    for number, what in enumerate(steps, 1):
-        annotator.mark(number, what)
-    annotator.shoot("ready")
+    annotator.shoot_marked(
+        "ready",
+        above=[page.get_by_text(text, exact=True) for text in ("Auto-Annotation", "Auto-Accept Suggestions")],
+        beside=[page.locator("button.lsf-tool_smart"), page.locator(".lsf-label", has_text="Person").first],
+    )
     annotator.keep_label_selected(picture="settings")
 
     annotator.select_label("Person")

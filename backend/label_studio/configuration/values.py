@@ -57,7 +57,7 @@ class ImageTag:
         reference = None if page >= len(pages) else pages[page]
         if isinstance(reference, str) and clean_reference(reference):
             return clean_reference(reference)
-        place = f"the task's data has no image under {self.value!r}, the value of Image {self.name!r}"
+        place = f"the task's data has no image under {_shorten(self.value)}, the value of Image {_shorten(self.name)}"
         if isinstance(shown, list) and page >= len(pages):
             raise InvalidRequest(f"{place}: it has no list with a page {page} (counted from 0), only {len(pages)}")
         raise InvalidRequest(f"{place}: {_explain(self.value, data, reference)}")
@@ -144,7 +144,8 @@ def _render_part(part: str, data: Mapping[str, object]) -> str:
         return found
     if isinstance(found, int | float) and not isinstance(found, bool):
         return str(int(found)) if isinstance(found, float) and found.is_integer() else str(found)
-    raise InvalidRequest(f"{part} within a value of the configuration stands for {describe(found)}: text is needed")
+    name = part[:_LONGEST_SHOWN]
+    raise InvalidRequest(f"{name} within a value of the configuration stands for {describe(found)}: text is needed")
 
 
 def _explain(value: str, data: Mapping[str, object], found: object) -> str:
@@ -154,7 +155,7 @@ def _explain(value: str, data: Mapping[str, object], found: object) -> str:
     if isinstance(found, Mapping):
         inner = next((key for key, one in found.items() if isinstance(one, str) and _ADDRESS.search(one)), None)
         if inner is not None and _VARIABLE.fullmatch(value):
-            remedy = f"name the one with the address, as in {value}.{_shorten(str(inner)).strip(chr(39))}"
+            remedy = f"name the one with the address, as in {value[:_LONGEST_SHOWN]}.{str(inner)[:_LONGEST_SHOWN]}"
     elif isinstance(found, list):
         remedy = "it needs the address of one image, or a list of them"
     return f"there is {describe(found)}; {remedy}"

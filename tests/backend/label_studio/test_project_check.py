@@ -138,7 +138,7 @@ def test_a_project_that_is_not_there(world):
         (
             ' smart="false"',
             "",
-            "BrushLabels 'brush' has a smart tool of its own, which asks for nothing: set smart=\"false\"",
+            "BrushLabels 'brush' has a smart tool of its own, which brings no mask: set smart=\"false\"",
         ),
         ('value="Person" background="#E6194B" /></BrushLabels>', 'value="Other"/></BrushLabels>', "'Person'"),
         ("<View>", "<View", "is no XML"),

@@ -109,6 +109,13 @@ def test_a_message_holds_no_picture():
     assert describe("data:image/png;base64," + "A" * 1000) == f"the text 'data:image/png;base64,{'A' * 18}...'"
 
 
+@pytest.mark.parametrize("value", ["data:image/png;base64," + "A" * 1000 + "$missing", "$" + "a" * 1000])
+def test_a_message_shows_the_head_of_a_value_alone(value):
+    with pytest.raises(InvalidRequest) as caught:
+        find_reference(value)
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize(
     ("value", "shows_task"),
     [("$image", True), ("https://x/a.png", True), ("/data/x.png", True), ("image", False), ("", False), ("$", False)],

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,14 @@ _SNAPSHOT = "() => [...Htx.annotationStore.selected.areas.values()].map(region =
 _HAS = "id => [...Htx.annotationStore.selected.areas.values()].some(region => region.cleanId === id)"
 _MARK = """([number, left, top]) => {
     const mark = document.createElement("div");
+    mark.className = "guide-mark";
     mark.textContent = number;
     mark.style = `position: fixed; left: ${left}px; top: ${top}px; z-index: 9999; width: 26px; height: 26px;
         border-radius: 13px; background: #c0003c; color: white; text-align: center; font: bold 15px/26px sans-serif`;
     document.body.append(mark);
 }"""
-_MARK_GAP, _MARK_RADIUS = 6, 13
+_UNMARK = "() => document.querySelectorAll('.guide-mark').forEach(mark => mark.remove())"
+_MARK_GAP, _MARK_SIZE = 6, 26
 _NEXT_PAGE = ".lsf-pagination__btn_arrow-right:not(.lsf-pagination__btn_arrow-right-double)"
 _SUBMIT = '[data-testid="bottombar-submit-button"]'
 
@@ -132,12 +135,20 @@ class Annotator:
         """The accepted bitmasks as the page writes them anew from what it shows, which it does after each stroke."""
         return list(self.page.evaluate(_SNAPSHOT))
 
-    def mark(self, number: int, what: Locator) -> None:
-        """A number beside what a picture is to explain."""
-        box = what.bounding_box()
-        assert box is not None
-        left, top = box["x"] + box["width"] + _MARK_GAP, box["y"] + box["height"] / 2 - _MARK_RADIUS
-        self.page.evaluate(_MARK, [number, left, top])
+    def shoot_marked(self, name: str, beside: Sequence[Locator], above: Sequence[Locator]) -> None:
+        """Keep a screenshot with a number at each of these: above the one kind first, then beside the other."""
+        places = []
+        for what in (*above, *beside):
+            box = what.bounding_box()
+            assert box is not None
+            if what in above:
+                places.append((box["x"] + box["width"] / 2, box["y"] - _MARK_GAP - _MARK_SIZE))
+            else:
+                places.append((box["x"] + box["width"] + _MARK_GAP, box["y"] + (box["height"] - _MARK_SIZE) / 2))
+        for number, place in enumerate(places, 1):
+            self.page.evaluate(_MARK, [number, *place])
+        self.shoot(name)
+        self.page.evaluate(_UNMARK)
 
     def press(self, x: float, y: float, *, alt: bool = False) -> None:
         """A bare click, without waiting for what it brings."""
