@@ -206,11 +206,18 @@ class Settings(BaseSettings):
     )
     output: Literal["brush", "polygon", "both"] = Field(
         "brush",
-        description="Regions that Label Studio gets: `brush`, `polygon` or `both`; where the labelling configuration "
-        "has no place for the wanted kind, the other one.",
+        description="Regions that Label Studio gets: `brush`, which is BitmaskLabels where there are no BrushLabels, "
+        "`polygon` or `both`; where the labelling configuration has no place for the wanted kind, the other one.",
     )
     polygon_tolerance_pixels: float = Field(
         1.0, ge=0, le=100, description="How far a polygon may be from the mask's outline, in pixels of the image."
+    )
+    polygon_vertices: int = Field(
+        500,
+        ge=0,
+        le=100_000,
+        description="Most vertices of all polygons of a mask together: where there are more, the polygons keep a wider "
+        "distance from the outline, and the smallest pieces and holes are left out if need be. 0: no limit.",
     )
     replace_draft_region: bool = Field(
         False,

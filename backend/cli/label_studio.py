@@ -12,8 +12,11 @@ from backend.label_studio.project_check import check_project
 from backend.label_studio.project_setup import (
     HINTS,
     Attachment,
+    Kinds,
+    add_instructions,
     attach_backend,
     create_project,
+    parse_kinds,
     parse_labels,
     render_label_config,
     set_labels,
@@ -31,6 +34,12 @@ TokenOption = Annotated[
 BackendOption = Annotated[
     str | None, typer.Option(help="This server's address as Label Studio reaches it; without it localhost.")
 ]
+PromptsOption = Annotated[
+    str, typer.Option(help="What annotators ask with: points, boxes or both, as in points,boxes.")
+]
+AnswersOption = Annotated[
+    str, typer.Option(help="What masks become: brush, bitmask, polygon or several, as in brush,polygon.")
+]
 
 
 def use_label_studio(settings: Settings, url: str | None, token: str | None) -> Settings:
@@ -47,9 +56,13 @@ def open_client(settings: Settings) -> LabelStudioClient:
 
 
 @app.command()
-def config(labels: Annotated[str, typer.Option(help="Labels, as in Car,Person.")]) -> None:
+def config(
+    labels: Annotated[str, typer.Option(help="Labels, as in Car,Person.")],
+    prompts: PromptsOption = "points",
+    answers: AnswersOption = "brush",
+) -> None:
     """Print a labelling configuration that works."""
-    typer.echo(render_label_config(parse_labels(labels)), nl=False)
+    typer.echo(render_label_config(parse_labels(labels), parse_kinds(prompts, answers)), nl=False)
 
 
 @app.command()
@@ -62,18 +75,25 @@ def connect(
     labels: Annotated[
         str | None, typer.Option(help="Labels, as in Car,Person: replace the project's labelling configuration.")
     ] = None,
+    prompts: PromptsOption = "points",
+    answers: AnswersOption = "brush",
     backend: BackendOption = None,
 ) -> None:
     """Make this server the model of a project, and try a click."""
     client, attachment = _open(context, url, token, backend)
     parsed = parse_labels(labels) if labels is not None else None
+    kinds = parse_kinds(prompts, answers)
+    if parsed is None and not create and kinds != Kinds():
+        raise typer.BadParameter("--prompts and --answers make a new labelling configuration: give its --labels too")
     if create:
-        number = create_project(client, project, parsed or ["Object"], attachment.url)
+        number = create_project(client, project, parsed or ["Object"], attachment.url, kinds)
         output.print(f"project {number} created: {client.url}/projects/{number}", highlight=False)
     else:
         number = _parse_project(project)
         if parsed is not None:
-            set_labels(client, number, parsed)
+            set_labels(client, number, parsed, kinds)
+        if add_instructions(client, number, attachment.url):
+            output.print("the project had no instructions: annotators now get those below", highlight=False)
     with working_on("Label Studio looks at the backend"):
         attach_backend(client, number, attachment)
     _report(client, number, attachment)

@@ -22,7 +22,7 @@ from backend.cli.label_studio import (
 )
 from backend.images.fetcher import create_picture_cache
 from backend.label_studio.label_config import parse_label_config
-from backend.label_studio.tasks import fetch_all_tasks, find_images
+from backend.label_studio.tasks import explain_no_image, fetch_all_tasks, find_images
 from backend.settings import Settings
 from backend.tools.context import ServerToolSettings
 from m2n2_engine.config import MEBIBYTE, EngineConfig
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from m2n2_engine.engine import Engine
 
 _FETCHING_THREADS = 4
+_TASKS_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,10 +89,14 @@ def _list_project(settings: Settings, project: int) -> list[Source]:
     pictures = create_picture_cache(settings, max_bytes=0)
     with working_on("asking Label Studio for the tasks"):
         config = parse_label_config(client.get(f"/api/projects/{project}/")["label_config"])
-        found = [
-            image for task in fetch_all_tasks(client, project) for image in find_images(task, config, every_page=True)
-        ]
-    return [Source(f"task {image.task_id}", functools.partial(pictures.get, image)) for image in dict.fromkeys(found)]
+        found = [(task, find_images(task, config, every_page=True)) for task in fetch_all_tasks(client, project)]
+    without = [task for task, images in found if not images]
+    for task in without[:_TASKS_SHOWN]:
+        messages.print(f"task {task.id}: {explain_no_image(task, config)}", markup=False, highlight=False)
+    if len(without) > _TASKS_SHOWN:
+        messages.print(f"{len(without)} tasks in all show no image", highlight=False)
+    images = dict.fromkeys(image for _, shown in found for image in shown)
+    return [Source(f"task {image.task_id}", functools.partial(pictures.get, image)) for image in images]
 
 
 def _read_picture(path: Path) -> Picture:

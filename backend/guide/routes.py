@@ -18,6 +18,7 @@ _HEAD = """<!doctype html>
 <style>
 body { max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 sans-serif }
 img { max-width: 100% }
+td, th { padding: 0.3rem 0.6rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ccc }
 </style>
 """
 
@@ -25,7 +26,7 @@ img { max-width: 100% }
 def create_blueprint() -> Blueprint:
     """GET /guide and its pictures. The page is rendered once, here."""
     blueprint = Blueprint("guide", __name__)
-    page = _HEAD + MarkdownIt().render((_FOLDER / "GUIDE.md").read_text(encoding="utf-8"))
+    page = _HEAD + MarkdownIt().enable("table").render((_FOLDER / "GUIDE.md").read_text(encoding="utf-8"))
 
     @blueprint.get("/guide")
     def show() -> Response:

@@ -14,6 +14,7 @@ _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """Neither follows a link nor waits for the other end of a pipe."""
 
+_WINDOWS_SEPARATOR = "\\"
 _NO_SUCH_FILE = "no such file in the folder of M2N2_LOCAL_FILES_ROOT: check both"
 
 
@@ -32,6 +33,16 @@ def read_file(root: Path, name: str, max_bytes: int) -> bytes:
         ImageRefused: another place, or more than ``max_bytes``.
         ImageUnavailable: there is no such file, or it cannot be read.
     """
+    try:
+        return _read_plain(root, name, max_bytes)
+    except ImageUnavailable:
+        # A Label Studio on Windows writes the names of its local files with backslashes.
+        if _WINDOWS_SEPARATOR not in name:
+            raise
+    return _read_plain(root, name.replace(_WINDOWS_SEPARATOR, "/"), max_bytes)
+
+
+def _read_plain(root: Path, name: str, max_bytes: int) -> bytes:
     try:
         with _open_below(root, _find_steps(root, name)) as file:
             status = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""Prompts -> Label Studio's regions: brush RLE and polygons."""
+"""Prompts -> Label Studio's regions: brush RLE, bitmasks and polygons."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from backend.errors import InvalidRequest
 from backend.http.request import RequestRecord
 from backend.label_studio import brush_rle
 from backend.label_studio.drafted import BRUSH_TYPE, DraftedMask, find_refined, find_replaced_id
-from backend.label_studio.label_config import BRUSH, POLYGON, Control
+from backend.label_studio.label_config import BITMASK, BRUSH, MASK_TAGS, POLYGON, Control
 from backend.label_studio.payload import Region
-from backend.label_studio.polygons import trace_polygons
 from backend.label_studio.prompt import Prompt
+from backend.label_studio.shapes import bitmask
+from backend.label_studio.shapes.polygons import trace_polygons
 from backend.scheduling.clicks import ClickService, Ticket
 from backend.settings import Settings
 from m2n2_engine.errors import InvalidMask
 from m2n2_engine.types import Mask, Picture, Segmentation
 
 _POLYGON_TYPE = "polygonlabels"
+_BITMASK_TYPE = "bitmasklabels"
 
 # 1e-4 percent of 10,000 pixels is a hundredth of a pixel.
 _PERCENT_DIGITS = 4
@@ -100,7 +102,11 @@ def render_regions(
                 replaced = find_replaced_id(prompt, control, (mask.shape[0], mask.shape[1]))
             regions.append(_render_region(prompt, control, BRUSH_TYPE, value, mask.shape, score, replaced))
             continue
-        for polygon in trace_polygons(mask, settings.polygon_tolerance_pixels):
+        if control.tag == BITMASK:
+            value = {"imageDataURL": bitmask.encode(mask), _BITMASK_TYPE: labels}
+            regions.append(_render_region(prompt, control, _BITMASK_TYPE, value, mask.shape, score))
+            continue
+        for polygon in trace_polygons(mask, settings.polygon_tolerance_pixels, settings.polygon_vertices):
             percent = np.round(polygon * (100 / mask.shape[1], 100 / mask.shape[0]), _PERCENT_DIGITS)
             value = {"points": percent.tolist(), "closed": True, _POLYGON_TYPE: labels}
             regions.append(_render_region(prompt, control, _POLYGON_TYPE, value, mask.shape, score))
@@ -139,9 +145,12 @@ def _segment(
 
 
 def _choose_controls(controls: tuple[Control, ...], output: str) -> list[Control]:
-    """The controls of the kind that is wanted, or of the other one where the configuration has no such."""
-    wanted = {"brush": (BRUSH,), "polygon": (POLYGON,), "both": (BRUSH, POLYGON)}[output]
-    return [control for control in controls if control.tag in wanted] or list(controls)
+    """The controls of the kind that is wanted, or of the other one where the configuration has no such. Of the tags for
+    masks one is enough."""
+    masks = [control for tag in MASK_TAGS for control in controls if control.tag == tag][:1]
+    polygons = [control for control in controls if control.tag == POLYGON]
+    wanted = {"brush": masks, "polygon": polygons, "both": masks + polygons}[output]
+    return wanted or masks + polygons
 
 
 def _render_region(

@@ -15,14 +15,8 @@ from requests.auth import HTTPBasicAuth
 
 from backend.label_studio import brush_rle
 from backend.label_studio.client import LabelStudioClient, LabelStudioError
-from backend.label_studio.label_config import (
-    ANSWER_TAGS,
-    BRUSH,
-    PROMPT_TAGS,
-    Control,
-    find_problems,
-    parse_label_config,
-)
+from backend.label_studio.configuration.problems import find_lost_tools, find_problems
+from backend.label_studio.label_config import ANSWER_TAGS, BRUSH, PROMPT_TAGS, Control, parse_label_config
 from backend.label_studio.project_setup import BLOCKED_REMEDY, Attachment, is_blocked, render_address
 from backend.net.label_studio_auth import NoAuth
 from m2n2_engine.errors import M2N2Error
@@ -108,7 +102,10 @@ class _Inspection:
 
     def check_project(self) -> str:
         self._project = self._client.get(f"/api/projects/{self._id}/")
-        return f"{self._id}, {self._project['title']!r}, {self._project['task_number']} tasks"
+        said = f"{self._id}, {self._project['title']!r}, {self._project['task_number']} tasks"
+        if (self._project.get("expert_instruction") or "").strip():
+            return said
+        return f"{said}; it tells annotators nothing of what the page hides: {_CONNECT_REMEDY}, which adds instructions"
 
     def check_labels(self) -> str:
         xml = self._project["label_config"]
@@ -116,14 +113,19 @@ class _Inspection:
         if not problems:
             # Its tool would hide among the others and asks for nothing: clicks with it are lost.
             problems = [
-                f'{control} has a smart tool of its own, which asks for nothing: set smart="false"'
-                for control in parse_label_config(xml).find_controls(ANSWER_TAGS)
-                if control.is_smart
+                f'{control} has a smart tool of its own, which brings no mask: set smart="false"'
+                for control in find_lost_tools(parse_label_config(xml))
             ]
         if problems:
             raise _Problem(f"{'; '.join(problems)}; `m2n2 label-studio config` prints a configuration that works")
-        prompts = parse_label_config(xml).find_controls(PROMPT_TAGS)
-        return ", ".join(f"{prompt}: {', '.join(prompt.labels or ('labels of the task',))}" for prompt in prompts)
+        config = parse_label_config(xml)
+        prompts = config.find_controls(PROMPT_TAGS)
+        said = ", ".join(f"{prompt}: {', '.join(prompt.labels or ('labels of the task',))}" for prompt in prompts)
+        first = config.find_controls((*PROMPT_TAGS, *ANSWER_TAGS))[0]
+        if first.tag in PROMPT_TAGS:
+            return said
+        # Whoever takes a label of that row paints, and sees no mask.
+        return f"{said}; put {prompts[0]} before {first}, so that the first row of labels is that of the smart tool"
 
     def check_model(self) -> str:
         models = self._client.get("/api/ml", project=self._id)
@@ -191,10 +193,10 @@ class _Inspection:
         return "ready"
 
     def check_click(self) -> str:
-        control = self._find_prompt_control()
         tasks = self._client.get("/api/tasks", project=self._id, page_size=1)["tasks"]
         if not tasks:
             return "not tried: the project has no tasks yet"
+        control = self._find_prompt_control(tasks[0]["data"])
         context = _render_context(control)
         started = time.monotonic()
         answer = self._client.post(
@@ -208,8 +210,9 @@ class _Inspection:
             raise _Problem("answered, but with no mask: the backend's log has a line that says why")
         return f"task {tasks[0]['id']} answered in {seconds:.1f} s: {_describe_region(regions[0])}"
 
-    def _find_prompt_control(self) -> Control:
-        prompts = parse_label_config(self._project["label_config"]).find_controls(PROMPT_TAGS)
+    def _find_prompt_control(self, data: dict[str, Any]) -> Control:
+        """The first tool to click with on a task of this data."""
+        prompts = parse_label_config(self._project["label_config"]).for_task(data).find_controls(PROMPT_TAGS)
         fitting = next((prompt for prompt in prompts if prompt.is_smart and prompt.to_names and prompt.labels), None)
         if fitting is None:
             raise _Problem("not tried: the labelling configuration has no smart tool with labels of its own")

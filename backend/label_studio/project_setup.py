@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -34,10 +34,23 @@ _COLOURS = (
     "#000075",
 )
 
+PROMPTS = {"points": ("KeyPointLabels", "kp"), "boxes": ("RectangleLabels", "box")}
+"""What annotators can ask with -> the tag for it and its name."""
+
+ANSWERS = {
+    "brush": ("BrushLabels", "brush"),
+    "bitmask": ("BitmaskLabels", "bitmask"),
+    "polygon": ("PolygonLabels", "polygon"),
+}
+"""What masks can become -> the tag for it and its name."""
+
+_PANEL_TITLE = "Labels for work by hand"
+
 HINTS = (
     "Turn on Auto-Annotation at the bottom of the page and take the tool Auto-Detect (hot-key M).",
     "Keep Auto-Accept Suggestions off: with it on, every click starts a new object instead of refining this one.",
     "Select a label of the first row before each click, or turn on Keep label selected after creating a region.",
+    "Nothing happens on a click? Auto-Annotation is off, another tool is in hand, or no label is selected.",
     "Click on the object; Alt+click on what is not part of it. Both look the same on the page.",
     "One click claims only a part of the image: click a large object several times.",
     "Accept the mask with the tick at the bottom of the page, then submit.",
@@ -54,6 +67,18 @@ class Attachment:
     password: SecretStr | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kinds:
+    """What a labelling configuration offers. prompts: of ``PROMPTS``, what annotators ask with. answers: of
+    ``ANSWERS``, where masks go to. In the order in which they stand on the page."""
+
+    prompts: tuple[str, ...] = ("points",)
+    answers: tuple[str, ...] = ("brush",)
+
+
+_POINTS_AND_BRUSH = Kinds()
+
+
 def parse_labels(text: str) -> list[str]:
     """``Car,Person`` -> labels. Raises InvalidInput for an empty label or one named twice."""
     labels = [label.strip() for label in text.split(",")]
@@ -64,41 +89,75 @@ def parse_labels(text: str) -> list[str]:
     return labels
 
 
-def render_label_config(labels: Sequence[str]) -> str:
-    """A labelling configuration that works: one smart tool, the key points, and a brush with the same labels.
+def parse_kinds(prompts: str, answers: str) -> Kinds:
+    """``points,boxes`` and ``brush,polygon`` -> kinds. Raises InvalidInput, which names those that there are."""
+    return Kinds(_choose("prompt", prompts, PROMPTS), _choose("answer", answers, ANSWERS))
 
-    The brush is not smart and the key points are nothing else, so that exactly one tool asks the backend.
+
+def render_label_config(labels: Sequence[str], kinds: Kinds = _POINTS_AND_BRUSH) -> str:
+    """A labelling configuration that works, and whose page has one row of labels: that of the smart tool.
+
+    Only what asks this server is smart, and it is nothing else, so that Auto-Detect is the one tool to click with. What
+    masks go to needs the same labels. They are for work by hand, and lie below the image in a panel that is closed.
     """
     view = ElementTree.Element("View")
-    ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
-    for tag, attributes in (
-        ("KeyPointLabels", {"name": "kp", "toName": "image", "smartOnly": "true"}),
-        ("BrushLabels", {"name": "brush", "toName": "image", "smart": "false"}),
-    ):
-        control = ElementTree.SubElement(view, tag, attributes)
-        for index, label in enumerate(labels):
-            ElementTree.SubElement(control, "Label", value=label, background=_COLOURS[index % len(_COLOURS)])
+    for kind in kinds.prompts:
+        if len(kinds.prompts) > 1:
+            ElementTree.SubElement(view, "Header", value=kind.capitalize(), size="5")
+        _add_control(view, PROMPTS[kind], labels, smartOnly="true")
+    image = ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
+    if "bitmask" in kinds.answers:
+        image.set("smoothing", "false")  # its pixels are to be seen
+    collapse = ElementTree.SubElement(view, "Collapse", bordered="false")
+    panel = ElementTree.SubElement(collapse, "Panel", value=_PANEL_TITLE)
+    for kind in kinds.answers:
+        if len(kinds.answers) > 1:
+            ElementTree.SubElement(panel, "Header", value=kind.capitalize(), size="5")
+        _add_control(panel, ANSWERS[kind], labels, smart="false")
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode") + "\n"
 
 
-def create_project(client: LabelStudioClient, title: str, labels: Sequence[str], backend_url: str) -> int:
+def _choose(name: str, text: str, known: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
+    unknown = [kind for kind in chosen if kind not in known]
+    if unknown:
+        raise InvalidInput(f"{unknown[0]!r} is no kind of {name}: choose from {', '.join(known)}")
+    return chosen
+
+
+def _add_control(parent: ElementTree.Element, tag: tuple[str, str], labels: Sequence[str], **flags: str) -> None:
+    control = ElementTree.SubElement(parent, tag[0], {"name": tag[1], "toName": "image", **flags})
+    for index, label in enumerate(labels):
+        ElementTree.SubElement(control, "Label", value=label, background=_COLOURS[index % len(_COLOURS)])
+
+
+def create_project(
+    client: LabelStudioClient,
+    title: str,
+    labels: Sequence[str],
+    backend_url: str,
+    kinds: Kinds = _POINTS_AND_BRUSH,
+) -> int:
     """The id of a new project with these labels, and instructions that link to this server's guide."""
-    project = client.post(
-        "/api/projects/",
-        {
-            "title": title,
-            "label_config": render_label_config(labels),
-            "expert_instruction": _render_instructions(backend_url),
-            "show_instruction": True,
-        },
-    )
-    return int(project["id"])
+    fields = {"title": title, "label_config": render_label_config(labels, kinds)}
+    return int(client.post("/api/projects/", fields | _render_instructions(backend_url))["id"])
 
 
-def set_labels(client: LabelStudioClient, project: int, labels: Sequence[str]) -> None:
+def set_labels(
+    client: LabelStudioClient, project: int, labels: Sequence[str], kinds: Kinds = _POINTS_AND_BRUSH
+) -> None:
     """Replace the project's labelling configuration. Label Studio refuses where annotations need the old one."""
-    client.patch(f"/api/projects/{project}/", {"label_config": render_label_config(labels)})
+    client.patch(f"/api/projects/{project}/", {"label_config": render_label_config(labels, kinds)})
+
+
+def add_instructions(client: LabelStudioClient, project: int, backend_url: str) -> bool:
+    """Give the project the instructions of a new one, if it has none. Returns whether it had none."""
+    path = f"/api/projects/{project}/"
+    is_missing = not (client.get(path).get("expert_instruction") or "").strip()
+    if is_missing:
+        client.patch(path, _render_instructions(backend_url))
+    return is_missing
 
 
 def attach_backend(client: LabelStudioClient, project: int, backend: Attachment) -> None:
@@ -129,11 +188,12 @@ def attach_backend(client: LabelStudioClient, project: int, backend: Attachment)
             raise LabelStudioError(f"{error}; {BLOCKED_REMEDY}", error.status) from None
 
 
-def _render_instructions(backend_url: str) -> str:
-    """HTML; the page takes the bullets of lists and the targets of links away."""
+def _render_instructions(backend_url: str) -> dict[str, Any]:
+    """The fields of a project that has its instructions opened before labelling. They are HTML; the page takes the
+    bullets of lists and the targets of links away."""
     lines = [f"{number}. {html.escape(hint)}" for number, hint in enumerate(HINTS, 1)]
     link = f'<a href="{html.escape(backend_url)}/guide">Guide with pictures</a>'
-    return "<br>".join([*lines, link])
+    return {"expert_instruction": "<br>".join([*lines, link]), "show_instruction": True}
 
 
 def is_blocked(reason: str) -> bool:

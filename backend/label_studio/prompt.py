@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from backend.errors import InvalidRequest
 from backend.http.request import MOST_CLICKS, render_problem
 from backend.images.cache import TaskImage
-from backend.label_studio.label_config import ANSWER_TAGS, Control, ImageTag, parse_label_config
+from backend.label_studio.label_config import ANSWER_TAGS, Control, parse_label_config
 from backend.label_studio.payload import DraftRegion, KeyPoint, PredictRequest, Rectangle, Region, Task
 from backend.scheduling.clicks import ObjectKey, PixelPrompt
 from m2n2_engine.errors import InvalidClicks
@@ -99,18 +99,14 @@ def parse_prompts(request: PredictRequest) -> list[Prompt]:
         logger.warning("empty result: %s", reason)
         return []
     last = regions[-1]
-    config = parse_label_config(request.label_config)
+    config = parse_label_config(request.label_config).for_task(task.data)
     found = (config.find_answer_control(tag, last.to_name, last.value.labels[0]) for tag in ANSWER_TAGS)
     controls = tuple(control for control in found if control is not None)
     if not controls:
-        logger.warning(
-            "empty result: the labelling configuration has no BrushLabels or PolygonLabels with toName=%r and a "
-            "Label %r; add it",
-            last.to_name,
-            last.value.labels[0],
-        )
+        logger.warning("empty result: %s", config.explain_no_answer(last.to_name, last.value.labels[0]))
         return []
-    image = TaskImage(_find_reference(task, config.find_image(last.to_name), last), task.id)
+    reference = config.find_image(last.to_name).find_reference(task.data, last.item_index or 0)
+    image = TaskImage(reference, task.id)
     object_key = _find_object_key(request, regions[0])
     asked = [last] if key_points else regions
     return [Prompt(object_key, region, key_points, controls, image, drafted) for region in asked]
@@ -156,21 +152,6 @@ def _find_refusal(regions: Sequence[Region]) -> str | None:
     if any(isinstance(region, Rectangle) and region.value.rotation % 360 for region in regions):
         return "a rectangle is rotated; draw it upright"
     return None
-
-
-def _find_reference(task: Task, image: ImageTag, region: Region) -> str:
-    """The reference of the image, or of the page, that a region lies on. Raises InvalidRequest."""
-    shown = task.data.get(image.key)
-    if image.is_list:
-        page = region.item_index or 0
-        if not isinstance(shown, list) or page >= len(shown):
-            raise InvalidRequest(f"the task's data has no list with a page {page} under {image.key!r} (counted from 0)")
-        shown = shown[page]
-    if not isinstance(shown, str) or not shown:
-        raise InvalidRequest(
-            f"the task's data has no image under {image.key!r}: the configuration and the data must agree"
-        )
-    return shown
 
 
 def _find_object_key(request: PredictRequest, first: Region) -> ObjectKey | None:

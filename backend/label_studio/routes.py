@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import logging
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -16,13 +18,16 @@ from backend.errors import InvalidRequest
 from backend.http.limits import HttpLimits
 from backend.http.request import current_record, parse_body
 from backend.label_studio.answer import answer_prompts, render_answer
-from backend.label_studio.label_config import ProblemLog, parse_label_config
+from backend.label_studio.configuration.problems import ProblemLog
+from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payload import PredictRequest, SetupRequest
 from backend.label_studio.prompt import parse_prompts
-from backend.label_studio.tasks import NextTasks, find_images
+from backend.label_studio.tasks import NextTasks, explain_no_image, find_images
 from backend.scheduling.clicks import ClickService, Obsolete
 from backend.scheduling.preparation import BackgroundPreparation
 from backend.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class LabelStudioRoutes:
@@ -83,7 +88,11 @@ class LabelStudioRoutes:
         """Have the images of a batch prepared in the background. Opening a task sends a batch of one."""
         with contextlib.suppress(InvalidRequest):
             config = parse_label_config(request.label_config)
-            images = [image for task in request.tasks for image in find_images(task, config)]
+            shown = (image for task in request.tasks for image in find_images(task, config))
+            # More than these would not be taken.
+            images = list(itertools.islice(shown, self._settings.prepare_ahead))
             is_opened = len(request.tasks) == 1
+            if is_opened and not images and self._settings.prepare_ahead:
+                logger.info("nothing is prepared: %s", explain_no_image(request.tasks[0], config))
             look_ahead = functools.partial(self._next_tasks.find_images, request) if is_opened else None
             self._preparation.add(images, is_opened=is_opened, look_ahead=look_ahead)

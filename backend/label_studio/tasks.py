@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from backend.errors import InvalidRequest
 from backend.http.request import render_problem
 from backend.images.cache import TaskImage
 from backend.label_studio.client import LabelStudioClient, LabelStudioError
@@ -16,16 +17,32 @@ from backend.settings import Settings
 
 _PAGE_TASKS = 100
 
+_MOST_IMAGES = 20
+"""Of one task that are prepared when it is opened. Here: more Image tags side by side are not seen, and an annotator
+needs a while for so many."""
+
 
 def find_images(task: Task, config: LabelConfig, *, every_page: bool = False) -> list[TaskImage]:
-    """The images that a task shows: one for each Image tag, of several pages the first or every one. What the task's
-    data does not have is left out."""
-    references: list[object] = []
-    for image in config.images:
-        shown = task.data.get(image.key)
-        pages = shown if image.is_list and isinstance(shown, list) else [shown]
-        references += pages if every_page else pages[:1]
-    return [TaskImage(reference, task.id) for reference in references if isinstance(reference, str) and reference]
+    """The images that a task shows: one for each Image tag, of several pages the first, or every one. What the task's
+    data does not have is left out. Raises InvalidRequest where the configuration gets too large for the task.
+
+    every_page: of every Image tag, and not of the first twenty alone.
+    """
+    images = config.for_task(task.data).images
+    pages = (image.list_references(task.data) for image in (images if every_page else images[:_MOST_IMAGES]))
+    shown = (reference for one in pages for reference in (one if every_page else one[:1]))
+    return [TaskImage(reference, task.id) for reference in shown]
+
+
+def explain_no_image(task: Task, config: LabelConfig) -> str:
+    """Why a task shows no image that can be used."""
+    images = config.for_task(task.data).images
+    try:
+        for image in images:
+            image.find_reference(task.data, 0)
+    except InvalidRequest as error:
+        return str(error)
+    return "the labelling configuration has no Image for it"
 
 
 def fetch_tasks(client: LabelStudioClient, project: int, after: int, count: int, *, unfinished: bool) -> TaskPage:

@@ -39,4 +39,4 @@ def test_the_labelling_configuration_has_a_brush_for_its_key_points():
     brush = config.find_answer_control("BrushLabels", "image", "Object")
     assert brush is not None
     assert brush.name == "brush"
-    assert config.find_image("image").key == "image"
+    assert config.find_image("image").value == "$image"

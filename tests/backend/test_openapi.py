@@ -111,6 +111,12 @@ def test_regions_of_every_kind_are_as_described(follow, click, output, types, pa
     assert [region.get("item_index") for region in regions] == [page] * len(types)
 
 
+def test_a_bitmask_is_as_described(follow, click):
+    click["label_config"] = click["label_config"].replace("BrushLabels", "BitmaskLabels")
+    (region,) = follow("POST", "/predict", json=click).json["results"][0]["result"]
+    assert region["type"] == "bitmasklabels"
+
+
 @pytest.mark.parametrize("output", ["brush", "polygon"])
 def test_a_region_with_a_field_that_is_not_described_is_told(follow, click, output):
     """The document says all that a region has: else the test above would take anything."""

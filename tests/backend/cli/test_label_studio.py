@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from backend.cli import label_studio
 from backend.cli.main import app
 from backend.label_studio.project_check import Finding
-from backend.label_studio.project_setup import HINTS, render_label_config
+from backend.label_studio.project_setup import HINTS, Kinds, render_label_config
 
 OK = Finding("click", "a mask", is_ok=True)
 
@@ -34,6 +34,12 @@ def m2n2(monkeypatch):
 def test_config_prints_the_configuration_and_nothing_else(m2n2):
     result = m2n2("config", "--labels", "Car, Person")
     assert (result.exit_code, result.stdout) == (0, render_label_config(["Car", "Person"]))
+
+
+def test_config_prints_what_is_chosen(m2n2):
+    result = m2n2("config", "--labels", "Car", "--prompts", "points,boxes", "--answers", "bitmask,polygon")
+    kinds = Kinds(("points", "boxes"), ("bitmask", "polygon"))
+    assert (result.exit_code, result.stdout) == (0, render_label_config(["Car"], kinds))
 
 
 def test_check_takes_address_and_token_from_the_settings(m2n2):
@@ -70,6 +76,7 @@ def test_a_problem_is_printed_and_ends_with_status_1(m2n2):
         (["check", "--project", "3"], "LABEL_STUDIO_API_KEY"),
         (["check", "--project", "Cars", "--url", "http://ls", "--token", "x"], "is no number"),
         (["connect", "--project", "Cars", "--url", "http://ls", "--token", "x"], "--create"),
+        (["connect", "--project", "3", "--answers", "polygon", "--url", "http://ls", "--token", "x"], "--labels too"),
     ],
 )
 def test_what_is_missing_is_named(m2n2, arguments, message):
@@ -97,9 +104,21 @@ def test_connect_creates_a_project_and_attaches_the_backend(m2n2, server):
 def test_connect_replaces_the_labels_of_a_project_only_where_it_is_told_to(m2n2, server):
     server.answer("/api/ml?project=3", b"[]")
     server.answer("/api/ml", b"{}", 201)
-    server.answer("/api/projects/3/", b"{}")
+    server.answer("/api/projects/3/", b'{"expert_instruction": "Click."}')
     common = ("connect", "--project", "3", "--url", server.url, "--token", "x")
     assert m2n2(*common).exit_code == 0
-    assert [method for method, *_ in server.seen] == ["GET", "POST"]
-    assert m2n2(*common, "--labels", "Car").exit_code == 0
-    assert [path for method, path, *_ in server.seen if method == "PATCH"] == ["/api/projects/3/"]
+    assert [method for method, *_ in server.seen] == ["GET", "GET", "POST"]
+    assert m2n2(*common, "--labels", "Car", "--prompts", "boxes").exit_code == 0
+    (changed,) = [json.loads(body) for method, *_, body in server.seen if method == "PATCH"]
+    assert changed == {"label_config": render_label_config(["Car"], Kinds(("boxes",)))}
+
+
+def test_connect_gives_a_project_instructions_that_has_none(m2n2, server):
+    server.answer("/api/ml?project=3", b"[]")
+    server.answer("/api/ml", b"{}", 201)
+    server.answer("/api/projects/3/", b"{}")
+    result = m2n2("connect", "--project", "3", "--url", server.url, "--token", "x", "--backend", "http://m2n2:9090")
+    assert "the project had no instructions" in result.stdout
+    (changed,) = [json.loads(body) for method, *_, body in server.seen if method == "PATCH"]
+    assert changed["show_instruction"]
+    assert "http://m2n2:9090/guide" in changed["expert_instruction"]

@@ -190,9 +190,10 @@ def test_a_project_is_prepared_image_by_image(m2n2, server, make_picture):
         {"id": 2, "data": {"image": "/data/upload/5/two.png"}},
         {"id": 4, "data": {"image": "/data/upload/5/lost.png"}},
         {"id": 5, "data": {"text": "no image"}},
+        *({"id": number, "data": {"image": {"url": "/data/upload/5/one.png"}}} for number in range(6, 12)),
     ]
     list_tasks(server, tasks, after=0)
-    list_tasks(server, [], after=5)
+    list_tasks(server, [], after=11)
     server.answer("/api/projects/5/", json.dumps({"label_config": CONFIG}).encode())
     for seed, name in enumerate(["one", "two"]):
         server.answer(f"/data/upload/5/{name}.png", make_picture(seed))
@@ -200,8 +201,33 @@ def test_a_project_is_prepared_image_by_image(m2n2, server, make_picture):
     assert result.exit_code == 1
     assert "failed: image /data/upload/5/lost.png" in result.output
     assert "3 images in " in result.output
+    said = " ".join(result.output.split())
+    assert "task 5: the task's data has no image under '$image', the value of Image 'image': the fields" in said
+    assert "task 9: the task's data has no image under '$image', the value of Image 'image': there is an obj" in said
+    assert "task 10" not in said
+    assert "7 tasks in all show no image" in said
     assert "2 new (" in result.output
     assert {authorization for *_, authorization, _ in server.seen} == {"Token 0123abcd"}
+
+
+def test_the_images_of_a_project_are_found_where_the_page_finds_them(m2n2, server, make_picture):
+    tasks = [
+        {"id": 1, "data": {"pages": [{"url": " /data/upload/5/0.png "}, {"url": "/data/upload/5/1.png"}]}},
+        {"id": 2, "data": {"pages": []}},
+    ]
+    list_tasks(server, tasks, after=0)
+    list_tasks(server, [], after=2)
+    config = (
+        '<View><Repeater on="$pages"><image name="p_{{idx}}" value="$pages[{{idx}}].url"/></Repeater>'
+        '<Image name="first" value="$pages[0].url"/></View>'
+    )
+    server.answer("/api/projects/5/", json.dumps({"label_config": config}).encode())
+    for seed in range(2):
+        server.answer(f"/data/upload/5/{seed}.png", make_picture(seed))
+    result = m2n2("--project", "5", "--url", server.url, "--token", "0123abcd")
+    assert result.exit_code == 0, result.output
+    assert "2 new (" in result.output
+    assert "task 2: the task's data has no image under '$pages[0].url'" in " ".join(result.output.split())
 
 
 def test_images_are_fetched_ahead_so_many_at_a_time_and_in_order():

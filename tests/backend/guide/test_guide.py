@@ -19,6 +19,15 @@ def test_the_guide_is_a_page_whose_pictures_are_there(client):
             assert len(response.data) < 150_000
 
 
+def test_the_guide_lists_why_nothing_happens_as_a_table(client):
+    page = client.get("/guide").get_data(as_text=True)
+    table = page[page.index("Nothing happens on a click") :]
+    table = table[table.index("<table>") : table.index("</table>")]
+    assert table.count("<tr>") >= 6
+    for cause in ("Auto-Annotation", "Auto-Detect", "no label", "the brush paints"):
+        assert cause in table
+
+
 def test_nothing_else_is_served_from_its_folder(client):
     for path in ("/guide/missing.jpg", "/guide/GUIDE.md", "/guide/..%2f..%2fexamples/astronaut_overlay.jpg"):
         assert client.get(path).status_code == 404

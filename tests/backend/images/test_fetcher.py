@@ -275,7 +275,12 @@ def test_a_signature_is_not_shown(server, make_fetcher):
 
 @pytest.mark.parametrize(
     "reference",
-    ["/data/local-files/?d=images/a%20b.png", "/data/local-files/?d=images/a b.png", "{root}/images/a b.png"],
+    [
+        "/data/local-files/?d=images/a%20b.png",
+        "/data/local-files/?d=images/a b.png",
+        "/data/local-files/?d=images%5Ca%20b.png",
+        "{root}/images/a b.png",
+    ],
 )
 def test_local_files_are_read_below_the_root(root, reference):
     image = fetch_alone(reference.format(root=root), M2N2_LOCAL_FILES_ROOT=str(root))
@@ -288,6 +293,8 @@ def test_local_files_are_read_below_the_root(root, reference):
         "/data/local-files/?d=../secret.png",
         "/data/local-files/?d=images/../../secret.png",
         "/data/local-files/?d=/etc/passwd",
+        "/data/local-files/?d=..%5Csecret.png",
+        "/data/local-files/?d=images%5C..%5C..%5Csecret.png",
         "/data/local-files/?d=link.png",
         "/data/local-files/?d=",
         "/data/local-files/",

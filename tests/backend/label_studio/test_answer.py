@@ -68,6 +68,14 @@ def test_a_kind_without_a_place_is_replaced_by_the_other(mask, output, kind):
     assert {region["type"] for region in regions} == {kind}
 
 
+def test_the_polygons_of_a_mask_have_as_many_vertices_as_the_setting_allows(mask):
+    for most, pieces in (("0", 2), ("15", 2), ("5", 1)):
+        regions = render(mask, make_prompt(), M2N2_OUTPUT="polygon", M2N2_POLYGON_VERTICES=most)
+        assert len(regions) == pieces
+        vertices = sum(len(region["value"]["points"]) for region in regions)
+        assert vertices <= int(most) if most != "0" else vertices > 20
+
+
 def test_an_empty_mask_has_no_regions(mask):
     assert render(np.zeros_like(mask), make_prompt(), M2N2_OUTPUT="both") == []
 

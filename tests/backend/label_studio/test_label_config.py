@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from backend.errors import InvalidRequest
-from backend.label_studio.label_config import ProblemLog, find_problems, parse_label_config
+from backend.label_studio.configuration.problems import ProblemLog, find_lost_tools, find_problems
+from backend.label_studio.label_config import parse_label_config
 
 TWO_IMAGES = """<?xml version="1.0" encoding="utf-8"?>
 <View>
@@ -44,8 +45,8 @@ def test_where_an_answer_goes_is_found_by_tag_image_and_label(tag, to_name, labe
 
 def test_the_field_of_an_image_is_found_by_its_name():
     config = parse_label_config(TWO_IMAGES)
-    assert (config.find_image("left").key, config.find_image("left").is_list) == ("left_url", False)
-    assert (config.find_image("right").key, config.find_image("right").is_list) == ("right_pages", True)
+    assert (config.find_image("left").value, config.find_image("left").is_list) == ("$left_url", False)
+    assert (config.find_image("right").value, config.find_image("right").is_list) == ("$right_pages", True)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,8 @@ def test_configurations_that_work_have_no_problems(recorded):
             f"<View>{IMAGE}{DULL_POINTS}{BRUSH}</View>",
             "no tool is smart, so that clicks never get here: set smart=\"true\" on KeyPointLabels 'kp'",
         ),
-        (f"<View>{IMAGE}{POINTS}</View>", "no BrushLabels (or PolygonLabels) has 'Cat'; add <Label value=\"Cat\"/>"),
+        (f"<View>{IMAGE}{POINTS}</View>", "no BrushLabels (or BitmaskLabels, or PolygonLabels) has 'Cat'; add"),
+        (f"<View>{IMAGE}{POINTS}</View>", 'add <Label value="Cat"/> to one'),
         (f"<View>{IMAGE}{POINTS}{BRUSH.replace('Cat', 'Dog')}</View>", "KeyPointLabels 'kp' have no place to go"),
         (f"<View>{IMAGE}{POINTS}{BRUSH.replace('image', 'img')}</View>", "belongs to 'img', which is no Image here"),
         (f"<View>{IMAGE}{POINTS}{BRUSH.replace('toName', 'to')}</View>", "BrushLabels 'brush' belongs to ''"),
@@ -161,3 +163,57 @@ def test_only_the_first_problems_are_told():
 def test_a_tool_of_many_images_is_looked_at_once():
     tags = "".join(f"<{tag} name='k' toName='{'image,' * 1000}'/>" for tag in ("KeyPointLabels", "BrushLabels"))
     assert parse_label_config(f"<View>{tags}</View>").controls[0].to_names == ("image",)
+
+
+def test_tags_and_attributes_are_compared_without_regard_to_case():
+    xml = """<view><image NAME="image" Value="$image"/>
+        <keypointlabels name="kp" toname="image" SMARTONLY="true"><label value="Cat"/></keypointlabels>
+        <brushlabels name="brush" toName="image" smart="false"><LABEL Value="Cat"/></brushlabels></view>"""
+    config = parse_label_config(xml)
+    assert config.find_image("image").value == "$image"
+    assert [str(control) for control in config.controls] == ["KeyPointLabels 'kp'", "BrushLabels 'brush'"]
+    assert [control.is_smart for control in config.controls] == [True, False]
+    assert config.find_answer_control("BrushLabels", "image", "Cat").name == "brush"
+    assert find_problems(xml) == []
+
+
+def test_a_bitmask_is_a_place_for_masks():
+    assert find_problems(f"<View>{IMAGE}{POINTS}{BRUSH.replace('Brush', 'Bitmask')}</View>") == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "problem"),
+    [
+        (POINTS + BRUSH.replace("Brush", "Vector"), "; VectorLabels 'brush' can hold no mask of this server"),
+        (POINTS + BRUSH.replace("Brush", "Ellipse"), "; EllipseLabels 'brush' can hold no mask of this server"),
+        (
+            POINTS + '<Brush name="b" toName="image"/><Labels name="l" toName="image"><Label value="Cat"/></Labels>',
+            "; Brush 'b' and Labels 'l' can hold no mask of this server: in place of Brush and Labels take BrushLabels",
+        ),
+        (BRUSH + POINTS.replace("KeyPoint", "Ellipse"), "; no click of EllipseLabels 'kp' is answered"),
+        (
+            BRUSH + '<KeyPoint name="p" toName="image"/><Labels name="l" toName="image"><Label value="Cat"/></Labels>',
+            "in place of KeyPoint and Labels take KeyPointLabels, which has its own labels",
+        ),
+    ],
+)
+def test_tags_that_are_not_answered_are_named(tags, problem):
+    (found,) = find_problems(f"<View>{IMAGE}{tags}</View>")
+    assert problem in found
+
+
+def test_an_image_may_always_show_the_same_address():
+    xml = f"<View>{IMAGE}{POINTS}{BRUSH}</View>".replace("$image", "https://example.com/a.png")
+    assert find_problems(xml) == []
+    assert parse_label_config(xml).find_image("image").find_reference({}, 0) == "https://example.com/a.png"
+
+
+@pytest.mark.parametrize(
+    ("tag", "is_lost"),
+    [("BrushLabels", True), ("BitmaskLabels", True), ("Brush", True), ("PolygonLabels", False), ("Labels", False)],
+)
+def test_smart_tools_that_ask_for_nothing_are_found(tag, is_lost):
+    config = parse_label_config(f'<View>{IMAGE}{POINTS}<{tag} name="x" toName="image"/></View>')
+    assert [control.tag for control in find_lost_tools(config)] == [tag] * is_lost
+    quiet = parse_label_config(f'<View>{IMAGE}{POINTS}<{tag} name="x" toName="image" smart="false"/></View>')
+    assert find_lost_tools(quiet) == []

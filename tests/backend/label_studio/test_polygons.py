@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from backend.label_studio.polygons import trace_polygons
+from backend.label_studio.shapes.polygons import trace_polygons
 
 
 def area(polygon):
@@ -76,3 +76,49 @@ def test_no_outline_is_further_off_than_the_tolerance():
     inwards, outwards = (cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 5) for side in (mask, ~mask))
     assert differs.any()
     assert (inwards + outwards)[differs].max() <= 3 + 1
+
+
+def draw_blobs(shape, blur):
+    """About half of the image, in pieces with holes."""
+    random = np.random.default_rng(0).random(shape).astype(np.float32)
+    blurred = cv2.GaussianBlur(random, (0, 0), blur)
+    return blurred > np.median(blurred)
+
+
+def compute_iou(mask, other):
+    return (mask & other).sum() / (mask | other).sum()
+
+
+@pytest.mark.parametrize("most", [20, 60, 200])
+def test_there_are_no_more_vertices_than_asked_for(most):
+    mask = draw_blobs((240, 320), 6)
+    free = trace_polygons(mask, 1)
+    assert sum(map(len, free)) > 200
+    polygons = trace_polygons(mask, 1, most)
+    assert most * 0.8 <= sum(map(len, polygons)) <= most
+    assert all(len(polygon) >= 3 and area(polygon) > 0 for polygon in polygons)
+
+
+def test_more_vertices_are_nearer_to_the_mask():
+    mask = draw_blobs((240, 320), 30)
+    found = [compute_iou(rasterise(trace_polygons(mask, 0, most), mask.shape), mask) for most in (40, 80, 160, 320)]
+    assert found == sorted(found)
+    assert found[0] > 0.8
+    assert found[-1] > 0.98
+
+
+def test_with_room_for_every_vertex_nothing_changes():
+    mask = draw_blobs((120, 160), 6)
+    free = trace_polygons(mask, 1)
+    limited = trace_polygons(mask, 1, sum(map(len, free)))
+    assert all(np.array_equal(one, other) for one, other in zip(free, limited, strict=True))
+
+
+def test_with_too_few_vertices_the_smallest_pieces_are_left_out():
+    mask = np.zeros((60, 100), bool)
+    mask[5:55, 5:55] = True
+    mask[20:30, 20:30] = False
+    mask[10:30, 70:90] = mask[50:54, 80:84] = True
+    assert [len(trace_polygons(mask, 0, most)) for most in (14, 8, 3)] == [2, 2, 1]
+    (largest,) = trace_polygons(mask, 0, 3)
+    assert area(largest) > 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ class World:
             "error_message": None,
             "model_version": "m2n2-1",
         }
+        self.project = {"title": "Cars", "task_number": 1, "expert_instruction": "Click."}
         self.say("/api/version/", {"release": "1.23.2"})
         self.say("/api/current-user/whoami", {"email": "a@example.com"})
         self.set_config(render_label_config(["Car", "Person"]))
@@ -58,7 +60,7 @@ class World:
         self.backend.answer(path, json.dumps(body).encode(), status)
 
     def set_config(self, xml):
-        self.say("/api/projects/3/", {"title": "Cars", "task_number": 1, "label_config": xml})
+        self.say("/api/projects/3/", {**self.project, "label_config": xml})
 
     def say_models(self, *models):
         self.say("/api/ml?project=3", models)
@@ -136,7 +138,7 @@ def test_a_project_that_is_not_there(world):
         (
             ' smart="false"',
             "",
-            "BrushLabels 'brush' has a smart tool of its own, which asks for nothing: set smart=\"false\"",
+            "BrushLabels 'brush' has a smart tool of its own, which brings no mask: set smart=\"false\"",
         ),
         ('value="Person" background="#E6194B" /></BrushLabels>', 'value="Other"/></BrushLabels>', "'Person'"),
         ("<View>", "<View", "is no XML"),
@@ -150,6 +152,50 @@ def test_a_configuration_that_cannot_work(world, old, new, remedy):
     problems = {finding.name: finding.text for finding in world.check() if not finding.is_ok}
     assert remedy in problems["labels"]
     assert "m2n2 label-studio config" in problems["labels"]
+
+
+def find_text(world, name):
+    """Of the finding of that name, which is ok."""
+    (finding,) = [finding for finding in world.check() if finding.name == name]
+    assert finding.is_ok
+    return finding.text
+
+
+def test_a_project_without_instructions_is_advised_to_have_some(world):
+    assert find_text(world, "project") == "3, 'Cars', 1 tasks"
+    world.project["expert_instruction"] = None
+    world.set_config(render_label_config(["Car"]))
+    assert "run `m2n2 label-studio connect`, which adds instructions" in find_text(world, "project")
+
+
+def test_a_first_row_of_labels_that_paints_is_advised_against(world):
+    view = ElementTree.fromstring(render_label_config(["Car"]))
+    view.insert(0, view[-1])
+    world.set_config(ElementTree.tostring(view, encoding="unicode"))
+    assert find_text(world, "labels").endswith(
+        "put KeyPointLabels 'kp' before BrushLabels 'brush', so that the first row of labels is that of the smart tool"
+    )
+
+
+def test_the_click_is_made_on_the_first_page_of_a_repeater(world):
+    world.set_config(
+        '<View><Repeater on="$pages"><Image name="i_{{idx}}" value="$pages[{{idx}}]"/>'
+        '<KeyPointLabels name="k_{{idx}}" toName="i_{{idx}}"><Label value="Car"/></KeyPointLabels>'
+        '<BrushLabels name="b_{{idx}}" toName="i_{{idx}}" smart="false"><Label value="Car"/></BrushLabels>'
+        "</Repeater></View>"
+    )
+    world.say("/api/tasks?project=3&page_size=1", {"tasks": [{"id": 11, "data": {"pages": ["1.png", "2.png"]}}]})
+    assert find_text(world, "labels") == "KeyPointLabels 'k_{{idx}}': Car"
+    assert "answered in" in find_text(world, "click")
+    click = next(json.loads(body) for _, path, _, body in world.label_studio.seen if path == CLICK)
+    (region,) = click["context"]["result"]
+    assert (region["from_name"], region["to_name"]) == ("k_0", "i_0")
+
+
+def test_a_bitmask_is_an_answer(world):
+    region = {"type": "bitmasklabels", "original_width": 80, "original_height": 60, "value": {}}
+    world.say(CLICK, {"data": {"result": [region]}})
+    assert find_text(world, "click").endswith(": bitmasklabels, 80 x 60")
 
 
 def test_a_project_without_a_model(world):

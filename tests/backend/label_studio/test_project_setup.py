@@ -10,12 +10,17 @@ import pytest
 from pydantic import SecretStr
 
 from backend.label_studio.client import LabelStudioClient, LabelStudioError
-from backend.label_studio.label_config import find_problems, parse_label_config
+from backend.label_studio.configuration.problems import find_lost_tools, find_problems
+from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.project_setup import (
+    ANSWERS,
     HINTS,
+    PROMPTS,
     Attachment,
+    add_instructions,
     attach_backend,
     create_project,
+    parse_kinds,
     parse_labels,
     render_label_config,
     set_labels,
@@ -53,6 +58,53 @@ def test_the_configuration_has_one_smart_tool_and_every_label_twice():
         "KeyPointLabels": (labels, True),
         "BrushLabels": (labels, False),
     }
+
+
+@pytest.mark.parametrize("prompts", ["points", "boxes", "points,boxes", "boxes, points"])
+@pytest.mark.parametrize("answers", ["brush", "bitmask", "polygon", "brush,polygon", "bitmask,polygon,brush"])
+def test_every_kind_of_configuration_works(prompts, answers):
+    kinds = parse_kinds(prompts, answers)
+    xml = render_label_config(["Car", "Person"], kinds)
+    config = parse_label_config(xml)
+    assert find_problems(xml) == []
+    assert find_lost_tools(config) == []
+    smart = [control.tag for control in config.controls if control.is_smart]
+    assert smart == [PROMPTS[kind.strip()][0] for kind in prompts.split(",")]
+    rest = [control.tag for control in config.controls if not control.is_smart]
+    assert rest == [ANSWERS[kind][0] for kind in answers.split(",")]
+
+
+def test_the_page_has_one_row_of_labels_above_the_image():
+    """All others are in a panel, which is closed at first."""
+    view = ElementTree.fromstring(render_label_config(["Car"], parse_kinds("points", "brush,bitmask,polygon")))
+    assert [tag.tag for tag in view] == ["KeyPointLabels", "Image", "Collapse"]
+    assert [tag.tag for tag in view.find("Collapse/Panel") if tag.tag != "Header"] == [
+        "BrushLabels",
+        "BitmaskLabels",
+        "PolygonLabels",
+    ]
+    assert view.find("Collapse").get("open") is None
+
+
+@pytest.mark.parametrize(("prompts", "answers"), [("lasso", "brush"), ("points,", "brush"), ("points", "mask")])
+def test_unknown_kinds_are_named(prompts, answers):
+    with pytest.raises(InvalidInput, match=r"is no kind of .*: choose from (points, boxes|brush, bitmask, polygon)"):
+        parse_kinds(prompts, answers)
+
+
+@pytest.mark.parametrize("before", [{}, {"expert_instruction": None}, {"expert_instruction": " \n"}])
+def test_a_project_without_instructions_gets_those_of_a_new_one(server, client, before):
+    say(server, "/api/projects/3/", before)
+    assert add_instructions(client, 3, BACKEND.url)
+    ((path, body),) = sent(server, "PATCH")
+    assert (path, body["show_instruction"]) == ("/api/projects/3/", True)
+    assert f'href="{BACKEND.url}/guide"' in body["expert_instruction"]
+
+
+def test_a_project_keeps_its_own_instructions(server, client):
+    say(server, "/api/projects/3/", {"expert_instruction": "Label every cat."})
+    assert not add_instructions(client, 3, BACKEND.url)
+    assert sent(server, "PATCH") == []
 
 
 def test_many_labels_have_a_colour_each_and_the_same_in_both_controls():

@@ -243,14 +243,14 @@ def test_a_page_that_is_not_there_is_named(client, interactive, make_png, page, 
     points_of(body)[0]["item_index"] = page
     response = client.post("/predict", json=body)
     assert (response.status_code, response.json["error"]["type"]) == (400, "InvalidRequest")
-    assert f"no list with a page {page} under 'pages'" in response.json["error"]["message"]
+    assert f"no list with a page {page}" in response.json["error"]["message"]
 
 
 def test_a_configuration_that_cannot_work_is_named_once(client, interactive, recorded, caplog):
     body = interactive(1)
     body["label_config"] = body["label_config"].replace('value="Dog"', 'value="Hund"', 1)
     client.post("/setup", json={**recorded("setup_request"), "schema": body["label_config"]})
-    assert "no BrushLabels (or PolygonLabels) has 'Dog'" in caplog.text
+    assert "no BrushLabels (or BitmaskLabels, or PolygonLabels) has 'Dog'" in caplog.text
     caplog.clear()
     ask(client, body)
     assert "cannot work" not in caplog.text
@@ -298,7 +298,7 @@ def test_a_missing_brush_has_an_empty_result_and_is_named_in_the_log(client, int
     body = interactive(1)
     body["label_config"] = body["label_config"].replace("BrushLabels", "EllipseLabels")
     assert ask(client, body) == EMPTY
-    assert "no BrushLabels or PolygonLabels with toName='image' and a Label 'Cat'" in caplog.text
+    assert "no BrushLabels, BitmaskLabels or PolygonLabels with toName='image' and a Label 'Cat'" in caplog.text
 
 
 def test_an_empty_mask_is_an_empty_result(client, interactive, segmenter):
@@ -348,8 +348,8 @@ def set_image(body, value):
         (lambda body: body.update(tasks=[]), "InvalidRequest", "one task"),
         (lambda body: body.pop("tasks"), "InvalidRequest", "tasks: Field required"),
         (lambda body: body.update(label_config=""), "InvalidRequest", "is no XML"),
-        (lambda body: set_image(body, None), "InvalidRequest", "no image under 'image'"),
-        (lambda body: set_image(body, ["a"]), "InvalidRequest", "no image under 'image'"),
+        (lambda body: set_image(body, None), "InvalidRequest", "no image under '$image'"),
+        (lambda body: set_image(body, [5]), "InvalidRequest", "there is 5, which is no text"),
         (lambda body: set_image(body, "data:image/png;base64,AAAA"), "InvalidImage", "data: URI"),
     ],
 )

@@ -26,7 +26,8 @@ CONFIG = parse_label_config(
         ({"left": "1.png", "pages": ["2.png", "3.png"], "right": "4.png"}, True, ["1.png", "2.png", "3.png", "4.png"]),
         ({"left": "1.png", "pages": []}, True, ["1.png"]),
         ({"left": 5, "pages": "2.png", "right": ""}, True, ["2.png"]),
-        ({"left": ["1.png"], "pages": [None, "3.png"]}, True, ["3.png"]),
+        ({"left": ["1.png"], "pages": [None, "3.png"]}, True, ["1.png", "3.png"]),
+        ({"left": {"url": "1.png"}, "pages": [" 2.png\n", " "]}, True, ["2.png"]),
     ],
 )
 def test_the_images_of_a_task(data, every_page, references):
@@ -56,3 +57,14 @@ def test_being_asked_for_tasks_label_studio_asks_no_model(server):
         next(fetch_all_tasks(client, 5))
     (query,) = (parse_qs(urlsplit(path).query) for _, path, *_ in server.seen)
     assert (query["review"], query["resolve_uri"]) == (["true"], ["false"])
+
+
+def test_a_repeater_shows_its_images_once_for_each_item():
+    config = parse_label_config(
+        '<View><Repeater on="$pages"><Image name="p_{{idx}}" value="$pages[{{idx}}].url"/></Repeater></View>'
+    )
+    tasks = [Task(id=7, data={"pages": [{"url": f"{n}.png"} for n in range(count)]}) for count in (2, 0, 30)]
+    found = [find_images(task, config) for task in tasks]
+    assert found[0] == [TaskImage("0.png", 7), TaskImage("1.png", 7)]
+    assert [len(images) for images in found] == [2, 0, 20], "so many are prepared when a task is opened"
+    assert len(find_images(tasks[2], config, every_page=True)) == 30

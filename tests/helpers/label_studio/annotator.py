@@ -6,10 +6,11 @@ import dataclasses
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, Response, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Response, expect
 
 # The machine may be shared and slow; each wait ends as soon as its condition holds.
 PATIENCE_MS = 90_000
@@ -33,7 +34,22 @@ _SHOWN_SIZE = (
 )
 _IS_LOADED = "() => Htx.annotationStore.selected.objects[0].imageIsLoaded"
 _SHOWS = "id => [...Htx.annotationStore.selected.suggestions.values()].some(region => region.cleanId === id)"
+_SHOWN_SOURCES = """() => {
+    const images = Htx.annotationStore.selected.objects;
+    return Object.fromEntries(images.map(image => [image.name.split("@")[0], image.currentSrc]));
+}"""
+_SNAPSHOT = "() => [...Htx.annotationStore.selected.areas.values()].map(region => region.getImageDataURL())"
 _HAS = "id => [...Htx.annotationStore.selected.areas.values()].some(region => region.cleanId === id)"
+_MARK = """([number, left, top]) => {
+    const mark = document.createElement("div");
+    mark.className = "guide-mark";
+    mark.textContent = number;
+    mark.style = `position: fixed; left: ${left}px; top: ${top}px; z-index: 9999; width: 26px; height: 26px;
+        border-radius: 13px; background: #c0003c; color: white; text-align: center; font: bold 15px/26px sans-serif`;
+    document.body.append(mark);
+}"""
+_UNMARK = "() => document.querySelectorAll('.guide-mark').forEach(mark => mark.remove())"
+_MARK_GAP, _MARK_SIZE = 6, 26
 _NEXT_PAGE = ".lsf-pagination__btn_arrow-right:not(.lsf-pagination__btn_arrow-right-double)"
 _SUBMIT = '[data-testid="bottombar-submit-button"]'
 
@@ -110,6 +126,29 @@ class Annotator:
         self.page.get_by_role("button", name="Instructions").click()
         self.page.get_by_role("link", name=link).click()
         self.page.wait_for_url("**/guide")
+
+    def read_sources(self) -> dict[str, str]:
+        """The address that each Image tag of the page shows, by the tag's name."""
+        return dict(self.page.evaluate(_SHOWN_SOURCES))
+
+    def draw_bitmasks(self) -> list[str]:
+        """The accepted bitmasks as the page writes them anew from what it shows, which it does after each stroke."""
+        return list(self.page.evaluate(_SNAPSHOT))
+
+    def shoot_marked(self, name: str, beside: Sequence[Locator], above: Sequence[Locator]) -> None:
+        """Keep a screenshot with a number at each of these: above the one kind first, then beside the other."""
+        places = []
+        for what in (*above, *beside):
+            box = what.bounding_box()
+            assert box is not None
+            if what in above:
+                places.append((box["x"] + box["width"] / 2, box["y"] - _MARK_GAP - _MARK_SIZE))
+            else:
+                places.append((box["x"] + box["width"] + _MARK_GAP, box["y"] + (box["height"] - _MARK_SIZE) / 2))
+        for number, place in enumerate(places, 1):
+            self.page.evaluate(_MARK, [number, *place])
+        self.shoot(name)
+        self.page.evaluate(_UNMARK)
 
     def press(self, x: float, y: float, *, alt: bool = False) -> None:
         """A bare click, without waiting for what it brings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,6 +39,18 @@ def lay_down(data: bytes) -> bytes:
 def decode_region(region: dict[str, Any]) -> Mask:
     """The mask of a brush region."""
     return brush_rle.decode(region["value"]["rle"], (region["original_height"], region["original_width"]))
+
+
+def decode_bitmask(url: str) -> Mask:
+    """The mask of a bitmask's ``data:`` URL, which is black and transparent, and nothing else."""
+    head, _, payload = url.partition(",")
+    assert head == "data:image/png;base64"
+    file = PillowImage.open(io.BytesIO(base64.b64decode(payload)))
+    assert file.mode == "RGBA"
+    pixels = np.array(file)
+    assert not pixels[..., :-1].any()
+    assert set(np.unique(pixels[..., -1])) <= {0, 255}
+    return pixels[..., -1] > 0
 
 
 def rasterise(regions: Iterable[dict[str, Any]]) -> Mask:
