@@ -12,6 +12,7 @@ import {
   findSelected,
   isAwaited,
   isEmpty,
+  keepNames,
   removeObject,
   setBox,
   takeNextSize,
@@ -70,6 +71,7 @@ export class Session extends EventTarget {
     this.image = null;
     this.opening = null;
     this.asking = new Map();
+    this.history = new History();
     this.state = beginState();
     this.pending = "";
     this.dispatchEvent(new Event("image"));
@@ -143,7 +145,7 @@ export class Session extends EventTarget {
 
   goTo(state) {
     if (!state) return;
-    this.state = state;
+    this.state = keepNames(state, this.state);
     this.change();
     this.askForAwaited();
   }

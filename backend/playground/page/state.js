@@ -94,6 +94,12 @@ export function takeNextSize(state, id) {
   return changeObject(state, id, { mask: sizes[(place + 1) % sizes.length], isChosen: true });
 }
 
+/** A state that is gone back to, with the names that objects have by now: they are no steps. */
+export function keepNames(state, { objects }) {
+  const names = new Map(objects.map(({ id, name }) => [id, name]));
+  return { ...state, objects: state.objects.map((each) => ({ ...each, name: names.get(each.id) ?? each.name })) };
+}
+
 function beginCorrection(object) {
   return { prompt: object.prompt, start: object.isChosen ? object.mask : object.prompt.start };
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -20,6 +20,7 @@ def test_runs_go_row_by_row_and_begin_with_what_is_not_set(mask, runs):
     assert write_runs(np.array(mask, bool)) == runs
 
 
+@settings(deadline=None)
 @given(arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, max_side=20)))
 def test_a_mask_comes_back(mask):
     np.testing.assert_array_equal(read_runs(write_runs(mask), mask.shape), mask)
@@ -31,6 +32,7 @@ def test_runs_of_another_image_are_refused(runs):
         read_runs(runs, (2, 2))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-3, 9), max_size=6))
 def test_whatever_comes_is_a_mask_or_refused(runs):
     try:
