@@ -21,6 +21,8 @@ from backend.images.fetcher import create_picture_cache
 from backend.label_studio.routes import LabelStudioRoutes
 from backend.monitoring import routes as monitoring
 from backend.monitoring.metrics import Metrics
+from backend.playground.access import is_offered
+from backend.playground.routes import PREPARE_PATH, SEGMENT_PATH, UPLOAD_PATH, PlaygroundRoutes
 from backend.scheduling.clicks import ClickQueue, ClickService
 from backend.scheduling.preparation import BackgroundPreparation
 from backend.settings import Settings
@@ -45,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 def create_app(settings: Settings, source: EngineSource) -> Flask:
     """The WSGI application. It holds no state but what the engine, the cache of pictures, the queue of clicks, that of
-    images to prepare and the metrics hold."""
+    images to prepare, the page's images and the metrics hold."""
     app = Flask("backend", static_folder=None)
     credentials = _choose_auth(settings)
     limits = _choose_limits(settings, credentials)
@@ -62,7 +64,11 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     # Whoever ends the process finds them there.
     app.extensions.update(preparation=preparation, engine=source)
     metrics = Metrics(registry, source, queue, pictures, preparation)
-    app.register_blueprint(monitoring.create_blueprint(source, metrics))
+    playground = PlaygroundRoutes(limits, clicks) if _has_page(settings) else None
+    if playground is not None:
+        app.register_blueprint(playground.create_blueprint())
+    show_page = None if playground is None else playground.show_page
+    app.register_blueprint(monitoring.create_blueprint(source, metrics, show_page))
     app.register_blueprint(LabelStudioRoutes(settings, limits, clicks, preparation).create_blueprint())
     app.register_blueprint(CvatRoutes(settings, limits, source, clicks).create_blueprint())
     app.register_blueprint(guide.create_blueprint())
@@ -80,12 +86,19 @@ def _choose_auth(settings: Settings) -> BasicAuth | None:
     return None if user is None or password is None else BasicAuth(user, password)
 
 
+def _has_page(settings: Settings) -> bool:
+    return is_offered(settings.playground, settings.host, settings.basic_auth_password is not None)
+
+
 def _choose_limits(settings: Settings, credentials: BasicAuth | None) -> HttpLimits:
     frame = BodyLimit(settings.max_body_mib * MEBIBYTE, "M2N2_MAX_BODY_MIB")
     predict = BodyLimit(settings.max_predict_mib * MEBIBYTE, "M2N2_MAX_PREDICT_MIB")
     setup = BodyLimit(settings.max_setup_mib * MEBIBYTE, "M2N2_MAX_SETUP_MIB")
+    image = BodyLimit(settings.max_image_mib * MEBIBYTE, "M2N2_MAX_IMAGE_MIB")
+    of_the_page = {UPLOAD_PATH: min(image, frame), PREPARE_PATH: min(setup, frame), SEGMENT_PATH: min(predict, frame)}
     return HttpLimits(
         bodies={
+            **(of_the_page if _has_page(settings) else {}),
             "/predict": min(predict, frame),
             "/setup": min(setup, frame),
             f"{PREFIX}/": frame,

@@ -244,6 +244,11 @@ class Settings(BaseSettings):
         description="Port for CVAT alone, its CVAT_NUCLIO_PORT: 8070 as a rule. Unset: CVAT is answered below `/cvat/` "
         "only.",
     )
+    playground: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="The [page for trying it](playground.md) at `/`: `on`, `off`, or `auto`, which is on where the "
+        "server listens on loopback or asks for a password.",
+    )
     server_threads: int = Field(
         32,
         ge=2,

@@ -231,7 +231,7 @@ class Engine:
         if prompt.is_empty:
             return (_find_nothing(picture),)
         with self.open(picture, deadline) as opened:
-            return opened.offer(prompt, deadline)
+            return opened.offer(prompt, deadline, FREE)
 
     def check_prompt(
         self, picture: Picture, clicks: Sequence[Click | Stroke], box: Box | None = None, mask: Mask | None = None
@@ -363,6 +363,17 @@ class OpenSession:
         """As ``Engine.segment``."""
         return self.answer(self._engine.check_prompt(self._picture, clicks, box, mask), deadline, slots)
 
+    def candidates(
+        self,
+        clicks: Sequence[Click | Stroke],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
+        slots: Slots = FREE,
+    ) -> tuple[Segmentation, ...]:
+        """As ``Engine.candidates``."""
+        return self.offer(self._engine.check_prompt(self._picture, clicks, box, mask), deadline, slots)
+
     def answer(self, prompt: Prompt, deadline: Deadline, slots: Slots) -> Segmentation:
         """As ``Engine.segment``, of a prompt that was checked."""
         if prompt.is_empty:
@@ -370,9 +381,11 @@ class OpenSession:
         (segmentation,) = self._look(prompt, View.segment, deadline, slots)
         return segmentation
 
-    def offer(self, prompt: Prompt, deadline: Deadline) -> tuple[Segmentation, ...]:
-        """As ``Engine.candidates``, of a prompt that was checked and names an object."""
-        return self._look(prompt, View.offer, deadline, FREE)
+    def offer(self, prompt: Prompt, deadline: Deadline, slots: Slots) -> tuple[Segmentation, ...]:
+        """As ``Engine.candidates``, of a prompt that was checked."""
+        if prompt.is_empty:
+            return (_find_nothing(self._picture),)
+        return self._look(prompt, View.offer, deadline, slots)
 
     def _look(self, prompt: Prompt, ask: Ask, deadline: Deadline, slots: Slots) -> tuple[Segmentation, ...]:
         engine, picture = self._engine, self._picture

@@ -282,7 +282,7 @@ class OpenPicture(Protocol):
 
     def segment(
         self,
-        clicks: Sequence[Click],
+        clicks: Sequence[Click | Stroke],
         box: Box | None = None,
         mask: Mask | None = None,
         deadline: Deadline = NEVER,
@@ -290,6 +290,17 @@ class OpenPicture(Protocol):
     ) -> Segmentation:
         """As ``Segmenter.segment``, without looking the picture up again. slots: for what it computes, and for the
         network where a part of the picture is looked at again. Raises what they raise, too."""
+
+    def candidates(
+        self,
+        clicks: Sequence[Click | Stroke],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
+        slots: Slots = FREE,
+    ) -> tuple[Segmentation, ...]:
+        """The masks that the last click may mean, at least one, the smallest change first; see ``Engine.candidates``.
+        Arguments and errors as for ``segment``."""
 
 
 class Segmenter(Protocol):

@@ -22,7 +22,7 @@ from backend.engines.load import load_warm
 from backend.errors import NotReady
 from backend.process import calm_idle_threads
 from backend.settings import load_settings
-from m2n2_engine.types import Box, Click, Deadline, EngineStatus, Image, Mask, Picture, Segmentation, Tier
+from m2n2_engine.types import Box, Click, Deadline, EngineStatus, Image, Mask, Picture, Segmentation, Stroke, Tier
 
 _Arguments = ParamSpec("_Arguments")
 _AnswerT = TypeVar("_AnswerT")
@@ -47,13 +47,25 @@ class EngineReplica:
         self,
         offer: list[ray.ObjectRef],
         seconds: float,
-        clicks: Sequence[Click],
+        clicks: Sequence[Click | Stroke],
         box: Box | None,
         mask: Mask | None,
     ) -> Segmentation:
         """offer: the image's one reference. seconds: until the deadline. See ``Engine.segment``."""
         deadline = Deadline.after(seconds)
         return await self._run(self._engine.segment, await self._take(offer), clicks, box, mask, deadline)
+
+    async def candidates(
+        self,
+        offer: list[ray.ObjectRef],
+        seconds: float,
+        clicks: Sequence[Click | Stroke],
+        box: Box | None,
+        mask: Mask | None,
+    ) -> tuple[Segmentation, ...]:
+        """offer: the image's one reference. seconds: until the deadline. See ``Engine.candidates``."""
+        deadline = Deadline.after(seconds)
+        return await self._run(self._engine.candidates, await self._take(offer), clicks, box, mask, deadline)
 
     async def prepare(self, offer: list[ray.ObjectRef], seconds: float) -> Tier:
         """offer: the image's one reference. seconds: until the deadline. See ``Engine.prepare``."""

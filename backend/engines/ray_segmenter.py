@@ -28,6 +28,7 @@ from m2n2_engine.types import (
     Picture,
     Segmentation,
     Slots,
+    Stroke,
     Tier,
 )
 
@@ -141,12 +142,25 @@ class RaySegmenter:
         picture: Picture,
         offer: _Offer,
         deadline: Deadline,
-        clicks: Sequence[Click],
+        clicks: Sequence[Click | Stroke],
         box: Box | None,
         mask: Mask | None,
     ) -> Segmentation:
         """The mask of a replica."""
         answer: Segmentation = self._ask("segment", picture, offer, deadline, list(clicks), box, mask)
+        return answer
+
+    def ask_for_candidates(
+        self,
+        picture: Picture,
+        offer: _Offer,
+        deadline: Deadline,
+        clicks: Sequence[Click | Stroke],
+        box: Box | None,
+        mask: Mask | None,
+    ) -> tuple[Segmentation, ...]:
+        """The masks of a replica that the last click may mean."""
+        answer: tuple[Segmentation, ...] = self._ask("candidates", picture, offer, deadline, list(clicks), box, mask)
         return answer
 
     def _refresh_status(self) -> None:
@@ -194,7 +208,7 @@ class RemotePicture:
 
     def segment(
         self,
-        clicks: Sequence[Click],
+        clicks: Sequence[Click | Stroke],
         box: Box | None = None,
         mask: Mask | None = None,
         deadline: Deadline = NEVER,
@@ -203,3 +217,15 @@ class RemotePicture:
         """The mask of a replica. Raises as ``RaySegmenter.open``, and what the slots raise."""
         with slots.computing():
             return self._segmenter.ask_to_segment(self._picture, self._offer, deadline, clicks, box, mask)
+
+    def candidates(
+        self,
+        clicks: Sequence[Click | Stroke],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
+        slots: Slots = FREE,
+    ) -> tuple[Segmentation, ...]:
+        """The masks of a replica that the last click may mean. Raises as ``segment``."""
+        with slots.computing():
+            return self._segmenter.ask_for_candidates(self._picture, self._offer, deadline, clicks, box, mask)

@@ -187,7 +187,7 @@ def parse_body(model: type[Model], limits: HttpLimits) -> Model:
 
     Raises InvalidRequest naming the first thing that is wrong, RequestEntityTooLarge above the limit of its path.
     """
-    body = _read_body(limits)
+    body = read_body(limits)
     try:
         with _parsing:
             check_json(body, limits.json_objects)
@@ -199,7 +199,9 @@ def parse_body(model: type[Model], limits: HttpLimits) -> Model:
     raise InvalidRequest(f"the body is not what {request.path} takes: {problem}")
 
 
-def _read_body(limits: HttpLimits) -> bytes:
+def read_body(limits: HttpLimits) -> bytes:
+    """The body of the current request. Raises RequestEntityTooLarge above the limit of its path, BadRequest and
+    ClientDisconnected where it did not arrive whole."""
     limit = limits.find(request.path)
     if limit is None:
         raise LookupError(f"HttpLimits has no limit for bodies of {request.path}")

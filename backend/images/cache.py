@@ -24,13 +24,17 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskImage:
     """An image as a task names it. reference: as it stands in the task's data. task_id: in Label Studio, by which it
-    gives access to cloud storage. Other references need none."""
+    gives access to cloud storage. Other references need none. file: the image itself, where it is at hand; the
+    reference is then any name that no other file has."""
 
     reference: str
     task_id: int | None = None
+    file: bytes | None = dataclasses.field(default=None, repr=False)
 
     def __str__(self) -> str:
         """The reference for messages and logs: no payload, no password, no signature, one line."""
+        if self.file is not None:
+            return f"file of {len(self.file)} bytes"
         if self.reference[:5].lower() == "data:":
             return f"data: URI of {len(self.reference)} characters"
         is_local = self.reference.startswith(_LOCAL_FILES_PATH)

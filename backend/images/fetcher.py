@@ -52,6 +52,8 @@ class ImageFetcher:
         Raises ImageRefused where a rule forbids it, ImageUnavailable where its bytes cannot be had, InvalidImage where
         the reference is damaged.
         """
+        if image.file is not None:
+            return image.file
         reference = image.reference
         if reference[:5].lower() == "data:":
             return decode_data_uri(reference, self._max_bytes)

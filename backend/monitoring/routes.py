@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from collections.abc import Callable
+
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.datastructures import MIMEAccept
 
 from backend.engines.background import EngineSource
 from backend.monitoring.metrics import CONTENT_TYPE, Metrics
@@ -12,11 +15,19 @@ _TIER_NAMES = {Tier.DEVICE: "session", Tier.HOST: "host", Tier.DISK: "disk"}
 """Tier -> how the names of its fields begin in /health."""
 
 
-def create_blueprint(source: EngineSource, metrics: Metrics) -> Blueprint:
-    """GET /health (also /), GET /ready and GET /metrics. All answer at once, also while the model loads or works."""
+def create_blueprint(
+    source: EngineSource, metrics: Metrics, show_page: Callable[[], Response] | None = None
+) -> Blueprint:
+    """GET /health (also /), GET /ready and GET /metrics. All answer at once, also while the model loads or works.
+    show_page: what / answers to browsers; None: the same as to all others."""
     blueprint = Blueprint("monitoring", __name__)
 
     @blueprint.get("/")
+    def root() -> Response:
+        response = health() if show_page is None or not wants_page(request.accept_mimetypes) else show_page()
+        response.vary.add("Accept")
+        return response
+
     @blueprint.get("/health")
     def health() -> Response:
         return jsonify({"status": "UP", **render_status(source.status())})
@@ -31,6 +42,12 @@ def create_blueprint(source: EngineSource, metrics: Metrics) -> Blueprint:
         return Response(metrics.render(), content_type=CONTENT_TYPE)
 
     return blueprint
+
+
+def wants_page(accept: MIMEAccept) -> bool:
+    """Whether a client at / wants a page and not JSON: browsers name HTML, Label Studio and load balancers do not."""
+    named = {kind: quality for kind, quality in accept if quality > 0}
+    return "text/html" in named and named["text/html"] >= named.get("application/json", 0)
 
 
 def render_status(status: EngineStatus) -> dict[str, str | int | None]:

@@ -20,7 +20,19 @@ from backend.engines.background import EngineSource
 from backend.errors import Busy
 from backend.http.request import RequestRecord
 from backend.images.cache import PictureCache, TaskImage
-from m2n2_engine.types import NEVER, Box, Click, Deadline, Mask, OpenPicture, Picture, Segmentation, Segmenter, Tier
+from m2n2_engine.types import (
+    NEVER,
+    Box,
+    Click,
+    Deadline,
+    Mask,
+    OpenPicture,
+    Picture,
+    Segmentation,
+    Segmenter,
+    Stroke,
+    Tier,
+)
 
 
 class Obsolete(Exception):
@@ -41,7 +53,7 @@ class ObjectKey:
 class PixelPrompt:
     """What is asked of one picture, in its pixels."""
 
-    clicks: Sequence[Click]
+    clicks: Sequence[Click | Stroke]
     box: Box | None = None
     mask: Mask | None = None
 
@@ -275,6 +287,16 @@ class ClickService:
             ]
         ticket.record.add("clicks", sum(each.timings.clicks_seconds for each in found))
         ticket.record.add("attention", sum(each.timings.again_seconds for each in found))
+        return found
+
+    def candidates(self, picture: Picture, prompt: PixelPrompt, ticket: Ticket) -> Sequence[Segmentation]:
+        """The masks that the prompt's last click may mean, as of ``Engine.candidates``. Raises as ``segment``."""
+        with self._open(picture, ticket) as opened:
+            slots = TicketSlots(self.queue, ticket)
+            found = opened.candidates(prompt.clicks, prompt.box, prompt.mask, ticket.deadline, slots)
+        # They were found together, and each tells the time of all.
+        ticket.record.add("clicks", found[0].timings.clicks_seconds)
+        ticket.record.add("attention", found[0].timings.again_seconds)
         return found
 
     def prepare(self, picture: Picture, ticket: Ticket) -> Tier:

@@ -22,6 +22,7 @@ from backend.app import create_app
 from backend.engines.background import EngineSource
 from backend.settings import load_settings
 from m2n2_engine.errors import InvalidMask
+from m2n2_engine.prompt import list_points
 from m2n2_engine.types import (
     FREE,
     NEVER,
@@ -33,6 +34,7 @@ from m2n2_engine.types import (
     Picture,
     Segmentation,
     Slots,
+    Stroke,
     Tier,
     Timings,
 )
@@ -50,7 +52,7 @@ class DiscSegmenter:
     model_version = "disc-1"
 
     def __init__(self) -> None:
-        self.asked: list[tuple[tuple[int, ...], tuple[Click, ...]]] = []
+        self.asked: list[tuple[tuple[int, ...], tuple[Click | Stroke, ...]]] = []
         self.boxes: list[Box | None] = []
         self.starts: list[Mask | None] = []
         self.prepared: list[tuple[int, ...]] = []
@@ -87,6 +89,17 @@ class DiscSegmenter:
         with self.open(picture, deadline) as opened:
             return opened.segment(clicks, box, mask, deadline)
 
+    def candidates(
+        self,
+        picture: Picture,
+        clicks: Sequence[Click | Stroke],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
+    ) -> tuple[Segmentation, ...]:
+        with self.open(picture, deadline) as opened:
+            return opened.candidates(clicks, box, mask, deadline)
+
     def prepare(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
         with self.open(picture, deadline, slots) as opened:
             return opened.tier
@@ -109,7 +122,7 @@ class OpenDisc:
 
     def segment(
         self,
-        clicks: Sequence[Click],
+        clicks: Sequence[Click | Stroke],
         box: Box | None = None,
         mask: Mask | None = None,
         deadline: Deadline = NEVER,
@@ -118,7 +131,26 @@ class OpenDisc:
         with slots.computing():
             return self._find(clicks, box, mask, deadline)
 
-    def _find(self, clicks: Sequence[Click], box: Box | None, mask: Mask | None, deadline: Deadline) -> Segmentation:
+    def candidates(
+        self,
+        clicks: Sequence[Click | Stroke],
+        box: Box | None = None,
+        mask: Mask | None = None,
+        deadline: Deadline = NEVER,
+        slots: Slots = FREE,
+    ) -> tuple[Segmentation, ...]:
+        """A disc of half the radius, the disc, and one of twice the radius."""
+        disc, radius = self.segmenter, self.segmenter.radius_pixels
+        found = []
+        for factor in (0.5, 1.0, 2.0):
+            disc.radius_pixels = factor * radius
+            found.append(self.segment(clicks, box, mask, deadline, slots))
+        disc.radius_pixels = radius
+        return tuple(found)
+
+    def _find(
+        self, clicks: Sequence[Click | Stroke], box: Box | None, mask: Mask | None, deadline: Deadline
+    ) -> Segmentation:
         disc, shape = self.segmenter, self.picture.pixels.shape
         deadline.check("compute the mask")
         disc.before_segment(self.picture)
@@ -133,7 +165,8 @@ class OpenDisc:
         found = np.zeros(shape[:2], bool) if mask is None else mask.copy()
         if box is None:
             last = ([click for click in clicks if click.positive] or list(clicks))[-1]
-            found[(x - last.x) ** 2 + (y - last.y) ** 2 < disc.radius_pixels**2] = last.positive
+            (last_x, last_y) = list_points(last)[-1]
+            found[(x - last_x) ** 2 + (y - last_y) ** 2 < disc.radius_pixels**2] = last.positive
         else:
             found |= (x > box.left) & (x < box.right) & (y > box.top) & (y < box.bottom)
         return Segmentation(found, score=0.75, timings=Timings(prepare_seconds=0.25, clicks_seconds=0.125))

@@ -23,6 +23,7 @@ from backend.label_studio.payload import (
     SetupRequest,
     Task,
 )
+from backend.playground.payload import Mark, PrepareRequest, SegmentRequest
 from backend.settings import load_settings
 from m2n2_engine.errors import M2N2Error, OutOfMemory
 
@@ -31,11 +32,12 @@ DESCRIBED = schemathesis.openapi.from_path(FILE)
 DOCUMENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 SCHEMAS = DOCUMENT["components"]["schemas"]
 CVAT_PATHS = ["/cvat/", "/cvat/api/function_invocations"]
+WITH_PAGE = {"M2N2_PLAYGROUND": "on"}
 CVAT_HEADERS = {"x-nuclio-function-name": "m2n2"}
 
 
 def test_every_endpoint_and_method_is_described_and_no_other(segmenter):
-    rules = create_app(load_settings({}), segmenter).url_map.iter_rules()
+    rules = create_app(load_settings(WITH_PAGE), segmenter).url_map.iter_rules()
     served = {
         (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
         for rule in rules
@@ -56,6 +58,9 @@ def test_every_endpoint_and_method_is_described_and_no_other(segmenter):
         (SCHEMAS["Rectangle"], Rectangle),
         (SCHEMAS["Rectangle"]["properties"]["value"], RectangleValue),
         (SCHEMAS["InvocationRequest"], InvocationRequest),
+        (SCHEMAS["PrepareRequest"], PrepareRequest),
+        (SCHEMAS["SegmentRequest"], SegmentRequest),
+        (SCHEMAS["Mark"], Mark),
     ],
 )
 def test_every_field_that_is_read_is_described(schema, model):
@@ -78,7 +83,7 @@ def follow(make_client):
     """Asks an application with these settings and holds its answer to the document."""
 
     def ask(method, path, environ=None, **options):
-        response = make_client(environ).open(path, method=method, **options)
+        response = make_client({**WITH_PAGE, **(environ or {})}).open(path, method=method, **options)
         DESCRIBED[path][method].validate_response(response)
         assert str(response.status_code) in DOCUMENT["paths"][path][method.lower()]["responses"]
         return response

@@ -94,6 +94,17 @@ def test_the_answer_is_the_replicas(ray_segmenter, segmenter):
         np.testing.assert_array_equal(ray_segmenter.segment(picture, *prompt).mask, expected)
 
 
+def test_the_sizes_are_the_replicas(ray_segmenter, segmenter, cluster):
+    picture = make_picture()
+    with ray_segmenter.open(picture) as opened:
+        found = opened.candidates(CLICKS)
+    assert cluster.asked[-1] == ("candidates", picture.digest)
+    expected = segmenter.candidates(picture, CLICKS)
+    assert len(found) == len(expected) == 3
+    for each, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(each.mask, other.mask)
+
+
 def test_a_picture_is_put_once_and_asked_for_by_its_digest(ray_segmenter, cluster):
     picture, other = make_picture(1), make_picture(2)
     for _ in range(3):

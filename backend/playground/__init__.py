@@ -1,0 +1,1 @@
+"""The page at / that people try the server with: an image of theirs, clicks, a mask."""
