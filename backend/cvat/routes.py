@@ -25,6 +25,7 @@ from backend.http.request import RequestRecord, current_record, parse_body
 from backend.images.cache import TaskImage
 from backend.scheduling.clicks import ClickService, PixelPrompt
 from backend.settings import Settings
+from m2n2_engine.image_file.orientation import Orientation
 from m2n2_engine.types import Mask, Picture
 
 _NAME_HEADER = "x-nuclio-function-name"
@@ -80,7 +81,9 @@ class CvatRoutes:
 
     def _find_mask(self, asked: InvocationRequest, record: RequestRecord) -> Mask:
         with self._clicks.queue.join(None, record) as ticket:
-            picture = self._clicks.fetch(TaskImage(f"data:;base64,{asked.image}"), ticket)
+            # CVAT's server turns a frame by whatever its file says, and sends the file as it is.
+            frame = TaskImage(f"data:;base64,{asked.image}", orientation=Orientation.FILE)
+            picture = self._clicks.fetch(frame, ticket)
             clicks = self._find_order(picture).restore(asked.clicks)
             (found,) = self._clicks.segment(picture, [PixelPrompt(clicks, asked.box(picture.size))], ticket)
             return found.mask

@@ -61,7 +61,7 @@ def source():
 
 @pytest.fixture
 def make_cache(source, clock):
-    def make(images=10, decode=lambda data, _deadline: np.full((10, 10, 3), data[0], np.uint8)):
+    def make(images=10, decode=lambda data, _image, _deadline: np.full((10, 10, 3), data[0], np.uint8)):
         return PictureCache(int(images * IMAGE_BYTES), 60, source.fetch, decode, clock)
 
     return make
@@ -87,7 +87,7 @@ def test_a_fresh_reference_is_not_asked_again_and_a_stale_one_is(make_cache, sou
 
 def test_equal_bytes_are_decoded_once(make_cache, source):
     decoded = []
-    cache = make_cache(decode=lambda data, _deadline: decoded.append(data) or np.zeros((10, 10, 3), np.uint8))
+    cache = make_cache(decode=lambda data, _image, _deadline: decoded.append(data) or np.zeros((10, 10, 3), np.uint8))
     source.files["b"] = source.files["a"]
     assert get(cache, "a") is get(cache, "b")
     assert decoded == [b"a"]
@@ -193,7 +193,7 @@ def test_a_click_whose_time_is_over_does_not_fail_another_that_waits_for_it(make
 def test_however_many_others_come_too_late_a_click_has_its_own_time(make_cache, source):
     late = [DeadlineExceeded("too late")] * 3
 
-    def decode(data, _deadline):
+    def decode(data, _image, _deadline):
         if late:
             raise late.pop()
         return np.zeros((10, 10, 3), np.uint8)
