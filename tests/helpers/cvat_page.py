@@ -8,7 +8,8 @@ as announced, and as many other shapes as the announced negative points; a box i
 BOXES (2024, commit e1c2ef58): a box asks by the same rule, as soon as it is drawn, and so does a point that is taken
 back. Something must have been drawn: a box or a positive point.
 COMMANDS (2026, where the canvas is told to draw a box or points): every change asks, with whatever there is, unless
-there are fewer positive or negative points than announced.
+there are fewer positive or negative points than announced. Of this one the canvas is stored as CVAT has it, the rule
+only in a copy of its page that somebody else has changed.
 
 Its own functions for Segment Anything announce no positive point as necessary, none negative, and the box as optional.
 """
