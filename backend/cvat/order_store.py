@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ _MOST_FILES_BYTES = 64 * MEBIBYTE
 _MOST_FILE_BYTES = 4 * MEBIBYTE
 """A larger one is none of ours."""
 
+_WRITABLE_BY_OTHERS = 0o022
 _NAME = re.compile(r"[0-9a-f]{32}\.json")
 
 logger = logging.getLogger(__name__)
@@ -90,6 +92,7 @@ def _parse(content: bytes) -> Prompts:
 def _write(folder: Path, digest: str, prompts: Prompts) -> None:
     folder.parent.mkdir(0o700, parents=True, exist_ok=True)
     folder.mkdir(0o700, exist_ok=True)
+    _check_private(folder)
     path = folder / f"{digest}.json"
     is_new = not path.exists()
     content = [[[click.x, click.y, click.positive] for click in prompt] for prompt in prompts]
@@ -98,6 +101,14 @@ def _write(folder: Path, digest: str, prompts: Prompts) -> None:
     partial.replace(path)
     if is_new:
         _make_room(folder)
+
+
+def _check_private(folder: Path) -> None:
+    """Raise PermissionError where the folder is somebody else's, open to others, or a link to another one."""
+    status = os.lstat(folder)
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    if not is_ours or status.st_mode & _WRITABLE_BY_OTHERS:
+        raise PermissionError("it must be a folder of this user that nobody else may write to")
 
 
 def _make_room(folder: Path) -> None:

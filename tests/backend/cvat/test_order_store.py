@@ -98,6 +98,22 @@ def test_a_folder_that_cannot_be_written_fails_no_click_and_is_named_once(
     assert f"the order of clicks cannot be written to {folder}: " in message
 
 
+@pytest.mark.parametrize("kind", ["open", "link"])
+def test_a_folder_that_others_may_change_is_not_written_to(
+    folder: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.parent.mkdir(parents=True)
+    if kind == "open":
+        folder.mkdir()
+        folder.chmod(0o777)
+    else:
+        (tmp_path / "elsewhere").mkdir(0o700)
+        folder.symlink_to(tmp_path / "elsewhere")
+    assert make_clicks(OrderStore(folder), draw()) == MADE
+    assert "it must be a folder of this user that nobody else may write to" in caplog.text
+    assert not list(folder.iterdir())
+
+
 def test_the_oldest_files_make_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order_store, "_MOST_FILES", 3)
     store = OrderStore(folder)
