@@ -15,6 +15,12 @@ _GZIP_FORMAT = 31
 """Zlib's window bits for a stream with gzip's header."""
 
 
+_CONFIDENCE = 0
+"""Id of the attribute for it, as cvat_sdk's ``InteractionResultAttributes`` has it."""
+
+_LEAST_CONFIDENCE = 0.5
+"""Where the slider of CVAT's page stands."""
+
 _PAIR = np.dtype("<u2")
 _PIXEL, _END_OF_ROW, _NEXT_ROW = np.frombuffer(b"0,0],[", _PAIR)
 
@@ -30,9 +36,24 @@ def render_mask(mask: Mask) -> bytes:
     return b"".join((b'{"mask":[[', pairs.data.cast("B")[:-2], b"]}"))
 
 
-def render_shapes(mask: Mask) -> bytes:
-    """A bool (H, W) mask as ``{"shapes": [{"type": "mask", "points": [...]}]}`` with the points of `encode_points`."""
-    return json.dumps({"shapes": [{"type": "mask", "points": encode_points(mask)}]}).encode()
+def render_shapes(mask: Mask, score: float) -> bytes:
+    """A bool (H, W) mask and its score as ``{"shapes": [{"type": "mask", "points": [...], "attributes": [...]}]}``.
+
+    The points are those of `encode_points`, the one attribute is the confidence of `find_confidence`.
+    """
+    confidence = {"spec_id": _CONFIDENCE, "value": f"{find_confidence(mask, score):.4f}"}
+    return json.dumps(
+        {"shapes": [{"type": "mask", "points": encode_points(mask), "attributes": [confidence]}]}
+    ).encode()
+
+
+def find_confidence(mask: Mask, score: float) -> float:
+    """What CVAT is told of a mask: 0 where it is empty, else from 0.5 to 1 in the order of the scores (0 to 1).
+
+    CVAT's page hides what is below the threshold of its slider, which stands at 0.5. The score ranks masks and is no
+    probability, so that no mask that was found may be hidden before somebody moves that slider.
+    """
+    return _LEAST_CONFIDENCE + (1 - _LEAST_CONFIDENCE) * min(max(score, 0.0), 1.0) if mask.any() else 0.0
 
 
 def encode_points(mask: Mask) -> list[int]:

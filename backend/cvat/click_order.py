@@ -7,39 +7,37 @@ the other.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from m2n2_engine.types import Click
 
-_KEPT_PROMPTS = 16
-"""Prompts of one image that are remembered: those of a few objects, by a few people at a time."""
+Prompts = tuple[tuple[Click, ...], ...]
+"""What one image was last asked for, the newest last, each in the order in which its clicks were made."""
+
+_KEPT_PROMPTS = 64
+"""Prompts of one image that are remembered. Here: one for each object of a crowded frame, by a few people at a time."""
 
 
-class ClickOrder:
-    """The prompts that one image was last asked for; safe under threads.
+def restore_order(known: Prompts, clicks: Sequence[Click]) -> tuple[tuple[Click, ...], Prompts]:
+    """The order of clicks, told from what was asked before.
 
     Clicks are the same where coordinates and sign are: another object's, or another person's, as good as never.
+
+    Args:
+        known: the prompts of the image.
+        clicks: the positive ones, then the negative ones, each in the order in which they were made.
+
+    Returns:
+        The same clicks, oldest first as far as is known: in the order of the known prompt that shares most of them,
+        then those that are new, as they are given; and the prompts to remember now.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._prompts: deque[list[Click]] = deque(maxlen=_KEPT_PROMPTS)
-
-    def restore(self, clicks: Sequence[Click]) -> list[Click]:
-        """The same clicks, oldest first as far as is known: in the order of the remembered prompt that shares most of
-        them, then those that are new, as they are given."""
-        with self._lock:
-            known = max(self._prompts, key=lambda prompt: len({*prompt} & {*clicks}), default=[])
-            ordered = _sort_like(known, clicks)
-            # The prompt that another click was added to will not be asked for again.
-            if known and {*known} <= {*clicks}:
-                self._prompts.remove(known)
-            self._prompts.append(ordered)
-        return ordered
+    nearest = max(known, key=lambda prompt: len({*prompt} & {*clicks}), default=())
+    ordered = _sort_like(nearest, clicks)
+    # The prompt that another click was added to will not be asked for again.
+    kept = [prompt for prompt in known if prompt is not nearest or not {*nearest} <= {*clicks}]
+    return ordered, (*kept, ordered)[-_KEPT_PROMPTS:]
 
 
-def _sort_like(order: Iterable[Click], clicks: Iterable[Click]) -> list[Click]:
+def _sort_like(order: Iterable[Click], clicks: Iterable[Click]) -> tuple[Click, ...]:
     places = {click: place for place, click in enumerate(order)}
-    return sorted(clicks, key=lambda click: places.get(click, len(places)))
+    return tuple(sorted(clicks, key=lambda click: places.get(click, len(places))))

@@ -13,17 +13,18 @@ _STATES = {State.LOADING: "building", State.READY: "ready", State.FAILED: "error
 """Our states -> nuclio's."""
 
 # All are strings, as nuclio has them. CVAT takes any string for true, "false" too, so that startswith_box is left out.
+# CVAT's page waits for so many positive points, and a box is none of them: with "1" a box alone would ask for nothing.
 _ANNOTATIONS = {
     "name": "M2N2",
     "type": "interactor",
     # Below 2 the user interface refuses.
     "version": "2",
     "spec": "",
-    "min_pos_points": "1",
+    "min_pos_points": "0",
     # Left out, negative points would be forbidden.
     "min_neg_points": "0",
     "startswith_box_optional": "true",
-    "help_message": "Click the object, right-click what does not belong to it; a box around it may come first",
+    "help_message": "Draw a box around the object or click it; right-click what does not belong to it",
     "animated_gif": "",
 }
 

@@ -37,11 +37,11 @@ class InvocationRequest(Payload):
         return [Click(x, y, True) for x, y in self.pos_points] + [Click(x, y, False) for x, y in self.neg_points]
 
     def box(self, size: tuple[int, int]) -> Box | None:
-        """The box in a frame of this ``(H, W)``, what sticks out cut off; None where there is none."""
+        """The box in a frame of this ``(H, W)``, what sticks out cut off; None where there is none or no area."""
         if not self.obj_bbox:
             return None
         height, width = size
         xs, ys = zip(*self.obj_bbox, strict=True)
         left, right = (min(max(x, 0.0), float(width)) for x in sorted(xs))
         top, bottom = (min(max(y, 0.0), float(height)) for y in sorted(ys))
-        return Box(left, top, right, bottom)
+        return Box(left, top, right, bottom) if left < right and top < bottom else None

@@ -2,21 +2,20 @@
 
 CVAT asks for the function before each click, and sends the frame with it; it names no task and no user. So images are
 known by their pixels alone, and no click is ever taken for a newer one of the same object: CVAT itself sends one at a
-time. In what order the points were set it does not say either; `click_order.py` remembers.
+time. In what order the points were set it does not say either; `order_store.py` remembers.
 """
 
 from __future__ import annotations
 
 import re
-import threading
-import weakref
 
+import numpy as np
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
 from backend.cvat.answer import compress, render_mask, render_shapes
-from backend.cvat.click_order import ClickOrder
 from backend.cvat.function import NAME, describe_function
+from backend.cvat.order_store import OrderStore
 from backend.cvat.payload import InvocationRequest
 from backend.cvat.port import PREFIX
 from backend.engines.background import EngineSource
@@ -25,10 +24,13 @@ from backend.http.request import RequestRecord, current_record, parse_body
 from backend.images.cache import TaskImage
 from backend.scheduling.clicks import ClickService, PixelPrompt
 from backend.settings import Settings
-from m2n2_engine.types import Mask, Picture
+from m2n2_engine.image_file.orientation import Orientation
+from m2n2_engine.types import Segmentation, Timings
 
 _NAME_HEADER = "x-nuclio-function-name"
-_RENDERERS = {"mask": render_mask, "shapes": render_shapes}
+_ORDER_FOLDER = "cvat-clicks"
+"""In the folder of the attention cache."""
+
 _NOT_FOR_A_STATUS_LINE = re.compile(r"[^ -~]+")
 _LONGEST_REASON = 300
 
@@ -41,9 +43,7 @@ class CvatRoutes:
         self._limits = limits
         self._source = source
         self._clicks = clicks
-        # As long as the frame is kept decoded.
-        self._orders: weakref.WeakKeyDictionary[Picture, ClickOrder] = weakref.WeakKeyDictionary()
-        self._orders_lock = threading.Lock()
+        self._orders = OrderStore(settings.disk_cache_folder / _ORDER_FOLDER if settings.disk_cache_mib else None)
 
     def create_blueprint(self) -> Blueprint:
         """The endpoints; those that only describe the function answer at once."""
@@ -74,20 +74,23 @@ class CvatRoutes:
         record = current_record()
         with self._clicks.queue.admit():
             asked = parse_body(InvocationRequest, self._limits)
-            mask = self._find_mask(asked, record)
+            found = self._find_mask(asked, record)
             with record.measure("encode"):
-                return _render(_RENDERERS[asked.answer or self._settings.cvat_answer](mask))
+                shapes = (asked.answer or self._settings.cvat_answer) == "shapes"
+                return _render(render_shapes(found.mask, found.score) if shapes else render_mask(found.mask))
 
-    def _find_mask(self, asked: InvocationRequest, record: RequestRecord) -> Mask:
+    def _find_mask(self, asked: InvocationRequest, record: RequestRecord) -> Segmentation:
         with self._clicks.queue.join(None, record) as ticket:
-            picture = self._clicks.fetch(TaskImage(f"data:;base64,{asked.image}"), ticket)
-            clicks = self._find_order(picture).restore(asked.clicks)
-            (found,) = self._clicks.segment(picture, [PixelPrompt(clicks, asked.box(picture.size))], ticket)
-            return found.mask
-
-    def _find_order(self, picture: Picture) -> ClickOrder:
-        with self._orders_lock:
-            return self._orders.setdefault(picture, ClickOrder())
+            # CVAT's server turns a frame by whatever its file says, and sends the file as it is.
+            frame = TaskImage(f"data:;base64,{asked.image}", orientation=Orientation.FILE)
+            picture = self._clicks.fetch(frame, ticket)
+            box = asked.box(picture.size)
+            if box is None and not asked.clicks:
+                # CVAT's page asks so where the last point was taken back. It has no use for an error then.
+                return Segmentation(np.zeros(picture.size, bool), 0.0, Timings(0.0, 0.0))
+            clicks = self._orders.restore(picture, asked.clicks)
+            (found,) = self._clicks.segment(picture, [PixelPrompt(clicks, box)], ticket)
+            return found
 
     def _describe(self) -> dict[str, object]:
         return describe_function(self._source.status().state, self._settings.cvat_port or self._settings.port)

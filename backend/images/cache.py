@@ -14,6 +14,7 @@ from concurrent.futures import Future
 
 from backend.errors import ImageUnavailable
 from m2n2_engine.errors import DeadlineExceeded, InvalidImage
+from m2n2_engine.image_file.orientation import Orientation
 from m2n2_engine.types import NEVER, Deadline, Image, Picture
 
 _LONGEST_SHOWN = 160
@@ -25,11 +26,12 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 class TaskImage:
     """An image as a task names it. reference: as it stands in the task's data. task_id: in Label Studio, by which it
     gives access to cloud storage. Other references need none. file: the image itself, where it is at hand; the
-    reference is then any name that no other file has."""
+    reference is then any name that no other file has. orientation: the rule of the platform that shows it."""
 
     reference: str
     task_id: int | None = None
     file: bytes | None = dataclasses.field(default=None, repr=False)
+    orientation: Orientation = Orientation.PAGE
 
     def __str__(self) -> str:
         """The reference for messages and logs: no payload, no password, no signature, one line."""
@@ -41,6 +43,16 @@ class TaskImage:
         shown = self.reference if is_local else self.reference.partition("?")[0]
         shown = _UNPRINTABLE.sub("?", re.sub(r"//[^/]*@", "//", shown))
         return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a reference stood for. content: digest of its file and its rule of turning. at: time of the clock.
+    doubted: ``(H, W)`` that it was fetched again for, in vain."""
+
+    content: bytes
+    at: float
+    doubted: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +75,7 @@ class PictureCache:
         max_bytes: int,
         fresh_seconds: float,
         fetch: Callable[[TaskImage, Deadline], bytes],
-        decode: Callable[[bytes, Deadline], Image],
+        decode: Callable[[bytes, TaskImage, Deadline], Image],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Build a cache on a source of image files.
@@ -72,7 +84,7 @@ class PictureCache:
             max_bytes: room for decoded images; a larger one is not kept.
             fresh_seconds: how long a reference stands for the content it had, before it is fetched and compared again.
             fetch: gives the file behind a reference.
-            decode: gives the pixels of a file, RGB uint8 ``(H, W, 3)``.
+            decode: gives the pixels of a file by the image's rule of turning, RGB uint8 ``(H, W, 3)``.
             clock: seconds that never go back.
         """
         self._max_bytes = max_bytes
@@ -83,8 +95,8 @@ class PictureCache:
         self._lock = threading.Lock()
         self._pictures: OrderedDict[bytes, Picture] = OrderedDict()
         self._used_bytes = 0
-        self._contents: dict[bytes, tuple[bytes, float]] = {}
-        """Reference -> content and the time it was seen."""
+        self._seen: dict[bytes, _Seen] = {}
+        """By reference."""
         self._loading: dict[bytes, Future[Picture]] = {}
         self._hits = self._misses = self._evictions = 0
 
@@ -101,26 +113,31 @@ class PictureCache:
                 evictions=self._evictions,
             )
 
-    def get(self, image: TaskImage, deadline: Deadline = NEVER) -> Picture:
+    def get(self, image: TaskImage, deadline: Deadline = NEVER, expected: tuple[int, int] | None = None) -> Picture:
         """The picture that a task shows; fetched, decoded and hashed once, however many ask at the same time.
+
+        expected: ``(H, W)`` as whoever shows the image has it. A kept picture of another size is out of date, so it is
+        fetched again at once; the new one is given whatever its size, and not doubted by that size again while it is
+        fresh.
 
         Raises ImageRefused where a rule forbids it, ImageUnavailable where its bytes cannot be had, InvalidImage where
         they are no image, to all who wait; the next one tries again. Their messages name the reference. Raises
         DeadlineExceeded where no time is left.
         """
         # With the task: two projects may mean different storages by one cloud address.
-        key = _digest(f"{image.task_id} {image.reference}".encode("utf-8", "surrogatepass"))
+        name = f"{image.task_id} {image.orientation.name} {image.reference}"
+        key = _digest(name.encode("utf-8", "surrogatepass"))
         while True:
             try:
-                return self._get_once(key, image, deadline)
+                return self._get_once(key, image, deadline, expected)
             except DeadlineExceeded:
                 if not deadline.remaining_seconds:
                     raise
                 # The time of whoever was waited for was over, not that of this click.
 
-    def _get_once(self, key: bytes, image: TaskImage, deadline: Deadline) -> Picture:
+    def _get_once(self, key: bytes, image: TaskImage, deadline: Deadline, expected: tuple[int, int] | None) -> Picture:
         with self._lock:
-            picture = self._find_fresh(key)
+            picture = self._find_fresh(key, expected)
             others = self._loading.get(key)
             if picture is not None or others is not None:
                 self._hits += 1
@@ -131,11 +148,20 @@ class PictureCache:
             own: Future[Picture] = Future()
             if others is None:
                 self._loading[key] = own
-        return self._lead(key, own, image, deadline) if others is None else _follow(others, deadline)
+        if others is not None:
+            return _follow(others, deadline)
+        return self._lead(key, own, image, deadline, expected)
 
-    def _lead(self, key: bytes, loaded: Future[Picture], image: TaskImage, deadline: Deadline) -> Picture:
+    def _lead(
+        self,
+        key: bytes,
+        loaded: Future[Picture],
+        image: TaskImage,
+        deadline: Deadline,
+        expected: tuple[int, int] | None,
+    ) -> Picture:
         try:
-            picture = self._load(key, image, deadline)
+            picture = self._load(key, image, deadline, expected)
         except BaseException as error:
             self._land(key)
             loaded.set_exception(error)
@@ -148,29 +174,33 @@ class PictureCache:
         with self._lock:
             del self._loading[key]
 
-    def _load(self, key: bytes, image: TaskImage, deadline: Deadline) -> Picture:
+    def _load(self, key: bytes, image: TaskImage, deadline: Deadline, expected: tuple[int, int] | None) -> Picture:
         try:
             data = self._fetch(image, deadline)
-            content = _digest(data)
+            # The same bytes are two pictures where two rules turn them.
+            content = _digest(data) + bytes([image.orientation.value])
             with self._lock:
                 picture = self._pictures.get(content)
             if picture is None:
                 deadline.check("decode the image")
-                picture = Picture.of(self._decode(data, deadline))
+                picture = Picture.of(self._decode(data, image, deadline))
         except (InvalidImage, ImageUnavailable) as error:
             raise type(error)(f"image {image}: {error}") from None
         with self._lock:
             self._keep(content, picture)
             if content in self._pictures:
-                self._contents[key] = (content, self._clock())
+                doubted = None if expected == picture.size else expected
+                self._seen[key] = _Seen(content, self._clock(), doubted)
         return picture
 
-    def _find_fresh(self, key: bytes) -> Picture | None:
-        content, seen = self._contents.get(key, (b"", 0.0))
-        picture = self._pictures.get(content)
-        if picture is None or self._clock() - seen >= self._fresh_seconds:
+    def _find_fresh(self, key: bytes, expected: tuple[int, int] | None) -> Picture | None:
+        seen = self._seen.get(key)
+        picture = None if seen is None else self._pictures.get(seen.content)
+        if seen is None or picture is None or self._clock() - seen.at >= self._fresh_seconds:
             return None
-        self._pictures.move_to_end(content)
+        if expected not in (None, picture.size, seen.doubted):
+            return None
+        self._pictures.move_to_end(seen.content)
         return picture
 
     def _keep(self, content: bytes, picture: Picture) -> None:
@@ -186,7 +216,7 @@ class PictureCache:
             self._evictions += 1
         self._pictures[content] = picture
         self._used_bytes += nbytes
-        self._contents = {key: seen for key, seen in self._contents.items() if seen[0] in self._pictures}
+        self._seen = {key: seen for key, seen in self._seen.items() if seen.content in self._pictures}
 
 
 def _follow(loaded: Future[Picture], deadline: Deadline) -> Picture:

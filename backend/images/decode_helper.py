@@ -2,7 +2,8 @@
 
 Its argument is the descriptor of a socket. One conversation an image: the server sends a file, and the helper answers
 with the size in its header. It is told to go on, and answers with the size after turning upright and with the pixels.
-Instead of an answer it may say what is wrong with the image.
+Before that answer it says what is missing of a file that is not quite whole. Instead of an answer it may say what is
+wrong with the image.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from PIL import Image as PillowImage
 from m2n2_engine.config import MEBIBYTE
 from m2n2_engine.errors import InvalidImage
 from m2n2_engine.image_file import open_image
+from m2n2_engine.image_file.orientation import Orientation
 
-FILE, GO, STOP, SIZE, PIXELS, INVALID, NO_MEMORY = (bytes([code]) for code in range(7))
+FILE, GO, STOP, SIZE, PIXELS, INVALID, NO_MEMORY, PROBLEM = (bytes([code]) for code in range(8))
 """What a message is: of the server the first three, of the helper the others."""
 
 HEAD = struct.Struct("!cQ")
 """Begins a message: what it is, and how many bytes follow."""
 
-LIMITS = struct.Struct("!dQ")
-"""Begins a file: seconds for each of the two steps, and the most pixels."""
+LIMITS = struct.Struct("!dQB")
+"""Begins a file: seconds for each of the two steps, the most pixels, and the rule by which they are turned."""
 
 DIMENSIONS = struct.Struct("!QQ")
 """Height and width. After those of ``PIXELS`` come the pixels themselves, RGB, 3 bytes each."""
@@ -89,7 +91,7 @@ def main() -> None:
 
 def _answer(connection: socket.socket) -> None:
     _, content = receive(connection)
-    seconds, max_pixels = LIMITS.unpack_from(content)
+    seconds, max_pixels, orientation = LIMITS.unpack_from(content)
     data = content[LIMITS.size :]
     del content
     # The end of this process, also within a library and where the server has been killed meanwhile.
@@ -97,7 +99,7 @@ def _answer(connection: socket.socket) -> None:
     limit_memory(len(data) + CANVAS_BYTES_A_PIXEL * max_pixels)
     signal.alarm(alarm_seconds)
     try:
-        with open_image(data, max_pixels=max_pixels) as image:
+        with open_image(data, max_pixels=max_pixels, orientation=Orientation(orientation)) as image:
             signal.alarm(0)
             height, width = image.size
             send(connection, SIZE, DIMENSIONS.pack(height, width))
@@ -106,6 +108,8 @@ def _answer(connection: socket.socket) -> None:
             signal.alarm(alarm_seconds)
             limit_memory(len(data) + BYTES_A_PIXEL * height * width)
             image.decode()
+            if image.problem is not None:
+                send(connection, PROBLEM, image.problem.encode())
             connection.sendall(HEAD.pack(PIXELS, DIMENSIONS.size) + DIMENSIONS.pack(*image.size))
             for rows in image.read_rows():
                 connection.sendall(rows.data)

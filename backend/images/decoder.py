@@ -20,6 +20,7 @@ from backend.images import decode_helper
 from backend.images.decode_helper import DIMENSIONS, LIMITS, receive, receive_exactly, send
 from backend.images.pixel_budget import PixelBudget
 from m2n2_engine.errors import DeadlineExceeded, InvalidImage
+from m2n2_engine.image_file.orientation import Orientation
 from m2n2_engine.types import NEVER, Deadline, Image
 
 _ATTEMPTS = 2
@@ -36,10 +37,14 @@ class HelperEnded(Exception):
 
 
 class Helper:
-    """One helper process, for one conversation at a time. is_idle: no conversation is under way."""
+    """One helper process, for one conversation at a time.
+
+    is_idle: no conversation is under way. problem: what is missing of the last file, where it is not quite whole.
+    """
 
     def __init__(self) -> None:
         self.is_idle = True
+        self.problem: str | None = None
         self._connection, theirs = socket.socketpair()
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIXES)}
         # What can be imported here can be there, whatever changed the path.
@@ -64,14 +69,14 @@ class Helper:
         """Whether the process has not ended."""
         return self._process.poll() is None
 
-    def read_size(self, data: bytes, max_pixels: int, seconds: float) -> tuple[int, int]:
+    def read_size(self, data: bytes, max_pixels: int, orientation: Orientation, seconds: float) -> tuple[int, int]:
         """``(H, W)`` of a file's header. seconds: for this step, and for the helper for each of the two.
 
         Raises InvalidImage, HelperEnded and TimeoutError.
         """
-        self.is_idle = False
+        self.is_idle, self.problem = False, None
         with self._waiting(seconds):
-            send(self._connection, decode_helper.FILE, LIMITS.pack(seconds, max_pixels), data)
+            send(self._connection, decode_helper.FILE, LIMITS.pack(seconds, max_pixels, orientation.value), data)
             return self._receive_dimensions()
 
     def read_pixels(self, seconds: float) -> Image:
@@ -107,6 +112,9 @@ class Helper:
 
     def _receive_dimensions(self) -> tuple[int, int]:
         kind, content = receive(self._connection)
+        if kind == decode_helper.PROBLEM:
+            self.problem = content.decode()
+            kind, content = receive(self._connection)
         self.is_idle = kind in (decode_helper.INVALID, decode_helper.NO_MEMORY)
         if kind == decode_helper.INVALID:
             raise InvalidImage(content.decode())
@@ -185,20 +193,36 @@ class Decoder:
         self._processes = processes
         self._budget = budget
 
-    def decode(self, data: bytes, deadline: Deadline = NEVER) -> Image:
+    def decode(
+        self,
+        data: bytes,
+        deadline: Deadline = NEVER,
+        *,
+        orientation: Orientation = Orientation.FILE,
+        name: str = "of no name",
+    ) -> Image:
         """The pixels of an image file, as `m2n2_engine.image_file.decode_image` gives them.
+
+        Args:
+            data: the file.
+            deadline: of the request that waits.
+            orientation: the rule by which the pixels are turned.
+            name: the image in the log, where it is told what is missing of a file that is not quite whole.
 
         Raises InvalidImage, also where decoding takes too long or too much memory; DeadlineExceeded.
         """
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(HelperEnded):
-                return self._decode_once(data, deadline)
+                pixels, problem = self._decode_once(data, deadline, orientation)
+                if problem is not None:
+                    logger.warning("image %s: %s", name, problem)
+                return pixels
         raise InvalidImage("decoding the image ended the process that did it: export it again")
 
-    def _decode_once(self, data: bytes, deadline: Deadline) -> Image:
+    def _decode_once(self, data: bytes, deadline: Deadline, orientation: Orientation) -> tuple[Image, str | None]:
         with find_pool(os.getpid(), self._processes).lend(deadline) as helper:
             with self._within(deadline) as seconds:
-                height, width = helper.read_size(data, self._max_pixels, seconds)
+                height, width = helper.read_size(data, self._max_pixels, orientation, seconds)
             try:
                 self._budget.reserve(height * width, deadline)
             except DeadlineExceeded:
@@ -210,8 +234,9 @@ class Decoder:
             except BaseException:
                 self._budget.release(height * width)
                 raise
+            problem = helper.problem
         self._budget.release_with(pixels)
-        return pixels
+        return pixels, problem
 
     @contextlib.contextmanager
     def _within(self, deadline: Deadline) -> Iterator[float]:

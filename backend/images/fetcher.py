@@ -18,7 +18,7 @@ from backend.images.web import CLOUD_SCHEMES, WebImages, split_address
 from backend.settings import Settings
 from m2n2_engine.config import MEBIBYTE
 from m2n2_engine.errors import InvalidImage
-from m2n2_engine.types import NEVER, Deadline
+from m2n2_engine.types import NEVER, Deadline, Image
 
 _MEGAPIXEL = 1_000_000
 _PIXEL_BYTES = 3
@@ -35,7 +35,11 @@ def create_picture_cache(settings: Settings, max_bytes: int | None = None) -> Pi
         settings.decode_processes,
         PixelBudget(in_hand_pixels + max_bytes // _PIXEL_BYTES),
     )
-    return PictureCache(max_bytes, settings.image_recheck_seconds, ImageFetcher(settings).fetch, decoder.decode)
+
+    def decode(data: bytes, image: TaskImage, deadline: Deadline) -> Image:
+        return decoder.decode(data, deadline, orientation=image.orientation, name=str(image))
+
+    return PictureCache(max_bytes, settings.image_recheck_seconds, ImageFetcher(settings).fetch, decode)
 
 
 class ImageFetcher:

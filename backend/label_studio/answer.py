@@ -49,7 +49,7 @@ def answer_prompts(
         return render_answer([], 0.0, clicks.model_version)
     max_pixels = settings.max_image_megapixels * 1_000_000
     with clicks.queue.join(prompts[0].object_key, record) as ticket:
-        picture = clicks.fetch(prompts[0].image, ticket)
+        picture = clicks.fetch(prompts[0].image, ticket, find_shown_size(prompts[0].region))
         shapes = [find_answer_shape(prompt.region, picture.size, max_pixels) for prompt in prompts]
         drafted = [_find_start(prompt, shape, settings) for prompt, shape in zip(prompts, shapes, strict=True)]
         found, starts = _segment(picture, prompts, drafted, clicks, ticket)
@@ -59,6 +59,13 @@ def answer_prompts(
             refined = None if start is None else start.id
             regions += render_regions(prompt, resize_mask(one.mask, shape), one.score, settings, refined)
         return render_answer(regions, statistics.mean(one.score for one in found), clicks.model_version)
+
+
+def find_shown_size(region: Region) -> tuple[int, int] | None:
+    """(H, W) of the image as Label Studio's page has it; None where it does not say so."""
+    if not region.original_height or not region.original_width:
+        return None
+    return region.original_height, region.original_width
 
 
 def find_answer_shape(region: Region, image_shape: tuple[int, int], max_pixels: int) -> tuple[int, int]:

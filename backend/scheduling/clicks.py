@@ -270,10 +270,10 @@ class ClickService:
         """What platforms keep with the masks; a stand-in until the engine is loaded."""
         return self._source.model_version if self._loaded is None else self._loaded.model_version
 
-    def fetch(self, image: TaskImage, ticket: Ticket) -> Picture:
-        """The picture of a task. Raises as ``PictureCache.get``."""
+    def fetch(self, image: TaskImage, ticket: Ticket, expected: tuple[int, int] | None = None) -> Picture:
+        """The picture of a task. expected: its ``(H, W)`` where it is known. Raises as ``PictureCache.get``."""
         with ticket.record.measure("fetch"):
-            return self._pictures.get(image, ticket.deadline)
+            return self._pictures.get(image, ticket.deadline, expected)
 
     def segment(self, picture: Picture, prompts: Sequence[PixelPrompt], ticket: Ticket) -> list[Segmentation]:
         """The masks of several prompts on one picture, each in the ticket's turn.

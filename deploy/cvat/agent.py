@@ -4,7 +4,9 @@
     cvat-cli function run-agent ID --function-file agent.py -p url=str:http://localhost:9090
 
 It needs cvat-cli 2.71 or newer and nothing else: the server keeps the model and what it has prepared, for Label Studio
-too. Where the server asks for credentials, they are in M2N2_BASIC_AUTH_USER and M2N2_BASIC_AUTH_PASSWORD here as there.
+too. Where that cvat-cli knows of confidences, masks have one.
+
+Where the server asks for credentials, they are in M2N2_BASIC_AUTH_USER and M2N2_BASIC_AUTH_PASSWORD here as there.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 
 import cvat_sdk.auto_annotation as cvataa
 import PIL.Image
+from cvat_sdk import models
 
 _TIMEOUT_SECONDS = 110.0
 """The server answers within 90 s that it has too much to do; CVAT waits 120 s."""
@@ -50,7 +53,8 @@ class Frame:
 class Interactor:
     """What CVAT's driver calls. url: of the server. timeout_seconds: longest wait for its answer."""
 
-    spec = cvataa.InteractionFunctionSpec(min_pos_points=1, min_neg_points=0, min_bounding_boxes=0)
+    # CVAT waits for so many positive points, and a box is none of them.
+    spec = cvataa.InteractionFunctionSpec(min_pos_points=0, min_neg_points=0, min_bounding_boxes=0)
 
     def __init__(self, url: str, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         self._url = f"{url.rstrip('/')}/cvat/"
@@ -71,7 +75,7 @@ class Interactor:
             "obj_bbox": prompts.bounding_box,
             "answer": "shapes",
         }
-        return [cvataa.InteractionResultShape(**shape) for shape in self._ask(body)["shapes"]]
+        return [_make_shape(shape) for shape in self._ask(body)["shapes"]]
 
     def _ask(self, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(self._url, json.dumps(body).encode(), _make_headers())
@@ -83,6 +87,15 @@ class Interactor:
             raise cvataa.BadFunctionError(f"the M2N2 server refuses: {error.code} {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
             raise cvataa.BadFunctionError(f"the M2N2 server gives no answer: {error}") from error
+
+
+def _make_shape(shape: dict[str, Any]) -> cvataa.InteractionResultShape:
+    """A mask of the server's as CVAT's driver takes it."""
+    shape = dict(shape)
+    attributes = shape.pop("attributes", [])
+    if hasattr(cvataa, "InteractionResultAttributes"):
+        shape["attributes"] = [models.AttributeValRequest(**attribute) for attribute in attributes]
+    return cvataa.InteractionResultShape(**shape)
 
 
 def create(url: str = "http://localhost:9090", timeout_seconds: float = _TIMEOUT_SECONDS) -> Interactor:

@@ -178,11 +178,13 @@ def segmenter() -> DiscSegmenter:
 
 
 @pytest.fixture
-def make_client(segmenter: DiscSegmenter) -> Callable[..., FlaskClient]:
-    """Client of an application with these settings; any source of an engine instead of the disc."""
+def make_client(segmenter: DiscSegmenter, tmp_path: Path) -> Callable[..., FlaskClient]:
+    """Client of an application with these settings and a cache folder of its own; any source of an engine instead of
+    the disc."""
+    own = {"M2N2_DISK_CACHE_FOLDER": str(tmp_path / "attention")}
 
     def make(environ: Mapping[str, str] | None = None, instead: EngineSource | None = None) -> FlaskClient:
-        return create_app(load_settings(environ or {}), instead or segmenter).test_client()
+        return create_app(load_settings({**own, **(environ or {})}), instead or segmenter).test_client()
 
     return make
 

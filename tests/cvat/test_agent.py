@@ -71,9 +71,10 @@ def test_three_clicks_are_one_preparation_and_have_the_engine_s_masks(
     before = server.passes
     assert int(run("create-native", "M2N2", url=server.url)) == FUNCTION_ID
     (function,) = cvat.functions
-    assert (function["kind"], function["min_pos_points"], function["min_neg_points"]) == ("interactor", 1, 0)
+    assert (function["kind"], function["min_pos_points"], function["min_neg_points"]) == ("interactor", 0, 0)
     assert function["startswith_box_optional"] is True
-    prompts: list[tuple[Any, ...]] = [(POINTS[:1],), (POINTS[:2], POINTS[2:]), (POINTS[:1], [], [[10, 20], [100, 110]])]
+    box = [[10, 20], [100, 110]]
+    prompts: list[tuple[Any, ...]] = [(POINTS[:1],), (POINTS[:2], POINTS[2:]), (POINTS[:1], [], box), ([], [], box)]
     for prompt in [*prompts, ([[500, 1]],)]:
         ask(cvat, *prompt)
     run("run-agent", str(FUNCTION_ID), "--burst", url=server.url)
@@ -83,6 +84,19 @@ def test_three_clicks_are_one_preparation_and_have_the_engine_s_masks(
     assert (cvat.frames_sent, server.passes) == (1, before + 1)
     assert refusal["outcome"] == "fail"
     assert "the M2N2 server refuses: 400 the click (500, 1) is outside the image" in refusal["exc_info"]
+    # CVAT's page hides what is below 0.5 until somebody moves its slider.
+    for answer in answers:
+        ((confidence,),) = (shape["attributes"] for shape in answer["shapes"])
+        assert confidence["spec_id"] == cvataa.InteractionResultAttributes.CONFIDENCE
+        assert 0.5 <= float(confidence["value"]) <= 1
+
+
+def test_an_sdk_that_knows_no_confidence_gets_none(
+    monkeypatch: pytest.MonkeyPatch, server: CvatServer, frame: Image
+) -> None:
+    monkeypatch.delattr(cvataa, "InteractionResultAttributes")
+    (shape,) = click(load(server.url), frame)
+    assert (shape.type, shape.attributes) == ("mask", [])
 
 
 def load(url: str, **parameters: float) -> Any:

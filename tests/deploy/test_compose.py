@@ -146,6 +146,14 @@ def test_the_server_is_locked_down_and_writes_to_its_volumes_alone(render, serve
     assert service["stop_grace_period"] == "1m50s"
 
 
+@pytest.mark.parametrize("server", SERVERS)
+def test_label_studio_and_cvat_have_a_port_each(render, server):
+    service = render(server)["services"][SERVERS[server]]
+    settings = load_settings({name: value for name, value in service["environment"].items() if "FILE" not in name})
+    published = {int(port["published"]): port["target"] for port in service["ports"]}
+    assert published == {settings.port: settings.port, settings.cvat_port: settings.cvat_port}
+
+
 def test_the_gpu_is_reserved(render):
     reserved = render("gpu")["services"]["m2n2-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert reserved == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
@@ -161,6 +169,7 @@ def test_the_server_takes_its_environment(render, tmp_path):
     assert set(files) == {"LABEL_STUDIO_API_KEY_FILE", "M2N2_BASIC_AUTH_PASSWORD_FILE"}
     settings = load_settings({**environment, **files})
     assert settings.label_studio_url == "http://label-studio:8080"
+    assert settings.cvat_port == 8070
     assert settings.basic_auth_password is None
 
 

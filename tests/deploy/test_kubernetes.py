@@ -136,10 +136,21 @@ def test_a_pod_that_loads_is_sent_no_clicks_and_not_killed(loading, container):
         assert startup["periodSeconds"] * startup["failureThreshold"] >= 1800
 
 
-def test_the_probes_ask_at_the_server_s_port(container):
+def test_the_probes_ask_at_the_server_s_port(container, settings):
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert ports == {"http": load_settings({}).port}
+    assert ports == {"http": settings.port, "cvat": settings.cvat_port}
     assert {container[f"{name}Probe"]["httpGet"]["port"] for name in ("startup", "readiness", "liveness")} == {"http"}
+
+
+def test_one_server_answers_label_studio_and_cvat(manifests, settings):
+    spec = {manifest["kind"]: manifest["spec"] for manifest in manifests if "spec" in manifest}
+    ports = {port["name"]: (port["port"], port["targetPort"]) for port in spec["Service"]["ports"]}
+    assert ports == {"http": (settings.port, "http"), "cvat": (settings.cvat_port, "cvat")}
+    allowed = {rule["ports"][0]["port"]: rule["from"] for rule in spec["NetworkPolicy"]["ingress"]}
+    assert set(allowed) == set(ports)
+    (cvat,) = allowed["cvat"]
+    # Both in one entry: pods of that name in that namespace, and not all of either.
+    assert set(cvat) == {"namespaceSelector", "podSelector"}
 
 
 def test_a_pod_has_the_time_that_gunicorn_takes_to_end(pod, container):

@@ -30,6 +30,7 @@ from backend.tools.studio.processes import (
 )
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.image_file import decode_image
+from m2n2_engine.image_file.orientation import Orientation
 from m2n2_engine.types import Box, Click, Mask
 from tests.helpers.label_studio.annotator import Annotator
 from tests.helpers.label_studio.photographs import find_newest_task
@@ -181,7 +182,7 @@ def segment(engine: Engine) -> Callable[[bytes, Sequence[dict[str, Any]]], Mask]
     """The engine's own mask of an image file, for the key points of a request and their signs, or for its box."""
 
     def segment_file(data: bytes, asked: Sequence[dict[str, Any]]) -> Mask:
-        image = decode_image(data)
+        image = decode_image(data, orientation=Orientation.PAGE)
         height, width = image.shape[:2]
         values = [region["value"] for region in asked]
         if "rectanglelabels" in values[0]:

@@ -66,7 +66,7 @@ def test_the_function_has_all_that_cvat_reads(client):
     assert function["spec"]["description"]
     assert function["status"] == {"state": "ready", "httpPort": 9090}
     assert (annotations["type"], annotations["version"], annotations["spec"]) == ("interactor", "2", "")
-    assert (int(annotations["min_pos_points"]), int(annotations["min_neg_points"])) == (1, 0)
+    assert (int(annotations["min_pos_points"]), int(annotations["min_neg_points"])) == (0, 0)
     assert annotations["startswith_box_optional"] == "true"
     assert "startswith_box" not in annotations
     assert {"name", "help_message", "animated_gif"} <= set(annotations)
@@ -138,7 +138,35 @@ def test_shapes_where_they_are_asked_for(make_client, body, segmenter, environ, 
     assert shape.pop("type") == "mask"
     mask = decode_mask(shape.pop("points"), image_width=WIDTH, image_height=HEIGHT)
     np.testing.assert_array_equal(mask, disc(30.5, 20.25, radius))
+    # The score of the disc is 0.75.
+    assert shape.pop("attributes") == [{"spec_id": 0, "value": "0.8750" if radius else "0.0000"}]
     assert shape == {}
+
+
+@pytest.mark.parametrize("box", [[], None, [[-9, -9], [-5, -5]], [[10, 10], [10, 30]]])
+def test_nothing_at_all_and_a_box_of_no_area_are_a_mask_of_zeros(client, body, segmenter, box):
+    """CVAT's page asks so where the last point was taken back, or where the mouse did not move."""
+    mask = read_mask(invoke(client, {**body, "pos_points": [], "obj_bbox": box}))
+    assert mask.shape == (HEIGHT, WIDTH)
+    assert not mask.any()
+    assert segmenter.asked == []
+
+
+def test_a_box_of_no_area_does_not_keep_points_from_being_answered(client, body, segmenter):
+    segmenter.radius_pixels = 10
+    found = read_mask(invoke(client, {**body, "obj_bbox": [[10, 10], [10, 30]]}))
+    np.testing.assert_array_equal(found, disc(30.5, 20.25, 10))
+
+
+def test_a_frame_is_turned_by_whatever_its_file_says(client, segmenter):
+    """CVAT's server opens frames with Pillow, and sends the file as it was uploaded."""
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    PillowImage.new("RGB", (WIDTH, HEIGHT)).save(file, "WEBP", exif=exif)
+    assert read_mask(invoke(client, make_body(file.getvalue()))).shape == (WIDTH, HEIGHT)
+    # The same bytes are another picture in Label Studio, whose page turns no WebP.
+    assert segmenter.prepared == [(WIDTH, HEIGHT, 3)]
 
 
 def test_gzip_for_those_who_take_it(client, body):

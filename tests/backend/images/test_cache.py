@@ -12,6 +12,7 @@ import pytest
 from backend.errors import ImageUnavailable
 from backend.images.cache import PictureCache, PictureCacheStatistics, TaskImage
 from m2n2_engine.errors import DeadlineExceeded
+from m2n2_engine.image_file.orientation import Orientation
 from m2n2_engine.types import Deadline
 
 IMAGE_BYTES = 300
@@ -61,7 +62,7 @@ def source():
 
 @pytest.fixture
 def make_cache(source, clock):
-    def make(images=10, decode=lambda data, _deadline: np.full((10, 10, 3), data[0], np.uint8)):
+    def make(images=10, decode=lambda data, _image, _deadline: np.full((10, 10, 3), data[0], np.uint8)):
         return PictureCache(int(images * IMAGE_BYTES), 60, source.fetch, decode, clock)
 
     return make
@@ -85,9 +86,56 @@ def test_a_fresh_reference_is_not_asked_again_and_a_stale_one_is(make_cache, sou
     assert get(cache, "a").pixels[0, 0, 0] == ord("b")
 
 
+SIZE, OTHER_SIZE = (10, 10), (20, 10)
+
+
+def get_expecting(cache, reference, size):
+    return cache.get(TaskImage(reference), Deadline.after(LONGEST_SECONDS), size)
+
+
+def test_a_kept_image_of_another_size_is_fetched_again_at_once(make_cache, source):
+    cache = make_cache(
+        decode=lambda data, _image, _deadline: np.zeros((*(SIZE if data == b"a" else OTHER_SIZE), 3), np.uint8)
+    )
+    assert get_expecting(cache, "a", SIZE).size == SIZE
+    source.files["a"] = b"another one"
+    assert get_expecting(cache, "a", SIZE).size == SIZE
+    assert source.count("a") == 1
+    assert get_expecting(cache, "a", OTHER_SIZE).size == OTHER_SIZE
+    assert get(cache, "a").size == OTHER_SIZE
+    assert source.count("a") == 2
+
+
+def test_an_image_that_keeps_its_size_is_fetched_again_once_for_that(make_cache, source, clock):
+    cache = make_cache()
+    first = get(cache, "a")
+    for _ in range(3):
+        assert get_expecting(cache, "a", OTHER_SIZE) == first
+    assert source.count("a") == 2
+    assert get_expecting(cache, "a", SIZE) == first
+    assert source.count("a") == 2
+    clock.now += 60
+    get_expecting(cache, "a", OTHER_SIZE)
+    assert source.count("a") == 3
+    # Fetched for this very size: what came is as new as can be.
+    get_expecting(cache, "b", OTHER_SIZE)
+    get_expecting(cache, "b", OTHER_SIZE)
+    assert source.count("b") == 1
+
+
+def test_one_file_under_two_rules_of_turning_is_two_pictures(make_cache, source):
+    turned = {Orientation.PAGE: 1, Orientation.FILE: 2}
+    cache = make_cache(decode=lambda _data, image, _deadline: np.full((10, 10, 3), turned[image.orientation], np.uint8))
+    for _ in range(2):
+        for rule, value in turned.items():
+            picture = cache.get(TaskImage("a", orientation=rule), Deadline.after(LONGEST_SECONDS))
+            assert (picture.pixels == value).all()
+    assert source.count("a") == 2
+
+
 def test_equal_bytes_are_decoded_once(make_cache, source):
     decoded = []
-    cache = make_cache(decode=lambda data, _deadline: decoded.append(data) or np.zeros((10, 10, 3), np.uint8))
+    cache = make_cache(decode=lambda data, _image, _deadline: decoded.append(data) or np.zeros((10, 10, 3), np.uint8))
     source.files["b"] = source.files["a"]
     assert get(cache, "a") is get(cache, "b")
     assert decoded == [b"a"]
@@ -193,7 +241,7 @@ def test_a_click_whose_time_is_over_does_not_fail_another_that_waits_for_it(make
 def test_however_many_others_come_too_late_a_click_has_its_own_time(make_cache, source):
     late = [DeadlineExceeded("too late")] * 3
 
-    def decode(data, _deadline):
+    def decode(data, _image, _deadline):
         if late:
             raise late.pop()
         return np.zeros((10, 10, 3), np.uint8)

@@ -21,6 +21,7 @@ from backend.images.decoder import Decoder, find_pool
 from backend.images.pixel_budget import PixelBudget
 from m2n2_engine.errors import DeadlineExceeded, InvalidImage
 from m2n2_engine.image_file import decode_image
+from m2n2_engine.image_file.orientation import Orientation
 from m2n2_engine.types import NEVER, Deadline
 
 MEGAPIXEL = 1_000_000
@@ -93,6 +94,32 @@ def test_transparent_images_of_several_bands_are_laid_on_white():
     white = PillowImage.new("RGBA", stored.size, (255, 255, 255, 255))
     expected = np.asarray(PillowImage.alpha_composite(white, stored).convert("RGB"))
     np.testing.assert_array_equal(make_decoder().decode(data), expected)
+
+
+@pytest.mark.parametrize(("rule", "shape"), [(Orientation.PAGE, (37, 53, 3)), (Orientation.FILE, (53, 37, 3))])
+def test_the_rule_of_turning_reaches_the_helper(rule, shape):
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    assert make_decoder().decode(encode(draw(), "WEBP", exif=exif), orientation=rule).shape == shape
+
+
+@pytest.mark.parametrize(
+    "values", [np.linspace(0, 1, 37 * 53, dtype=np.float32), np.arange(37 * 53, dtype=np.int32) - 900]
+)
+def test_the_rule_of_values_is_that_of_this_process(values):
+    data = encode(PillowImage.fromarray(values.reshape(37, 53)), "TIFF")
+    np.testing.assert_array_equal(make_decoder().decode(data), decode_image(data))
+
+
+def test_what_is_missing_of_a_file_is_told_with_its_name(caplog):
+    whole = encode(draw(), "JPEG")
+    decoder = make_decoder(processes=1)
+    np.testing.assert_array_equal(decoder.decode(whole[:-2], name="a.jpg"), decode_image(whole))
+    (message,) = caplog.messages
+    assert message.startswith("image a.jpg: the JPEG file ends early or is damaged near its end, all of its rows")
+    # And nothing of it with the next file.
+    decoder.decode(whole, name="b.jpg")
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class Shelf:
             raise self.errors[image.reference]
         return image.reference.encode()
 
-    def decode(self, data, _deadline):
+    def decode(self, data, _image, _deadline):
         pixels = np.zeros((4, int(data), 3), np.uint8)
         self.decoded.append(weakref.ref(pixels))
         return pixels

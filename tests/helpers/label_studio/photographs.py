@@ -26,13 +26,13 @@ def read_sample(name: str) -> bytes:
     return (_SAMPLES / name).read_bytes()
 
 
-def lay_down(data: bytes) -> bytes:
+def lay_down(data: bytes, kind: str = "JPEG") -> bytes:
     """The photograph as a camera stores it that was held upright: on its side, with a note to turn it right."""
     image = PillowImage.open(io.BytesIO(data)).convert("RGB").transpose(PillowImage.Transpose.ROTATE_90)
     exif = PillowImage.Exif()
     exif[_ORIENTATION_TAG] = _TURN_RIGHT
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=95, exif=exif)
+    image.save(file, kind, quality=95, exif=exif)
     return file.getvalue()
 
 

@@ -1,19 +1,28 @@
-"""Bytes of an image file -> RGB array, as a browser would show it. Numpy and Pillow only."""
+"""Bytes of an image file -> RGB array, as those who show it would. Numpy and Pillow only.
+
+`orientation` has the rules by which pixels are turned, `samples` the one by which other samples become 8 bits, `tiff`
+what a TIFF stores, `whole` how much of a file must be there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
+from PIL import ImageFile, UnidentifiedImageError
 
 from m2n2_engine.errors import InvalidImage
+from m2n2_engine.image_file.orientation import Orientation, forget_orientation, turn_upright
+from m2n2_engine.image_file.samples import Grey, Scale, check_levels, find_scale, render_grey
+from m2n2_engine.image_file.tiff import describe_samples, describe_unread, has_deep_colours
+from m2n2_engine.image_file.whole import load_pixels
 from m2n2_engine.types import Image
 
 # Pillow warns of large images by a limit of its own; ours is checked before any pixel is decoded. Set once and not
@@ -44,16 +53,19 @@ _MOST_SCANS = 100
 _BACKDROP = (255, 255, 255, 255)
 """Transparent pixels are laid on white, as annotation pages show them."""
 
-_TURNS = {
-    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PillowImage.Transpose.ROTATE_180,
-    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PillowImage.Transpose.TRANSPOSE,
-    6: PillowImage.Transpose.ROTATE_270,
-    7: PillowImage.Transpose.TRANSVERSE,
-    8: PillowImage.Transpose.ROTATE_90,
+_SIGNATURES = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF8": "GIF",
+    b"\0\0\0\x0cjP": "JPEG 2000",
+    b"RIFF": "WebP",
 }
-"""EXIF orientation (CIPA DC-008, tag 0x0112) -> what turns the stored pixels upright; 1 and all others are."""
+"""First bytes of files whose kind is told where they cannot be opened."""
+
+_PNG_START, _PNG_DEPTH_AT = b"\x89PNG", 24
+_SIXTEEN_BITS = 16
+
+logger = logging.getLogger(__name__)
 
 
 def find_image_files(folder: Path) -> list[Path]:
@@ -63,23 +75,26 @@ def find_image_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
 
 
-def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:
+def decode_image(data: bytes, *, max_pixels: int | None = None, orientation: Orientation = Orientation.FILE) -> Image:
     """Decode an image file in this process.
 
     Args:
         data: the whole file: AVIF, BMP, GIF, JPEG (MPO too), JPEG 2000, PNG, PPM, TIFF or WebP; the first frame of
-            several.
+            several. A JPEG or PNG may lack its end (``image_file.whole``), which is named in the log.
         max_pixels: refuse images of more pixels, before they are decoded; None for no limit.
+        orientation: the rule by which the pixels are turned.
 
     Returns:
-        uint8 RGB ``(H, W, 3)`` with the EXIF orientation applied (damaged EXIF is ignored), transparency laid on white,
-        16-bit grey scaled to 8 bits.
+        uint8 RGB ``(H, W, 3)``, turned upright (damaged EXIF is ignored), transparency laid on white, grey samples
+        other than 8-bit ones by the rule of values (``image_file.samples``), 16-bit colours by their upper 8 bits.
 
     Raises:
-        InvalidImage: the data is empty, truncated, too large or no image.
+        InvalidImage: the data is empty, truncated, too large, no image, or of a kind that is not read.
     """
-    with open_image(data, max_pixels=max_pixels) as file:
+    with open_image(data, max_pixels=max_pixels, orientation=orientation) as file:
         file.decode()
+        if file.problem is not None:
+            logger.warning("%s", file.problem)
         pixels = np.empty((*file.size, 3), np.uint8)
         top = 0
         for rows in file.read_rows():
@@ -89,10 +104,19 @@ def decode_image(data: bytes, *, max_pixels: int | None = None) -> Image:
 
 
 class OpenImage:
-    """An image file whose header was read. size: ``(H, W)``, as the file has it until ``decode``, upright after it."""
+    """An image file whose header was read. size: ``(H, W)``, as the file has it until ``decode``, upright after it.
 
-    def __init__(self, image: PillowImage.Image) -> None:
-        self._image = image
+    problem: after ``decode``, what is missing of a file that is not quite whole; None where nothing is.
+    """
+
+    def __init__(self, image: ImageFile.ImageFile, data: bytes, orientation: Orientation) -> None:
+        self._file = image
+        self._image: PillowImage.Image = image
+        self._data = data
+        self._orientation = orientation
+        self._grey: Grey | None = None
+        self._scale = Scale(0.0, 0.0)
+        self.problem: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -100,8 +124,16 @@ class OpenImage:
         return self._image.height, self._image.width
 
     def decode(self) -> None:
-        """Decode the pixels, and turn them upright."""
-        self._image = _turn_upright(self._image)
+        """Decode the pixels, turn them upright, and find what is black and white in them."""
+        forget_orientation(self._file, self._orientation)
+        self._grey = describe_samples(self._file)
+        loaded, self.problem = load_pixels(self._file, self._data)
+        forget_orientation(loaded, self._orientation)
+        self._image = turn_upright(loaded)
+        if self._grey is not None:
+            self._scale = find_scale(self._image, self._grey)
+        elif has_deep_colours(self._file) or _has_deep_colours(self._data):
+            check_levels(self._image, str(self._file.format))
 
     def read_rows(self) -> Iterator[Image]:
         """The decoded pixels as RGB uint8 ``(h, W, 3)``, bands of some rows from the top: the whole image would be in
@@ -109,11 +141,14 @@ class OpenImage:
         height, width = self.size
         step = max(1, _BAND_PIXELS // width)
         for top in range(0, height, step):
-            yield _render_rgb(self._image.crop((0, top, width, min(height, top + step))))
+            band = self._image.crop((0, top, width, min(height, top + step)))
+            yield _render_rgb(band) if self._grey is None else render_grey(band, self._grey, self._scale)
 
 
 @contextlib.contextmanager
-def open_image(data: bytes, *, max_pixels: int | None = None) -> Iterator[OpenImage]:
+def open_image(
+    data: bytes, *, max_pixels: int | None = None, orientation: Orientation = Orientation.FILE
+) -> Iterator[OpenImage]:
     """An image file with its header read; what goes wrong with it in the block is an InvalidImage. Arguments and errors
     as of `decode_image`."""
     if not data:
@@ -123,17 +158,33 @@ def open_image(data: bytes, *, max_pixels: int | None = None) -> Iterator[OpenIm
     try:
         with PillowImage.open(io.BytesIO(data), formats=_FORMATS) as file:
             _check_size(file.width, file.height, max_pixels)
-            yield OpenImage(file)
+            yield OpenImage(file, data, orientation)
     except UnidentifiedImageError:
-        if b"<svg" in data[:_HEAD_BYTES].lower():
-            raise InvalidImage("SVG is a drawing and has no pixels to segment: export it as PNG") from None
-        raise InvalidImage(f"these {len(data)} bytes are no image file: use JPEG, PNG, WebP or TIFF") from None
+        raise InvalidImage(_describe_unread(data)) from None
     except PillowImage.DecompressionBombError as error:
         raise InvalidImage(f"the image is too large for any setting: {error}; reduce it") from None
     except (InvalidImage, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders share no base: struct.error, RuntimeError, NotImplementedError, ...
         raise InvalidImage(f"the image file is damaged and cannot be decoded: {error}; export it again") from None
+
+
+def _describe_unread(data: bytes) -> str:
+    """Why a file is not opened, and what to do."""
+    found = describe_unread(data)
+    if found is not None:
+        return found
+    if b"<svg" in data[:_HEAD_BYTES].lower():
+        return "SVG is a drawing and has no pixels to segment: export it as PNG"
+    kind = next((name for start, name in _SIGNATURES.items() if data.startswith(start)), None)
+    if kind is not None:
+        return f"this {kind} file is damaged, or of a kind that is not read: save it again with 8-bit RGB samples"
+    return f"these {len(data)} bytes are no image file: use JPEG, PNG, WebP or TIFF"
+
+
+def _has_deep_colours(data: bytes) -> bool:
+    """Whether a PNG has samples of 16 bits."""
+    return data.startswith(_PNG_START) and data[_PNG_DEPTH_AT : _PNG_DEPTH_AT + 1] == bytes([_SIXTEEN_BITS])
 
 
 def _check_scans(data: bytes) -> None:
@@ -159,26 +210,10 @@ def _check_size(width: int, height: int, max_pixels: int | None) -> None:
         )
 
 
-def _turn_upright(image: PillowImage.Image) -> PillowImage.Image:
-    # Before EXIF is asked for: a PNG may have it behind its pixels.
-    image.load()
-    turn = _TURNS.get(_read_orientation(image))
-    return image if turn is None else image.transpose(turn)
-
-
-def _read_orientation(image: PillowImage.Image) -> int:
-    """The EXIF orientation; 1 where there is none, or none that can be read: the pixels are sound all the same."""
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # Pillow's readers of EXIF share no base: SyntaxError, struct.error, TypeError, ...
-        return 1
-
-
 def _render_rgb(image: PillowImage.Image) -> Image:
-    if image.mode in _SIXTEEN_BIT_MODES:
-        # Pillow's own conversion of 16-bit grey clips at 255 instead of scaling.
-        grey = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
-        return np.ascontiguousarray(np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2))
+    if image.mode == "La":
+        # Pillow converts grey with premultiplied alpha to nothing else.
+        image = image.convert("LA")
     if image.has_transparency_data:
         image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, _BACKDROP), image.convert("RGBA"))
     return np.ascontiguousarray(np.asarray(image.convert("RGB")))
