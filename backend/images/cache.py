@@ -19,24 +19,35 @@ from m2n2_engine.types import NEVER, Deadline, Image, Picture
 _LONGEST_SHOWN = 160
 _LOCAL_FILES_PATH = "/data/local-files/"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_PAYLOAD = re.compile(r"\bdata:.*", re.IGNORECASE | re.DOTALL)
+"""Whatever stands before it: a slip there must not bring the picture into the log."""
+_BLANKS = "".join(map(chr, range(0x21)))
+"""Control characters and blanks, which browsers drop at both ends of an address."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskImage:
-    """An image as a task names it. reference: as it stands in the task's data. task_id: in Label Studio, by which it
-    gives access to cloud storage. Other references need none."""
+    """An image as a task names it. reference: as it stands in the task's data, without blanks and ends of lines around
+    it. task_id: in Label Studio, by which it gives access to cloud storage. Other references need none."""
 
     reference: str
     task_id: int | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reference", self.reference.strip(_BLANKS))
+
     def __str__(self) -> str:
-        """The reference for messages and logs: no payload, no password, no signature, one line."""
-        if self.reference[:5].lower() == "data:":
-            return f"data: URI of {len(self.reference)} characters"
-        is_local = self.reference.startswith(_LOCAL_FILES_PATH)
-        shown = self.reference if is_local else self.reference.partition("?")[0]
-        shown = _UNPRINTABLE.sub("?", re.sub(r"//[^/]*@", "//", shown))
-        return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+        """The reference for messages and logs; see `render_reference`."""
+        return render_reference(self.reference)
+
+
+def render_reference(reference: str) -> str:
+    """What a task holds for an image, for messages and logs: no payload, no password, no signature, one short line."""
+    if reference[:5].lower() == "data:":
+        return f"data: URI of {len(reference)} characters"
+    shown = reference if reference.startswith(_LOCAL_FILES_PATH) else reference.partition("?")[0]
+    shown = _UNPRINTABLE.sub("?", _PAYLOAD.sub("data:...", re.sub(r"//[^/]*@", "//", shown)))
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

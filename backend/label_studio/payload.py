@@ -7,18 +7,27 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from backend.http.request import Payload
 
 
-class SetupRequest(Payload):
+class StudioPayload(Payload):
+    """Base of these bodies and of their parts: null is what is not there, as scripts and other versions write it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, given: Any) -> Any:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+class SetupRequest(StudioPayload):
     """Body of /setup. It is sent on every page load and carries a token: only the configuration is looked at."""
 
     label_config: str | None = Field(None, alias="schema")
 
 
-class DraftRegion(Payload):
+class DraftRegion(StudioPayload):
     """A region as it was autosaved; the only place where the sign of a restored key point survives, and the only one
     that shows the masks of the annotator who clicks."""
 
@@ -31,27 +40,27 @@ class DraftRegion(Payload):
     value: dict[str, Any] = Field(default_factory=dict)
 
 
-class Draft(Payload):
+class Draft(StudioPayload):
     """Regions of an annotation that is not submitted yet, of any kind; those we can use are `DraftRegion`."""
 
     result: list[Any] = Field(default_factory=list)
 
 
-class Task(Payload):
+class Task(StudioPayload):
     """A task, of which only the image and the drafts matter. Interactive requests carry one."""
 
     id: int | None = None
-    data: dict[str, Any]
+    data: dict[str, Any] = Field(default_factory=dict)
     drafts: tuple[Draft, ...] = Field((), fail_fast=True)
 
 
-class LabelledValue(Payload):
+class LabelledValue(StudioPayload):
     """What a region holds besides its place. labels: those that were selected when it was made, at least one."""
 
     labels: list[str]
 
 
-class Region(Payload):
+class Region(StudioPayload):
     """A region of the context. Sizes are those of the upright image, in pixels, rotation is in degrees; item_index
     counts the pages of an image that has several, from 0."""
 
@@ -102,19 +111,19 @@ class Rectangle(Region):
     value: RectangleValue
 
 
-class Context(Payload):
+class Context(StudioPayload):
     """Every region of the type, label and image that was clicked last."""
 
     result: list[dict[str, Any]] = Field(fail_fast=True)
 
 
-class Params(Payload):
+class Params(StudioPayload):
     """What came with the request: a context if a person clicked, none for batch predictions."""
 
     context: Context | None = None
 
 
-class PredictRequest(Payload):
+class PredictRequest(StudioPayload):
     """Body of /predict."""
 
     tasks: list[Task] = Field(fail_fast=True)
@@ -123,7 +132,7 @@ class PredictRequest(Payload):
     params: Params = Params()
 
 
-class TaskPage(Payload):
+class TaskPage(StudioPayload):
     """Answer to the question for a project's tasks. total: of all that fit, not only those of this page."""
 
     tasks: list[Task]

@@ -11,30 +11,9 @@ import pytest
 from backend.engines.background import BackgroundEngine
 from backend.label_studio.brush_rle import decode, encode
 from m2n2_engine.types import Box, Click
+from tests.helpers.label_studio.requests import ask, points_of, rectangle
 
 EMPTY = {"results": [{"result": [], "score": 0.0, "model_version": "disc-1"}]}
-
-
-@pytest.fixture
-def interactive(recorded, make_png):
-    """Body of a recorded interactive request, its image of 640 x 480 pixels in a data: URI."""
-
-    def make(points=1, size=(640, 480)):
-        body = recorded(f"predict_interactive_{points}_points")
-        body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png(*size)).decode()
-        return body
-
-    return make
-
-
-def points_of(body):
-    return body["params"]["context"]["result"]
-
-
-def ask(client, body):
-    response = client.post("/predict", json=body)
-    assert response.status_code == 200, response.json
-    return response.json
 
 
 def test_setup_answers_the_version_and_logs_nothing_of_the_body(client, recorded, segmenter, caplog):
@@ -145,14 +124,6 @@ def test_no_points_and_only_negatives_have_an_empty_result(client, interactive, 
     body["params"]["context"]["result"] = points_of(body)[keep]
     assert ask(client, body) == EMPTY
     assert segmenter.asked == []
-
-
-def rectangle(x, y, width, height, **more):
-    """A region as the rectangle tool sends it; the real one has no is_positive either."""
-    value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0, "rectanglelabels": ["Cat"]}
-    sizes = {"original_width": 640, "original_height": 480, "image_rotation": 0}
-    place = {"id": f"r{x}", "from_name": "rect", "to_name": "image", "type": "rectanglelabels"}
-    return {**sizes, "value": value, **place, **more}
 
 
 def test_a_rectangle_is_a_box_prompt_in_pixels(client, interactive, segmenter):
