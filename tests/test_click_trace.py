@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.helpers.click_trace import trace_clicks
 
-MOST_FILES_NEW = 43
-MOST_FILES_AGAIN = 31
+MOST_FILES_NEW = 47
+MOST_FILES_AGAIN = 35
 
 
 def test_a_click_crosses_few_files() -> None:

@@ -24,6 +24,7 @@ from backend.http.limits import HttpLimits
 from backend.http.request import RequestRecord, current_record, parse_body
 from backend.images.cache import TaskImage
 from backend.scheduling.clicks import ClickService, PixelPrompt
+from backend.scheduling.placing import place_clicks
 from backend.settings import Settings
 from m2n2_engine.types import Mask, Picture
 
@@ -81,7 +82,7 @@ class CvatRoutes:
     def _find_mask(self, asked: InvocationRequest, record: RequestRecord) -> Mask:
         with self._clicks.queue.join(None, record) as ticket:
             picture = self._clicks.fetch(TaskImage(f"data:;base64,{asked.image}"), ticket)
-            clicks = self._find_order(picture).restore(asked.clicks)
+            clicks = place_clicks(self._find_order(picture).restore(asked.clicks), picture.size)
             (found,) = self._clicks.segment(picture, [PixelPrompt(clicks, asked.box(picture.size))], ticket)
             return found.mask
 

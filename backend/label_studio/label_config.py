@@ -58,13 +58,15 @@ class ImageTag:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Control:
     """A tag that makes regions. labels: as results name them, by alias where they have one; None: they come from the
-    task's data, so that any label can be one. is_smart: whether its tool asks this server."""
+    task's data, so that any label can be one. is_smart: whether its tool asks this server.
+    is_smart_only: whether none of its tools draws by hand."""
 
     tag: str
     name: str
     to_names: tuple[str, ...]
     labels: tuple[str, ...] | None
     is_smart: bool
+    is_smart_only: bool = False
 
     def takes(self, to_name: str, label: str) -> bool:
         """Whether a region of that image can have that label here."""
@@ -186,6 +188,7 @@ def _parse_control(tag: ElementTree.Element) -> Control:
         labels=None if tag.get("value", "").startswith("$") else labels,
         # Label Studio gives every control tag a smart tool unless it is told not to.
         is_smart=_parse_flag(tag, "smartOnly", default=False) or _parse_flag(tag, "smart", default=True),
+        is_smart_only=_parse_flag(tag, "smartOnly", default=False),
     )
 
 

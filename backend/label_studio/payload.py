@@ -41,17 +41,22 @@ class DraftRegion(StudioPayload):
 
 
 class Draft(StudioPayload):
-    """Regions of an annotation that is not submitted yet, of any kind; those we can use are `DraftRegion`."""
+    """Regions of an annotation that is not submitted yet, of any kind; those we can use are `DraftRegion`. id,
+    updated_at: they change where another draft is saved."""
 
+    id: Any = None
+    updated_at: Any = None
     result: list[Any] = Field(default_factory=list)
 
 
 class Task(StudioPayload):
-    """A task, of which only the image and the drafts matter. Interactive requests carry one."""
+    """A task, of which only the image and what is drawn on it matter. Interactive requests carry one. annotations: what
+    is submitted, of any form."""
 
     id: int | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     drafts: tuple[Draft, ...] = Field((), fail_fast=True)
+    annotations: Any = None
 
 
 class LabelledValue(StudioPayload):
@@ -62,11 +67,12 @@ class LabelledValue(StudioPayload):
 
 class Region(StudioPayload):
     """A region of the context. Sizes are those of the upright image, in pixels, rotation is in degrees; item_index
-    counts the pages of an image that has several, from 0."""
+    counts the pages of an image that has several, from 0. from_name: the control that it was made with."""
 
     result_type: ClassVar[str]
 
     to_name: str
+    from_name: str = ""
     id: str = ""
     item_index: NonNegativeInt | None = None
     original_width: PositiveInt | None = None
@@ -112,7 +118,8 @@ class Rectangle(Region):
 
 
 class Context(StudioPayload):
-    """Every region of the type, label and image that was clicked last."""
+    """Every region of the type, label and image that was clicked last. Label Studio never sends points and boxes
+    together; others may."""
 
     result: list[dict[str, Any]] = Field(fail_fast=True)
 

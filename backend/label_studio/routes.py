@@ -18,7 +18,8 @@ from backend.http.request import current_record, parse_body
 from backend.label_studio.answer import answer_prompts, render_answer
 from backend.label_studio.label_config import ProblemLog, parse_label_config
 from backend.label_studio.payload import PredictRequest, SetupRequest
-from backend.label_studio.prompt import parse_prompts
+from backend.label_studio.pending.memory import PendingRegions
+from backend.label_studio.prompt import note_answer, parse_prompts
 from backend.label_studio.tasks import NextTasks, find_images
 from backend.scheduling.clicks import ClickService, Obsolete
 from backend.scheduling.preparation import BackgroundPreparation
@@ -37,6 +38,7 @@ class LabelStudioRoutes:
         self._preparation = preparation
         self._next_tasks = NextTasks(settings)
         self._problem_log = ProblemLog()
+        self._pending = PendingRegions()
 
     def create_blueprint(self) -> Blueprint:
         """The endpoints; every one of them answers at once but /predict."""
@@ -76,7 +78,9 @@ class LabelStudioRoutes:
             self._problem_log.report(request.label_config)
             answer: dict[str, Any] = render_answer([], 0.0, self._clicks.model_version)
             with contextlib.suppress(Obsolete):
-                answer = answer_prompts(parse_prompts(request), self._clicks, record, self._settings)
+                prompts = parse_prompts(request, self._pending)
+                answer = answer_prompts(prompts, self._clicks, record, self._settings)
+                note_answer(prompts, answer["result"], self._pending)
             return jsonify(results=[answer])
 
     def _prepare_soon(self, request: PredictRequest) -> None:
