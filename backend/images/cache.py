@@ -115,8 +115,7 @@ class PictureCache:
         they are no image, to all who wait; the next one tries again. Their messages name the reference. Raises
         DeadlineExceeded where no time is left.
         """
-        # With the task: two projects may mean different storages by one cloud address.
-        key = _digest(f"{image.task_id} {image.reference}".encode("utf-8", "surrogatepass"))
+        key = _find_key(image)
         while True:
             try:
                 return self._get_once(key, image, deadline)
@@ -124,6 +123,13 @@ class PictureCache:
                 if not deadline.remaining_seconds:
                     raise
                 # The time of whoever was waited for was over, not that of this click.
+
+    def release(self, image: TaskImage) -> None:
+        """Forget what an image shows, and its pixels where no other reference shows the same."""
+        with self._lock:
+            content, _ = self._contents.pop(_find_key(image), (b"", 0.0))
+            if content in self._pictures and all(content != other for other, _ in self._contents.values()):
+                self._used_bytes -= self._pictures.pop(content).pixels.nbytes
 
     def _get_once(self, key: bytes, image: TaskImage, deadline: Deadline) -> Picture:
         with self._lock:
@@ -205,6 +211,11 @@ def _follow(loaded: Future[Picture], deadline: Deadline) -> Picture:
         # A copy: the one kept would gather the traceback of each request that it is raised in.
         raise copy.copy(error)
     return loaded.result()
+
+
+def _find_key(image: TaskImage) -> bytes:
+    # With the task: two projects may mean different storages by one cloud address.
+    return _digest(f"{image.task_id} {image.reference}".encode("utf-8", "surrogatepass"))
 
 
 def _digest(data: bytes) -> bytes:

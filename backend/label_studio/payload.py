@@ -5,9 +5,10 @@ Lists are looked at up to the first part that is wrong (``fail_fast``): a millio
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from backend.http.request import Payload
 
@@ -119,9 +120,18 @@ class Rectangle(Region):
 
 class Context(StudioPayload):
     """Every region of the type, label and image that was clicked last. Label Studio never sends points and boxes
-    together; others may."""
+    together; others may. event, from_name, to_name: of its newer protocol alone, see `events`."""
 
-    result: list[dict[str, Any]] = Field(fail_fast=True)
+    event: str | None = None
+    from_name: str = ""
+    to_name: str = ""
+    result: list[dict[str, Any]] = Field(default_factory=list, fail_fast=True)
+
+    @model_validator(mode="after")
+    def _need_result(self) -> Self:
+        if self.event is None and "result" not in self.model_fields_set:
+            raise PydanticCustomError("missing", "result: Field required")
+        return self
 
 
 class Params(StudioPayload):
@@ -131,12 +141,19 @@ class Params(StudioPayload):
 
 
 class PredictRequest(StudioPayload):
-    """Body of /predict."""
+    """Body of /predict. tasks: may be left out with an event alone."""
 
-    tasks: list[Task] = Field(fail_fast=True)
+    tasks: list[Task] = Field(default_factory=list, fail_fast=True)
     project: int | str | None = None
     label_config: str = ""
     params: Params = Params()
+
+    @model_validator(mode="after")
+    def _need_tasks(self) -> Self:
+        is_event = self.params.context is not None and self.params.context.event is not None
+        if not is_event and "tasks" not in self.model_fields_set:
+            raise PydanticCustomError("missing", "tasks: Field required")
+        return self
 
 
 class TaskPage(StudioPayload):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from backend.label_studio.payload import DraftRegion, KeyPoint, PredictRequest, 
 from backend.label_studio.pending.joining import choose_boxes, explain_unusable, find_box
 from backend.label_studio.pending.memory import PendingRegions, Saved, Subject
 from backend.scheduling.clicks import ObjectKey, PixelPrompt
-from backend.scheduling.placing import place_box, place_clicks
+from backend.scheduling.placing import extend_box, place_box, place_clicks
 from m2n2_engine.errors import InvalidClicks
 from m2n2_engine.types import Box, Click
 
@@ -66,20 +65,15 @@ class Prompt:
         return place_clicks(clicks, size)
 
     def box(self, size: tuple[int, int]) -> Box | None:
-        """The box in pixels of the image, what sticks out cut off; None where the prompt is clicks. It reaches to every
-        positive click beside it: an annotator says there that the object goes on."""
+        """The box in pixels of the image, what sticks out cut off, extended to positive clicks beside it; None where
+        there is none."""
         if self.rectangle is None:
             return None
         height, width = size
         value = self.rectangle.value
         xs, ys = (value.x, value.x + value.width), (value.y, value.y + value.height)
         box = place_box((xs[0] / 100 * width, xs[1] / 100 * width), (ys[0] / 100 * height, ys[1] / 100 * height), size)
-        for click in self.clicks(size):
-            if click.positive:
-                left, top = math.floor(click.x), math.floor(click.y)
-                right, bottom = min(left + 1, width), min(top + 1, height)
-                box = Box(min(box.left, left), min(box.top, top), max(box.right, right), max(box.bottom, bottom))
-        return box
+        return extend_box(box, self.clicks(size), size)
 
     def in_pixels(self, size: tuple[int, int]) -> PixelPrompt:
         """The same in pixels of an image of this ``(H, W)``. Raises InvalidClicks for a positive click far outside."""

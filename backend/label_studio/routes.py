@@ -16,6 +16,8 @@ from backend.errors import InvalidRequest
 from backend.http.limits import HttpLimits
 from backend.http.request import current_record, parse_body
 from backend.label_studio.answer import answer_prompts, render_answer
+from backend.label_studio.events.payload import find_event
+from backend.label_studio.events.routes import EventRoutes
 from backend.label_studio.label_config import ProblemLog, parse_label_config
 from backend.label_studio.payload import PredictRequest, SetupRequest
 from backend.label_studio.pending.memory import PendingRegions
@@ -39,6 +41,7 @@ class LabelStudioRoutes:
         self._next_tasks = NextTasks(settings)
         self._problem_log = ProblemLog()
         self._pending = PendingRegions()
+        self._events = EventRoutes(clicks, preparation)
 
     def create_blueprint(self) -> Blueprint:
         """The endpoints; every one of them answers at once but /predict."""
@@ -66,12 +69,16 @@ class LabelStudioRoutes:
         return "", 204
 
     def predict(self) -> Response:
-        """Regions for the prompts of an interactive request, nothing for a batch. Raises Busy where too many are under
-        way."""
+        """Regions for the prompts of an interactive request, what an event asks for, nothing for a batch. Raises Busy
+        where too many are under way."""
         record = current_record()
         with self._clicks.queue.admit():
             request = parse_body(PredictRequest, self._limits)
-            if request.params.context is None:
+            context = request.params.context
+            event = None if context is None else find_event(context)
+            if context is not None and event is not None:
+                return jsonify(results=[self._events.answer(event, request, context, record)])
+            if context is None:
                 self._prepare_soon(request)
                 # One empty list a task is the one answer that makes Label Studio store nothing.
                 return jsonify(results=[[] for _ in request.tasks])

@@ -7,6 +7,7 @@ nothing about the image. Only a positive click far outside is a mistake that mus
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 
 from m2n2_engine.errors import InvalidClicks
@@ -42,6 +43,18 @@ def place_box(xs: tuple[float, float], ys: tuple[float, float], size: tuple[int,
     left, right = (_clamp(x, width) for x in sorted(xs))
     top, bottom = (_clamp(y, height) for y in sorted(ys))
     return Box(left, top, right, bottom)
+
+
+def extend_box(box: Box, clicks: Sequence[Click], size: tuple[int, int]) -> Box:
+    """The box, and the pixels of the positive clicks beside it: whoever sets one there says that the object goes on.
+    clicks: in an image of ``(H, W)`` pixels."""
+    height, width = size
+    for click in clicks:
+        if click.positive:
+            left, top = math.floor(click.x), math.floor(click.y)
+            right, bottom = min(left + 1, width), min(top + 1, height)
+            box = Box(min(box.left, left), min(box.top, top), max(box.right, right), max(box.bottom, bottom))
+    return box
 
 
 def _is_near(click: Click, size: tuple[int, int]) -> bool:
