@@ -12,6 +12,11 @@ from pydantic_core import PydanticCustomError
 
 from backend.http.request import Payload
 
+PREDICT = "predict"
+"""The event of the newer protocol that a request without one is of."""
+
+_PROMPT_TYPES = ("keypointlabels", "rectanglelabels")
+
 
 class StudioPayload(Payload):
     """Base of these bodies and of their parts: null is what is not there, as scripts and other versions write it."""
@@ -127,11 +132,26 @@ class Context(StudioPayload):
     to_name: str = ""
     result: list[dict[str, Any]] = Field(default_factory=list, fail_fast=True)
 
+    @property
+    def named_event(self) -> str | None:
+        """The event of the newer protocol; None where it is a request of the page of 1.23, which knows no events."""
+        if self.event is not None:
+            return self.event
+        return PREDICT if self.result and all(map(_is_bare, self.result)) else None
+
     @model_validator(mode="after")
     def _need_result(self) -> Self:
         if self.event is None and "result" not in self.model_fields_set:
             raise PydanticCustomError("missing", "result: Field required")
         return self
+
+
+def _is_bare(item: dict[str, Any]) -> bool:
+    """Whether it is a click or a box without an image and labels, as only the newer protocol has them."""
+    value = item.get("value")
+    if item.get("type") not in _PROMPT_TYPES or not isinstance(value, dict):
+        return False
+    return not item.get("to_name") and not any(name in value for name in ("labels", *_PROMPT_TYPES))
 
 
 class Params(StudioPayload):

@@ -16,7 +16,6 @@ from backend.errors import InvalidRequest
 from backend.http.limits import HttpLimits
 from backend.http.request import current_record, parse_body
 from backend.label_studio.answer import answer_prompts, render_answer
-from backend.label_studio.events.payload import find_event
 from backend.label_studio.events.routes import EventRoutes
 from backend.label_studio.label_config import ProblemLog, parse_label_config
 from backend.label_studio.payload import PredictRequest, SetupRequest
@@ -75,9 +74,8 @@ class LabelStudioRoutes:
         with self._clicks.queue.admit():
             request = parse_body(PredictRequest, self._limits)
             context = request.params.context
-            event = None if context is None else find_event(context)
-            if context is not None and event is not None:
-                return jsonify(results=[self._events.answer(event, request, context, record)])
+            if context is not None and context.named_event is not None:
+                return jsonify(results=[self._events.answer(context.named_event, request, context, record)])
             if context is None:
                 self._prepare_soon(request)
                 # One empty list a task is the one answer that makes Label Studio store nothing.

@@ -6,7 +6,7 @@ the page of 1.23: the sign of a click is ``value.positive``, and there are no la
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, ValidationError
@@ -16,9 +16,7 @@ from backend.http.request import MOST_CLICKS, render_problem
 from backend.label_studio.payload import Context, StudioPayload
 from m2n2_engine.types import Click
 
-PREDICT = "predict"
 _POINT, _BOX = "keypointlabels", "rectanglelabels"
-_LABELS = ("labels", _POINT, _BOX)
 
 
 class PointValue(StudioPayload):
@@ -76,13 +74,6 @@ class Prompts(StudioPayload):
         return [Click(value.x / 100 * width, value.y / 100 * height, value.positive) for value in values]
 
 
-def find_event(context: Context) -> str | None:
-    """The event that a context is of; None where it is one of Label Studio 1.23's page, which knows no events."""
-    if context.event is not None:
-        return context.event
-    return PREDICT if context.result and all(_is_bare(item) for item in context.result) else None
-
-
 def parse_prompts(context: Context) -> Prompts:
     """The clicks and boxes of a predict event, in its order. Raises InvalidRequest."""
     kinds = {"points": _POINT, "boxes": _BOX}
@@ -97,11 +88,3 @@ def find_name(context: Context, name: Literal["from_name", "to_name"]) -> str:
     """The newest one in the items, else that of the context; empty where there is none."""
     given: Sequence[Any] = [item.get(name) for item in reversed(context.result)] + [getattr(context, name)]
     return next((one for one in given if isinstance(one, str) and one), "")
-
-
-def _is_bare(item: Mapping[str, Any]) -> bool:
-    """Whether a click or a box has neither an image nor labels."""
-    value = item.get("value")
-    if item.get("type") not in (_POINT, _BOX) or not isinstance(value, dict):
-        return False
-    return not item.get("to_name") and not any(name in value for name in _LABELS)

@@ -16,9 +16,9 @@ from backend.http.request import RequestRecord
 from backend.images.cache import TaskImage
 from backend.label_studio.answer import render_answer
 from backend.label_studio.events.bitmask import encode
-from backend.label_studio.events.payload import PREDICT, find_name, parse_prompts
+from backend.label_studio.events.payload import find_name, parse_prompts
 from backend.label_studio.label_config import ANSWER_TAGS, LabelConfig, parse_label_config
-from backend.label_studio.payload import Context, PredictRequest, Task
+from backend.label_studio.payload import PREDICT, Context, PredictRequest, Task
 from backend.label_studio.tasks import find_images
 from backend.scheduling.clicks import ClickService, PixelPrompt
 from backend.scheduling.placing import extend_box, place_box, place_clicks
