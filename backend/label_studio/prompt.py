@@ -22,7 +22,7 @@ from backend.label_studio.payload import DraftRegion, KeyPoint, PredictRequest, 
 from backend.label_studio.pending.joining import choose_boxes, explain_unusable, find_box
 from backend.label_studio.pending.memory import PendingRegions, Saved, Subject
 from backend.scheduling.clicks import ObjectKey, PixelPrompt
-from backend.scheduling.placing import extend_box, place_box, place_clicks
+from backend.scheduling.placing import extend_box, place_box, place_clicks, snap_box
 from m2n2_engine.errors import InvalidClicks
 from m2n2_engine.types import Box, Click
 
@@ -73,7 +73,7 @@ class Prompt:
         value = self.rectangle.value
         xs, ys = (value.x, value.x + value.width), (value.y, value.y + value.height)
         box = place_box((xs[0] / 100 * width, xs[1] / 100 * width), (ys[0] / 100 * height, ys[1] / 100 * height), size)
-        return extend_box(box, self.clicks(size), size)
+        return extend_box(snap_box(box, size), self.clicks(size), size)
 
     def in_pixels(self, size: tuple[int, int]) -> PixelPrompt:
         """The same in pixels of an image of this ``(H, W)``. Raises InvalidClicks for a positive click far outside."""
@@ -116,7 +116,7 @@ def parse_prompts(request: PredictRequest, pending: PendingRegions) -> list[Prom
         )
         return []
     image = TaskImage(_find_reference(task, config.find_image(last.to_name), last), task.id)
-    subject = _find_subject(request, last)
+    subject = _find_subject(request, last, image)
     points = [_restore_sign(region, drafted) for region in regions if isinstance(region, KeyPoint)]
     boxes = [region for region in regions if isinstance(region, Rectangle)]
     saved = Saved.of(task, drafted)
@@ -207,9 +207,10 @@ def _find_place(region: Region) -> tuple[object, ...]:
     return region.value.labels, region.to_name, region.item_index
 
 
-def _find_subject(request: PredictRequest, region: Region) -> Subject:
-    task = request.tasks[0].id
-    return Subject(str(request.project), task, region.to_name, region.item_index, tuple(region.value.labels))
+def _find_subject(request: PredictRequest, region: Region, image: TaskImage) -> Subject:
+    shown = hash((request.label_config, image.reference))
+    labels = tuple(region.value.labels)
+    return Subject(str(request.project), image.task_id, shown, region.to_name, region.item_index, labels)
 
 
 def _find_reference(task: Task, image: ImageTag, region: Region) -> str:

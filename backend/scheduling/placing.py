@@ -45,6 +45,15 @@ def place_box(xs: tuple[float, float], ys: tuple[float, float], size: tuple[int,
     return Box(left, top, right, bottom)
 
 
+def snap_box(box: Box, size: tuple[int, int]) -> Box:
+    """The box with its sides between pixels of an image of ``(H, W)``, so that a pixel is in it where most of it is; a
+    box with an area keeps at least one pixel. For platforms whose places are no pixels."""
+    height, width = size
+    left, right = _snap(box.left, box.right, width)
+    top, bottom = _snap(box.top, box.bottom, height)
+    return Box(left, top, right, bottom)
+
+
 def extend_box(box: Box, clicks: Sequence[Click], size: tuple[int, int]) -> Box:
     """The box, and the pixels of the positive clicks beside it: whoever sets one there says that the object goes on.
     clicks: in an image of ``(H, W)`` pixels."""
@@ -60,6 +69,14 @@ def extend_box(box: Box, clicks: Sequence[Click], size: tuple[int, int]) -> Box:
 def _is_near(click: Click, size: tuple[int, int]) -> bool:
     margins = [max(_NEAR_PIXELS, _NEAR_SHARE * side) for side in size]
     return -margins[1] <= click.x <= size[1] + margins[1] and -margins[0] <= click.y <= size[0] + margins[0]
+
+
+def _snap(start: float, end: float, side: int) -> tuple[float, float]:
+    low, high = round(start), round(end)
+    if low == high and start < end:
+        low = min(math.floor((start + end) / 2), side - 1)
+        high = low + 1
+    return float(low), float(high)
 
 
 def _clamp(value: float, side: int) -> float:

@@ -21,7 +21,7 @@ from backend.label_studio.label_config import ANSWER_TAGS, LabelConfig, parse_la
 from backend.label_studio.payload import PREDICT, Context, PredictRequest, Task
 from backend.label_studio.tasks import find_images
 from backend.scheduling.clicks import ClickService, PixelPrompt
-from backend.scheduling.placing import extend_box, place_box, place_clicks
+from backend.scheduling.placing import extend_box, place_box, place_clicks, snap_box
 from backend.scheduling.preparation import BackgroundPreparation
 
 _TARGETS = (
@@ -93,7 +93,7 @@ class EventRoutes:
                 value = prompts.boxes[-1].value
                 xs = value.x / 100 * width, (value.x + value.width) / 100 * width
                 ys = value.y / 100 * height, (value.y + value.height) / 100 * height
-                box = extend_box(place_box(xs, ys, picture.size), clicks, picture.size)
+                box = extend_box(snap_box(place_box(xs, ys, picture.size), picture.size), clicks, picture.size)
             (found,) = self._clicks.segment(picture, [PixelPrompt(clicks, box)], ticket)
         if not found.mask.any():
             return render_answer([], 0.0, self._clicks.model_version)

@@ -29,10 +29,12 @@ _KEPT_SUBJECT_REGIONS = 256
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """What regions have in common that may be about one object."""
+    """What regions have in common that may be about one object. shown: hash of the labelling configuration and of the
+    image's reference; where either changes, the page with the older regions is no more."""
 
     project: str
     task: int | None
+    shown: int
     to_name: str
     page: int | None
     labels: tuple[str, ...]

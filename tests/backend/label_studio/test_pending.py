@@ -8,7 +8,7 @@ from backend.label_studio.payload import KeyPoint, Rectangle, Task
 from backend.label_studio.pending.memory import PendingRegions, Saved, Subject
 from tests.helpers.label_studio.requests import key_point, rectangle
 
-SUBJECT = Subject("1.1", 7, "image", None, ("Cat",))
+SUBJECT = Subject("1.1", 7, 0, "image", None, ("Cat",))
 NOTHING = Saved.of(Task(), [])
 
 
@@ -64,10 +64,10 @@ def test_clicks_come_back_in_their_order_with_their_signs(pending):
 
 
 def test_other_subjects_and_tasks_without_a_number_share_nothing(pending):
-    unnumbered = Subject("1.1", None, "image", None, ("Cat",))
+    unnumbered = Subject("1.1", None, 0, "image", None, ("Cat",))
     for subject in (SUBJECT, unnumbered):
         pending.note(subject, [box()], NOTHING)
-    assert pending.find_boxes(Subject("1.1", 8, "image", None, ("Cat",)), NOTHING) == {}
+    assert pending.find_boxes(Subject("1.1", 8, 0, "image", None, ("Cat",)), NOTHING) == {}
     assert pending.find_boxes(unnumbered, NOTHING) == {}
 
 
@@ -82,7 +82,7 @@ def test_of_one_label_the_newest_regions_are_kept(pending):
 
 
 def test_of_many_tasks_the_oldest_are_forgotten(pending):
-    subjects = [Subject("1.1", number, "image", None, ("Cat",)) for number in range(42)]
+    subjects = [Subject("1.1", number, 0, "image", None, ("Cat",)) for number in range(42)]
     for subject in subjects:
         pending.note(subject, [box(str(number)) for number in range(100)], NOTHING)
     kept = [subject.task for subject in subjects if pending.find_boxes(subject, NOTHING)]

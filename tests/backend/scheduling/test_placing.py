@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from backend.scheduling.placing import place_box, place_clicks
+from backend.scheduling.placing import extend_box, place_box, place_clicks, snap_box
 from m2n2_engine.errors import InvalidClicks
 from m2n2_engine.types import Box, Click
 
@@ -49,3 +49,24 @@ def test_a_positive_click_far_outside_is_named():
 
 def test_a_box_is_cut_off_at_the_edge_and_its_corners_come_in_any_order():
     assert place_box((700, 30.5), (-10, 20), SIZE) == Box(30.5, 0, 640, 20)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        (Box(120.414, 66.72, 512.4, 384.48), Box(120, 67, 512, 384)),
+        (Box(10, 20, 30, 40), Box(10, 20, 30, 40)),
+        (Box(10.1, 20.6, 10.3, 20.8), Box(10, 20, 11, 21)),
+        (Box(639.7, 0, 640, 0.2), Box(639, 0, 640, 1)),
+        (Box(5, 5, 5, 9), Box(5, 5, 5, 9)),
+    ],
+)
+def test_a_box_in_percent_has_the_pixels_that_are_mostly_in_it_and_at_least_one(box, expected):
+    assert snap_box(box, SIZE) == expected
+
+
+def test_a_box_is_extended_to_the_pixels_of_positive_clicks_alone():
+    box = Box(10, 20, 30, 40)
+    assert extend_box(box, [Click(12, 22), Click(500, 400, positive=False)], SIZE) == box
+    assert extend_box(box, [Click(50.5, 30), Click(20, 5)], SIZE) == Box(10, 5, 51, 40)
+    assert extend_box(box, [Click(640, 480), Click(0, 0)], SIZE) == Box(0, 0, 640, 480)
