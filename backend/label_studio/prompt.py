@@ -19,7 +19,13 @@ from backend.http.request import MOST_CLICKS, render_problem
 from backend.images.cache import TaskImage
 from backend.label_studio.label_config import ANSWER_TAGS, Control, ImageTag, parse_label_config
 from backend.label_studio.payload import DraftRegion, KeyPoint, PredictRequest, Rectangle, Region, Task
-from backend.label_studio.pending.joining import choose_boxes, explain_unusable, find_box
+from backend.label_studio.pending.joining import (
+    choose_boxes,
+    explain_unusable,
+    find_box,
+    find_drafted_boxes,
+    is_same_place,
+)
 from backend.label_studio.pending.memory import PendingRegions, Saved, Subject
 from backend.scheduling.clicks import ObjectKey, PixelPrompt
 from backend.scheduling.placing import extend_box, place_box, place_clicks, snap_box
@@ -121,7 +127,10 @@ def parse_prompts(request: PredictRequest, pending: PendingRegions) -> list[Prom
     boxes = [region for region in regions if isinstance(region, Rectangle)]
     saved = Saved.of(task, drafted)
     if isinstance(last, KeyPoint):
-        asked = [_join_clicks(points, [*pending.find_pending_boxes(subject, saved), *boxes])]
+        forgotten = [
+            box for box in find_drafted_boxes(drafted, config.controls, last) if not pending.knows(subject, box)
+        ]
+        asked = [_join_clicks(points, [*forgotten, *pending.find_pending_boxes(subject, saved), *boxes])]
         pending.note(subject, points, saved)
     else:
         chosen = choose_boxes(boxes, config.controls, pending.find_boxes(subject, saved), saved.finished)
@@ -191,7 +200,7 @@ def _parse_regions(context: Sequence[dict[str, object]]) -> list[Region]:
     if context and not known:
         types = sorted({str(region.get("type")) for region in context})
         logger.warning("no answer for regions of type %s: click with KeyPointLabels or RectangleLabels", types)
-    return [region for region in known if _find_place(region) == _find_place(known[-1])]
+    return [region for region in known if is_same_place(region, known[-1])]
 
 
 def _parse_drafted(task: Task) -> tuple[DraftRegion, ...]:
@@ -201,10 +210,6 @@ def _parse_drafted(task: Task) -> tuple[DraftRegion, ...]:
         with contextlib.suppress(ValidationError):
             regions.append(DraftRegion.model_validate(region))
     return tuple(regions)
-
-
-def _find_place(region: Region) -> tuple[object, ...]:
-    return region.value.labels, region.to_name, region.item_index
 
 
 def _find_subject(request: PredictRequest, region: Region, image: TaskImage) -> Subject:

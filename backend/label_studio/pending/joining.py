@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
+from pydantic import ValidationError
+
 from backend.label_studio.label_config import Control
-from backend.label_studio.payload import KeyPoint, Rectangle
+from backend.label_studio.payload import DraftRegion, KeyPoint, Rectangle, Region
 
 MOST_BOXES = 20
 """Answered at once; more than anybody leaves pending would hold up everyone else."""
@@ -72,6 +75,23 @@ def find_box(point: KeyPoint, boxes: Sequence[Rectangle]) -> Rectangle | None:
     inside = (box for box in usable if _is_within(point, box, 0.0))
     near = (box for box in usable if _is_within(point, box, _NEAR_SHARE))
     return next(inside, None) or next(near, None)
+
+
+def find_drafted_boxes(drafted: Sequence[DraftRegion], controls: Sequence[Control], region: Region) -> list[Rectangle]:
+    """The boxes of drafts that ask for certain, of a tag that is smart only, with the labels, image and page of a
+    region. They are what is left where this process does not remember, after a restart or beside another one."""
+    smart_only = {control.name for control in controls if control.is_smart_only}
+    found = []
+    for one in drafted:
+        if one.type == Rectangle.result_type and one.from_name in smart_only:
+            with contextlib.suppress(ValidationError):
+                found.append(Rectangle.model_validate(one.model_dump(exclude={"is_positive"})))
+    return [box for box in found if is_same_place(box, region)]
+
+
+def is_same_place(one: Region, other: Region) -> bool:
+    """Whether two regions have the same labels, image and page."""
+    return (one.value.labels, one.to_name, one.item_index) == (other.value.labels, other.to_name, other.item_index)
 
 
 def _is_within(point: KeyPoint, box: Rectangle, margin: float) -> bool:

@@ -121,6 +121,11 @@ class PendingRegions:
         pending = (one.region for one in self._list(subject, saved) if self._is_pending(one, saved))
         return [region for region in pending if isinstance(region, Rectangle)]
 
+    def knows(self, subject: Subject, region: Region) -> bool:
+        """Whether a region asked before, finished or not."""
+        with self._lock:
+            return region.id in self._subjects.get(subject, {})
+
     def find_pending_points(self, subject: Subject, saved: Saved) -> list[KeyPoint]:
         """The same of key points, with their signs."""
         pending = (one.region for one in self._list(subject, saved) if self._is_pending(one, saved))

@@ -249,6 +249,25 @@ def test_a_box_of_another_label_page_or_image_is_not_refined(page, segmenter, ch
     assert segmenter.boxes[-1] is None
 
 
+@pytest.mark.parametrize(
+    ("from_name", "change", "is_found"),
+    [
+        ("rect", {}, True),
+        ("plain", {}, False),
+        ("rect", {"value": {**SMART["value"], "rectanglelabels": ["Dog"]}}, False),
+        ("rect", {"item_index": 1}, False),
+        ("rect", {"value": {"x": "left"}}, False),
+    ],
+)
+def test_a_process_that_remembers_nothing_finds_a_box_of_a_smart_only_tag_in_the_draft(
+    page, segmenter, from_name, change, is_found
+):
+    page.body["label_config"] = SEPARATE
+    page.save({**SMART, "from_name": from_name, **change})
+    page.ask(key_point(*INSIDE))
+    assert (segmenter.boxes == [SMART_BOX]) == is_found
+
+
 def test_a_box_that_the_draft_does_not_show_any_more_is_not_refined(page, segmenter):
     page.ask(SMART)
     page.save(at="12:05")
@@ -256,7 +275,9 @@ def test_a_box_that_the_draft_does_not_show_any_more_is_not_refined(page, segmen
     assert segmenter.boxes[-1] is None
 
 
-def test_a_box_whose_mask_is_accepted_is_not_refined(page, segmenter):
+@pytest.mark.parametrize("config", [None, SEPARATE])
+def test_a_box_whose_mask_is_accepted_is_not_refined(page, segmenter, config):
+    page.body["label_config"] = config or page.body["label_config"]
     (region,) = page.ask(SMART)["results"][0]["result"]
     page.save(SMART, region)
     page.ask(key_point(*INSIDE))
