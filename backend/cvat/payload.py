@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from backend.http.request import MOST_CLICKS, Payload
+from backend.scheduling.placing import place_box
 from backend.settings import CvatAnswer
 from m2n2_engine.types import Box, Click
 
@@ -40,8 +41,5 @@ class InvocationRequest(Payload):
         """The box in a frame of this ``(H, W)``, what sticks out cut off; None where there is none or no area."""
         if not self.obj_bbox:
             return None
-        height, width = size
-        xs, ys = zip(*self.obj_bbox, strict=True)
-        left, right = (min(max(x, 0.0), float(width)) for x in sorted(xs))
-        top, bottom = (min(max(y, 0.0), float(height)) for y in sorted(ys))
-        return Box(left, top, right, bottom) if left < right and top < bottom else None
+        (left, top), (right, bottom) = self.obj_bbox
+        return place_box((left, right), (top, bottom), size)

@@ -23,6 +23,7 @@ from backend.http.limits import HttpLimits
 from backend.http.request import RequestRecord, current_record, parse_body
 from backend.images.cache import TaskImage
 from backend.scheduling.clicks import ClickService, PixelPrompt
+from backend.scheduling.placing import place_clicks
 from backend.settings import Settings
 from m2n2_engine.image_file.orientation import Orientation
 from m2n2_engine.types import Segmentation, Timings
@@ -88,7 +89,7 @@ class CvatRoutes:
             if box is None and not asked.clicks:
                 # CVAT's page asks so where the last point was taken back. It has no use for an error then.
                 return Segmentation(np.zeros(picture.size, bool), 0.0, Timings(0.0, 0.0))
-            clicks = self._orders.restore(picture, asked.clicks)
+            clicks = place_clicks(self._orders.restore(picture, asked.clicks), picture.size)
             (found,) = self._clicks.segment(picture, [PixelPrompt(clicks, box)], ticket)
             return found
 

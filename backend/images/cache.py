@@ -20,29 +20,39 @@ from m2n2_engine.types import NEVER, Deadline, Image, Picture
 _LONGEST_SHOWN = 160
 _LOCAL_FILES_PATH = "/data/local-files/"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_PAYLOAD = re.compile(r"\bdata:.*", re.IGNORECASE | re.DOTALL)
+"""Whatever stands before it: a slip there must not bring the picture into the log."""
+_BLANKS = "".join(map(chr, range(0x21)))
+"""Control characters and blanks, which browsers drop at both ends of an address."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskImage:
-    """An image as a task names it. reference: as it stands in the task's data. task_id: in Label Studio, by which it
-    gives access to cloud storage. Other references need none. file: the image itself, where it is at hand; the
-    reference is then any name that no other file has. orientation: the rule of the platform that shows it."""
+    """An image as a task names it. reference: as it stands in the task's data, without blanks and ends of lines around
+    it. task_id: in Label Studio, by which it gives access to cloud storage. Other references need none. file: the image
+    itself, where it is at hand; the reference is then any name that no other file has. orientation: the rule of the
+    platform that shows it."""
 
     reference: str
     task_id: int | None = None
     file: bytes | None = dataclasses.field(default=None, repr=False)
     orientation: Orientation = Orientation.PAGE
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reference", self.reference.strip(_BLANKS))
+
     def __str__(self) -> str:
-        """The reference for messages and logs: no payload, no password, no signature, one line."""
-        if self.file is not None:
-            return f"file of {len(self.file)} bytes"
-        if self.reference[:5].lower() == "data:":
-            return f"data: URI of {len(self.reference)} characters"
-        is_local = self.reference.startswith(_LOCAL_FILES_PATH)
-        shown = self.reference if is_local else self.reference.partition("?")[0]
-        shown = _UNPRINTABLE.sub("?", re.sub(r"//[^/]*@", "//", shown))
-        return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+        """The reference for messages and logs; see `render_reference`."""
+        return render_reference(self.reference) if self.file is None else f"file of {len(self.file)} bytes"
+
+
+def render_reference(reference: str) -> str:
+    """What a task holds for an image, for messages and logs: no payload, no password, no signature, one short line."""
+    if reference[:5].lower() == "data:":
+        return f"data: URI of {len(reference)} characters"
+    shown = reference if reference.startswith(_LOCAL_FILES_PATH) else reference.partition("?")[0]
+    shown = _UNPRINTABLE.sub("?", _PAYLOAD.sub("data:...", re.sub(r"//[^/]*@", "//", shown)))
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,9 +134,7 @@ class PictureCache:
         they are no image, to all who wait; the next one tries again. Their messages name the reference. Raises
         DeadlineExceeded where no time is left.
         """
-        # With the task: two projects may mean different storages by one cloud address.
-        name = f"{image.task_id} {image.orientation.name} {image.reference}"
-        key = _digest(name.encode("utf-8", "surrogatepass"))
+        key = _find_key(image)
         while True:
             try:
                 return self._get_once(key, image, deadline, expected)
@@ -134,6 +142,16 @@ class PictureCache:
                 if not deadline.remaining_seconds:
                     raise
                 # The time of whoever was waited for was over, not that of this click.
+
+    def release(self, image: TaskImage) -> None:
+        """Forget what an image shows, and its pixels where no other reference shows the same."""
+        with self._lock:
+            seen = self._seen.pop(_find_key(image), None)
+            if seen is None or any(other.content == seen.content for other in self._seen.values()):
+                return
+            picture = self._pictures.pop(seen.content, None)
+            if picture is not None:
+                self._used_bytes -= picture.pixels.nbytes
 
     def _get_once(self, key: bytes, image: TaskImage, deadline: Deadline, expected: tuple[int, int] | None) -> Picture:
         with self._lock:
@@ -228,6 +246,12 @@ def _follow(loaded: Future[Picture], deadline: Deadline) -> Picture:
         # A copy: the one kept would gather the traceback of each request that it is raised in.
         raise copy.copy(error)
     return loaded.result()
+
+
+def _find_key(image: TaskImage) -> bytes:
+    # With the task: two projects may mean different storages by one cloud address.
+    name = f"{image.task_id} {image.orientation.name} {image.reference}"
+    return _digest(name.encode("utf-8", "surrogatepass"))
 
 
 def _digest(data: bytes) -> bytes:

@@ -50,6 +50,10 @@ def answer_prompts(
     max_pixels = settings.max_image_megapixels * 1_000_000
     with clicks.queue.join(prompts[0].object_key, record) as ticket:
         picture = clicks.fetch(prompts[0].image, ticket, find_shown_size(prompts[0].region))
+        # Those without a click in the image say nothing of it.
+        prompts = [prompt for prompt in prompts if prompt.rectangle is not None or prompt.clicks(picture.size)]
+        if not prompts:
+            return render_answer([], 0.0, clicks.model_version)
         shapes = [find_answer_shape(prompt.region, picture.size, max_pixels) for prompt in prompts]
         drafted = [_find_start(prompt, shape, settings) for prompt, shape in zip(prompts, shapes, strict=True)]
         found, starts = _segment(picture, prompts, drafted, clicks, ticket)

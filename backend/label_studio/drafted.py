@@ -33,18 +33,19 @@ class DraftedMask:
 
 
 def find_refined(prompt: Prompt, shape: tuple[int, int]) -> DraftedMask | None:
-    """The uppermost brush region of the same label under the first click, of either sign; None where there is none.
+    """The uppermost brush region of the same label under the first click, of either sign; None where there is none, and
+    where a box says what the object is.
 
     shape: ``(H, W)`` that Label Studio draws masks at. What cannot be read is passed over, with a line in the log.
     """
     control = next((control for control in prompt.controls if control.tag == BRUSH), None)
-    click = next(iter(prompt.clicks(shape[1], shape[0])), None)
+    click = None if prompt.rectangle is not None else next(iter(prompt.clicks(shape)), None)
     return None if control is None or click is None else _find_under(click, prompt, control, shape)
 
 
 def find_replaced_id(prompt: Prompt, control: Control, shape: tuple[int, int]) -> str | None:
     """Id of the uppermost one under the first positive click; None where there is none."""
-    click = next((click for click in prompt.clicks(shape[1], shape[0]) if click.positive), None)
+    click = next((click for click in prompt.clicks(shape) if click.positive), None)
     found = None if click is None else _find_under(click, prompt, control, shape)
     return None if found is None else found.id
 

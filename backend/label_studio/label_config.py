@@ -61,13 +61,14 @@ _NAMES_SHOWN = 8
 class Control:
     """A tag that makes regions. tag: as it is written in Label Studio's documents. labels: as results name them, by
     alias where they have one; None: they come from the task's data, so that any label can be one. is_smart: whether its
-    tool asks this server."""
+    tool asks this server. is_smart_only: whether none of its tools draws by hand."""
 
     tag: str
     name: str
     to_names: tuple[str, ...]
     labels: tuple[str, ...] | None
     is_smart: bool
+    is_smart_only: bool = False
 
     def takes(self, to_name: str, label: str) -> bool:
         """Whether a region of that image can have that label here."""
@@ -180,14 +181,15 @@ def _parse_control(tag: ElementTree.Element) -> Control:
     to_names = tuple(dict.fromkeys(name.strip() for name in attributes.get("toname", "").split(",") if name.strip()))
     if len(to_names) > _MOST_TO_NAMES:
         raise InvalidRequest(f"a {kind} of the labelling configuration belongs to more than {_MOST_TO_NAMES} images")
+    is_smart_only = _parse_flag(attributes, "smartonly", default=False)
     return Control(
         tag=kind,
         name=attributes.get("name", ""),
         to_names=to_names,
         labels=None if attributes.get("value", "").startswith("$") else labels,
         # Label Studio gives these tags a smart tool unless it is told not to.
-        is_smart=kind in _SMART_TAGS
-        and (_parse_flag(attributes, "smartonly", default=False) or _parse_flag(attributes, "smart", default=True)),
+        is_smart=kind in _SMART_TAGS and (is_smart_only or _parse_flag(attributes, "smart", default=True)),
+        is_smart_only=is_smart_only,
     )
 
 

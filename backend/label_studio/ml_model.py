@@ -33,7 +33,8 @@ from backend.http.request import RequestRecord, render_problem
 from backend.images.fetcher import create_picture_cache
 from backend.label_studio.answer import answer_prompts, render_answer
 from backend.label_studio.payload import PredictRequest
-from backend.label_studio.prompt import parse_prompts
+from backend.label_studio.pending.memory import PendingRegions
+from backend.label_studio.prompt import note_answer, parse_prompts
 from backend.process import calm_idle_threads
 from backend.scheduling.clicks import ClickQueue, ClickService, Obsolete
 from backend.settings import Settings, load_settings
@@ -55,6 +56,7 @@ class Predictor:
     def __init__(self, settings: Settings, source: EngineSource) -> None:
         queue = ClickQueue(_UNLIMITED, settings.computing_clicks)
         self._settings = settings
+        self._pending = PendingRegions()
         self._clicks = ClickService(source, create_picture_cache(settings), queue)
 
     def predict(self, tasks: list[Any], label_config: str | None, context: Any) -> list[Any]:
@@ -64,8 +66,10 @@ class Predictor:
             return [[] for _ in tasks]
         record = RequestRecord(deadline=Deadline.after(self._settings.answer_timeout_seconds))
         try:
-            prompts = parse_prompts(_parse_request(tasks, label_config, context))
-            return [answer_prompts(prompts, self._clicks, record, self._settings)]
+            prompts = parse_prompts(_parse_request(tasks, label_config, context), self._pending)
+            answer = answer_prompts(prompts, self._clicks, record, self._settings)
+            note_answer(prompts, answer["result"], self._pending)
+            return [answer]
         except (M2N2Error, Obsolete) as error:
             logger.warning("empty result: %s: %s", type(error).__name__, error)
             return [render_answer([], 0.0, self._clicks.model_version)]

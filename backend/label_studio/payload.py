@@ -5,20 +5,35 @@ Lists are looked at up to the first part that is wrong (``fail_fast``): a millio
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from backend.http.request import Payload
 
+PREDICT = "predict"
+"""The event of the newer protocol that a request without one is of."""
 
-class SetupRequest(Payload):
+_PROMPT_TYPES = ("keypointlabels", "rectanglelabels")
+
+
+class StudioPayload(Payload):
+    """Base of these bodies and of their parts: null is what is not there, as scripts and other versions write it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, given: Any) -> Any:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+class SetupRequest(StudioPayload):
     """Body of /setup. It is sent on every page load and carries a token: only the configuration is looked at."""
 
     label_config: str | None = Field(None, alias="schema")
 
 
-class DraftRegion(Payload):
+class DraftRegion(StudioPayload):
     """A region as it was autosaved; the only place where the sign of a restored key point survives, and the only one
     that shows the masks of the annotator who clicks."""
 
@@ -31,33 +46,39 @@ class DraftRegion(Payload):
     value: dict[str, Any] = Field(default_factory=dict)
 
 
-class Draft(Payload):
-    """Regions of an annotation that is not submitted yet, of any kind; those we can use are `DraftRegion`."""
+class Draft(StudioPayload):
+    """Regions of an annotation that is not submitted yet, of any kind; those we can use are `DraftRegion`. id,
+    updated_at: they change where another draft is saved."""
 
+    id: Any = None
+    updated_at: Any = None
     result: list[Any] = Field(default_factory=list)
 
 
-class Task(Payload):
-    """A task, of which only the image and the drafts matter. Interactive requests carry one."""
+class Task(StudioPayload):
+    """A task, of which only the image and what is drawn on it matter. Interactive requests carry one. annotations: what
+    is submitted, of any form."""
 
     id: int | None = None
-    data: dict[str, Any]
+    data: dict[str, Any] = Field(default_factory=dict)
     drafts: tuple[Draft, ...] = Field((), fail_fast=True)
+    annotations: Any = None
 
 
-class LabelledValue(Payload):
+class LabelledValue(StudioPayload):
     """What a region holds besides its place. labels: those that were selected when it was made, at least one."""
 
     labels: list[str]
 
 
-class Region(Payload):
+class Region(StudioPayload):
     """A region of the context. Sizes are those of the upright image, in pixels, rotation is in degrees; item_index
-    counts the pages of an image that has several, from 0."""
+    counts the pages of an image that has several, from 0. from_name: the control that it was made with."""
 
     result_type: ClassVar[str]
 
     to_name: str
+    from_name: str = ""
     id: str = ""
     item_index: NonNegativeInt | None = None
     original_width: PositiveInt | None = None
@@ -102,28 +123,60 @@ class Rectangle(Region):
     value: RectangleValue
 
 
-class Context(Payload):
-    """Every region of the type, label and image that was clicked last."""
+class Context(StudioPayload):
+    """Every region of the type, label and image that was clicked last. Label Studio never sends points and boxes
+    together; others may. event, from_name, to_name: of its newer protocol alone, see `events`."""
 
-    result: list[dict[str, Any]] = Field(fail_fast=True)
+    event: str | None = None
+    from_name: str = ""
+    to_name: str = ""
+    result: list[dict[str, Any]] = Field(default_factory=list, fail_fast=True)
+
+    @property
+    def named_event(self) -> str | None:
+        """The event of the newer protocol; None where it is a request of the page of 1.23, which knows no events."""
+        if self.event is not None:
+            return self.event
+        return PREDICT if self.result and all(map(_is_bare, self.result)) else None
+
+    @model_validator(mode="after")
+    def _need_result(self) -> Self:
+        if self.event is None and "result" not in self.model_fields_set:
+            raise PydanticCustomError("missing", "result: Field required")
+        return self
 
 
-class Params(Payload):
+def _is_bare(item: dict[str, Any]) -> bool:
+    """Whether it is a click or a box without an image and labels, as only the newer protocol has them."""
+    value = item.get("value")
+    if item.get("type") not in _PROMPT_TYPES or not isinstance(value, dict):
+        return False
+    return not item.get("to_name") and not any(name in value for name in ("labels", *_PROMPT_TYPES))
+
+
+class Params(StudioPayload):
     """What came with the request: a context if a person clicked, none for batch predictions."""
 
     context: Context | None = None
 
 
-class PredictRequest(Payload):
-    """Body of /predict."""
+class PredictRequest(StudioPayload):
+    """Body of /predict. tasks: may be left out with an event alone."""
 
-    tasks: list[Task] = Field(fail_fast=True)
+    tasks: list[Task] = Field(default_factory=list, fail_fast=True)
     project: int | str | None = None
     label_config: str = ""
     params: Params = Params()
 
+    @model_validator(mode="after")
+    def _need_tasks(self) -> Self:
+        is_event = self.params.context is not None and self.params.context.event is not None
+        if not is_event and "tasks" not in self.model_fields_set:
+            raise PydanticCustomError("missing", "tasks: Field required")
+        return self
 
-class TaskPage(Payload):
+
+class TaskPage(StudioPayload):
     """Answer to the question for a project's tasks. total: of all that fit, not only those of this page."""
 
     tasks: list[Task]

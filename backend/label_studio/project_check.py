@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import requests
@@ -26,6 +26,7 @@ _CONNECTED = "CO"
 _PROBE_SECONDS = 5.0
 _CLICK_SECONDS = 120.0
 _CONNECT_REMEDY = "run `m2n2 label-studio connect`"
+_BOX_TAG = "RectangleLabels"
 _POINT = {"x": 50.0, "y": 50.0, "width": 0.25}
 _BOX = {"x": 25.0, "y": 25.0, "width": 50.0, "height": 50.0, "rotation": 0}
 
@@ -122,10 +123,14 @@ class _Inspection:
         prompts = config.find_controls(PROMPT_TAGS)
         said = ", ".join(f"{prompt}: {', '.join(prompt.labels or ('labels of the task',))}" for prompt in prompts)
         first = config.find_controls((*PROMPT_TAGS, *ANSWER_TAGS))[0]
-        if first.tag in PROMPT_TAGS:
-            return said
-        # Whoever takes a label of that row paints, and sees no mask.
-        return f"{said}; put {prompts[0]} before {first}, so that the first row of labels is that of the smart tool"
+        advice = _advise(prompts)
+        if first.tag in ANSWER_TAGS:
+            # Whoever takes a label of that row paints, and sees no mask.
+            advice = [
+                f"put {prompts[0]} before {first}, so that the first row of labels is that of the smart tool",
+                *advice,
+            ]
+        return "; ".join([said, *advice])
 
     def check_model(self) -> str:
         models = self._client.get("/api/ml", project=self._id)
@@ -242,13 +247,23 @@ class _Inspection:
         )
 
 
+def _advise(prompts: Sequence[Control]) -> list[str]:
+    """What would be better, though clicks work as it is."""
+    return [
+        f"advice: {prompt} draws boxes by hand and smart ones, and a page sends both; use two tags, "
+        'smartOnly="true" for those that ask and smart="false" for the others'
+        for prompt in prompts
+        if prompt.tag == _BOX_TAG and prompt.is_smart and not prompt.is_smart_only
+    ]
+
+
 def _render_context(control: Control) -> dict[str, Any]:
-    """One prompt in the middle of the image, as Label Studio's page sends it."""
+    """One prompt in the middle of the image, as Label Studio's page sends it; without an id, so that no page's clicks
+    are taken for corrections of it."""
     kind = control.tag.lower()
     value = _POINT if kind == "keypointlabels" else _BOX
     labels = list(control.labels or ())[:1]
     region = {
-        "id": "m2n2-check",
         "type": kind,
         "from_name": control.name,
         "to_name": control.to_names[0],

@@ -1,6 +1,7 @@
-"""A request of Label Studio's -> prompts: the clicks or the box of each object that is asked for, in percent.
+"""A request of Label Studio's -> prompts: the clicks and the box of each object that is asked for, in percent.
 
-Label Studio sends every key point of an object with each click, so that each answer follows from its request alone.
+Label Studio sends every key point of an object with each click, so that the answer to clicks follows from their request
+alone. Which boxes ask, and which box and which points are about one object, only requests before this one tell.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,17 +19,20 @@ from backend.http.request import MOST_CLICKS, render_problem
 from backend.images.cache import TaskImage
 from backend.label_studio.label_config import ANSWER_TAGS, Control, parse_label_config
 from backend.label_studio.payload import DraftRegion, KeyPoint, PredictRequest, Rectangle, Region, Task
+from backend.label_studio.pending.joining import (
+    choose_boxes,
+    explain_unusable,
+    find_box,
+    find_drafted_boxes,
+    is_same_place,
+)
+from backend.label_studio.pending.memory import PendingRegions, Saved, Subject
 from backend.scheduling.clicks import ObjectKey, PixelPrompt
+from backend.scheduling.placing import extend_box, place_box, place_clicks, snap_box
 from m2n2_engine.errors import InvalidClicks
 from m2n2_engine.types import Box, Click
 
 _REGION_KINDS: dict[str, type[Region]] = {kind.result_type: kind for kind in (KeyPoint, Rectangle)}
-_TOLERANCE_PERCENT = 1e-6
-
-# More than anybody leaves pending would hold up everyone else.
-_MOST_BOXES = 20
-_MOST_REGIONS: dict[type[Region], int] = {KeyPoint: MOST_CLICKS, Rectangle: _MOST_BOXES}
-
 logger = logging.getLogger(__name__)
 
 
@@ -37,8 +42,9 @@ class Prompt:
 
     object_key: what these clicks have in common with the next of the same object; None where nothing says so.
     region: the click or box that was set last: label, image, page and size. key_points: all clicks in the order of the
-    request, with their signs; none for a box. controls: the tags that the mask can go to, one of a kind. image: the one
-    that they lie on. drafted: the regions of the annotator's drafts.
+    request, with their signs; none for a box alone. controls: the tags that the mask can go to, one of a kind. image:
+    the one that they lie on. drafted: the regions of the annotator's drafts. rectangle: the box; None for clicks alone.
+    subject: what the page may still show of it is remembered by this.
     """
 
     object_key: ObjectKey | None
@@ -47,58 +53,63 @@ class Prompt:
     controls: tuple[Control, ...]
     image: TaskImage
     drafted: tuple[DraftRegion, ...]
+    rectangle: Rectangle | None = None
+    subject: Subject | None = None
 
     @property
     def names_object(self) -> bool:
         """Whether there is a positive click or a box."""
-        return not self.key_points or any(point.is_positive is not False for point in self.key_points)
+        return self.rectangle is not None or any(point.is_positive is not False for point in self.key_points)
 
-    def clicks(self, width: int, height: int) -> list[Click]:
-        """The clicks in pixels of the image. Raises InvalidClicks for a point outside of it."""
-        return [
-            Click(
-                x=_clamp_percent("x", point.value.x) / 100 * width,
-                y=_clamp_percent("y", point.value.y) / 100 * height,
-                positive=point.is_positive is not False,
-            )
+    def clicks(self, size: tuple[int, int]) -> list[Click]:
+        """The clicks in pixels of an image of this ``(H, W)``, as `place_clicks` places them. Raises InvalidClicks."""
+        height, width = size
+        clicks = [
+            Click(point.value.x / 100 * width, point.value.y / 100 * height, point.is_positive is not False)
             for point in self.key_points
         ]
+        return place_clicks(clicks, size)
+
+    def box(self, size: tuple[int, int]) -> Box | None:
+        """The box in pixels of the image, what sticks out cut off, extended to positive clicks beside it; None where
+        there is none."""
+        if self.rectangle is None:
+            return None
+        height, width = size
+        value = self.rectangle.value
+        xs, ys = (value.x, value.x + value.width), (value.y, value.y + value.height)
+        box = place_box((xs[0] / 100 * width, xs[1] / 100 * width), (ys[0] / 100 * height, ys[1] / 100 * height), size)
+        return extend_box(snap_box(box, size), self.clicks(size), size)
 
     def in_pixels(self, size: tuple[int, int]) -> PixelPrompt:
-        """The same in pixels of an image of this ``(H, W)``. Raises InvalidClicks for a point outside of it."""
-        height, width = size
-        return PixelPrompt(self.clicks(width, height), self.box(width, height))
-
-    def box(self, width: int, height: int) -> Box | None:
-        """The box in pixels of the image, what sticks out cut off; None where the prompt is clicks."""
-        if not isinstance(self.region, Rectangle):
-            return None
-        value = self.region.value
-        left, right = (min(max(x, 0.0), 100.0) / 100 * width for x in (value.x, value.x + value.width))
-        top, bottom = (min(max(y, 0.0), 100.0) / 100 * height for y in (value.y, value.y + value.height))
-        return Box(left, top, right, bottom)
+        """The same in pixels of an image of this ``(H, W)``. Raises InvalidClicks for a positive click far outside."""
+        return PixelPrompt(self.clicks(size), self.box(size))
 
 
-def parse_prompts(request: PredictRequest) -> list[Prompt]:
+def parse_prompts(request: PredictRequest, pending: PendingRegions) -> list[Prompt]:
     """The prompts of an interactive request: one for all clicks, or one for each box, all of one image. None where it
     asks for nothing that we give, with a line in the log.
 
-    Raises InvalidRequest where the task, the regions or the labelling configuration do not follow the protocol.
+    Args:
+        request: with a context.
+        pending: What was asked before; what this request asks is added.
+
+    Raises:
+        InvalidRequest: The task, the regions or the labelling configuration do not follow the protocol.
+        InvalidClicks: There is only a box, and no mask can be found in it.
     """
     if request.params.context is None or not request.tasks:
         raise InvalidRequest("an interactive request needs a context and one task")
     task = request.tasks[0]
     regions = _parse_regions(request.params.context.result)
     drafted = _parse_drafted(task)
-    key_points = tuple(_restore_sign(region, drafted) for region in regions if isinstance(region, KeyPoint))
     if not regions:
         logger.info("empty result: no key point and no rectangle in the context")
         return []
-    reason = _find_refusal(regions)
-    if reason is not None:
-        logger.warning("empty result: %s", reason)
-        return []
     last = regions[-1]
+    if last.image_rotation != 0:
+        logger.warning("empty result: the image is rotated by %g degrees; turn it back", last.image_rotation)
+        return []
     config = parse_label_config(request.label_config).for_task(task.data)
     found = (config.find_answer_control(tag, last.to_name, last.value.labels[0]) for tag in ANSWER_TAGS)
     controls = tuple(control for control in found if control is not None)
@@ -107,21 +118,77 @@ def parse_prompts(request: PredictRequest) -> list[Prompt]:
         return []
     reference = config.find_image(last.to_name).find_reference(task.data, last.item_index or 0)
     image = TaskImage(reference, task.id)
-    object_key = _find_object_key(request, regions[0])
-    asked = [last] if key_points else regions
-    return [Prompt(object_key, region, key_points, controls, image, drafted) for region in asked]
+    subject = _find_subject(request, last, image)
+    points = [_restore_sign(region, drafted) for region in regions if isinstance(region, KeyPoint)]
+    boxes = [region for region in regions if isinstance(region, Rectangle)]
+    saved = Saved.of(task, drafted)
+    if isinstance(last, KeyPoint):
+        forgotten = [
+            box for box in find_drafted_boxes(drafted, config.controls, last) if not pending.knows(subject, box)
+        ]
+        asked = [_join_clicks(points, [*forgotten, *pending.find_pending_boxes(subject, saved), *boxes])]
+        pending.note(subject, points, saved)
+    else:
+        chosen = choose_boxes(boxes, config.controls, pending.find_boxes(subject, saved), saved.finished)
+        if not _can_answer(chosen[-1]):
+            return []
+        asked = _join_boxes(chosen, points or pending.find_pending_points(subject, saved))
+        pending.note(subject, chosen, saved)
+    object_key = _find_object_key(request, points[0] if isinstance(last, KeyPoint) else asked[0].region)
+    return [Prompt(object_key, one.region, one.points, controls, image, drafted, one.box, subject) for one in asked]
+
+
+def note_answer(prompts: Sequence[Prompt], regions: Sequence[Mapping[str, Any]], pending: PendingRegions) -> None:
+    """Have it remembered which regions prompts were answered with: who accepts these is done with what asked."""
+    for prompt in prompts:
+        if prompt.subject is not None:
+            replaced = {region.id for region in prompt.drafted}
+            answers = [region["id"] for region in regions if region["id"] not in replaced]
+            asked = [prompt.region.id, *(point.id for point in prompt.key_points)]
+            box = [] if prompt.rectangle is None else [prompt.rectangle.id]
+            pending.note_answers(prompt.subject, [*asked, *box], answers)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Object:
+    """What is asked of one object. region: the newest of it."""
+
+    region: Region
+    points: tuple[KeyPoint, ...]
+    box: Rectangle | None
+
+
+def _join_clicks(points: Sequence[KeyPoint], boxes: Sequence[Rectangle]) -> _Object:
+    """All clicks, or a box and those that correct it where the newest click does."""
+    box = find_box(points[-1], boxes)
+    kept = points if box is None else [point for point in points if find_box(point, boxes) is box]
+    return _Object(points[-1], tuple(kept), box)
+
+
+def _join_boxes(boxes: Sequence[Rectangle], points: Sequence[KeyPoint]) -> list[_Object]:
+    """Each box with the clicks that correct it."""
+    return [_Object(box, tuple(point for point in points if find_box(point, boxes) is box), box) for box in boxes]
+
+
+def _can_answer(box: Rectangle) -> bool:
+    """Whether a mask can be found in a box; where it is turned the log says why not. Raises InvalidClicks."""
+    reason = explain_unusable(box)
+    if reason is not None and not box.value.rotation % 360:
+        raise InvalidClicks(reason)
+    if reason is not None:
+        logger.warning("empty result: %s", reason)
+    return reason is None
 
 
 def _parse_regions(context: Sequence[dict[str, object]]) -> list[Region]:
-    """The regions of the context with the type, labels, image and page of the last one; none where it holds none that
-    we know. Raises InvalidRequest."""
+    """The regions of the context with the labels, image and page of the last one; none where it holds none that we
+    know. Raises InvalidRequest."""
     kinds = [_REGION_KINDS.get(str(region.get("type"))) for region in context]
-    for kind, most in _MOST_REGIONS.items():
-        if kinds.count(kind) > most:
-            raise InvalidRequest(
-                f"the context has {kinds.count(kind)} regions of type {kind.result_type}, but at most {most} are "
-                "answered at once: accept or reject some"
-            )
+    if kinds.count(KeyPoint) > MOST_CLICKS:
+        raise InvalidRequest(
+            f"the context has {kinds.count(KeyPoint)} regions of type {KeyPoint.result_type}, but at most "
+            f"{MOST_CLICKS} are answered at once: accept or reject some"
+        )
     try:
         known = [kind.model_validate(region) for kind, region in zip(kinds, context, strict=True) if kind is not None]
     except ValidationError as error:
@@ -129,7 +196,7 @@ def _parse_regions(context: Sequence[dict[str, object]]) -> list[Region]:
     if context and not known:
         types = sorted({str(region.get("type")) for region in context})
         logger.warning("no answer for regions of type %s: click with KeyPointLabels or RectangleLabels", types)
-    return [region for region in known if _find_subject(region) == _find_subject(known[-1])]
+    return [region for region in known if is_same_place(region, known[-1])]
 
 
 def _parse_drafted(task: Task) -> tuple[DraftRegion, ...]:
@@ -141,17 +208,10 @@ def _parse_drafted(task: Task) -> tuple[DraftRegion, ...]:
     return tuple(regions)
 
 
-def _find_subject(region: Region) -> tuple[object, ...]:
-    return type(region), region.value.labels, region.to_name, region.item_index
-
-
-def _find_refusal(regions: Sequence[Region]) -> str | None:
-    """Why nothing can be answered; None where something can."""
-    if regions[-1].image_rotation != 0:
-        return f"the image is rotated by {regions[-1].image_rotation:g} degrees; turn it back"
-    if any(isinstance(region, Rectangle) and region.value.rotation % 360 for region in regions):
-        return "a rectangle is rotated; draw it upright"
-    return None
+def _find_subject(request: PredictRequest, region: Region, image: TaskImage) -> Subject:
+    shown = hash((request.label_config, image.reference))
+    labels = tuple(region.value.labels)
+    return Subject(str(request.project), image.task_id, shown, region.to_name, region.item_index, labels)
 
 
 def _find_object_key(request: PredictRequest, first: Region) -> ObjectKey | None:
@@ -167,9 +227,3 @@ def _restore_sign(point: KeyPoint, drafted: Sequence[DraftRegion]) -> KeyPoint:
         return point
     signs = {region.id: region.is_positive for region in drafted}
     return point.model_copy(update={"is_positive": signs.get(point.id)})
-
-
-def _clamp_percent(axis: str, percent: float) -> float:
-    if not -_TOLERANCE_PERCENT <= percent <= 100 + _TOLERANCE_PERCENT:
-        raise InvalidClicks(f"a key point lies at {axis} = {percent} percent: it must be within 0 and 100")
-    return min(max(percent, 0.0), 100.0)

@@ -19,9 +19,11 @@ from backend.http.limits import HttpLimits
 from backend.http.request import current_record, parse_body
 from backend.label_studio.answer import answer_prompts, render_answer
 from backend.label_studio.configuration.problems import ProblemLog
+from backend.label_studio.events.routes import EventRoutes
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payload import PredictRequest, SetupRequest
-from backend.label_studio.prompt import parse_prompts
+from backend.label_studio.pending.memory import PendingRegions
+from backend.label_studio.prompt import note_answer, parse_prompts
 from backend.label_studio.tasks import NextTasks, explain_no_image, find_images
 from backend.scheduling.clicks import ClickService, Obsolete
 from backend.scheduling.preparation import BackgroundPreparation
@@ -42,6 +44,8 @@ class LabelStudioRoutes:
         self._preparation = preparation
         self._next_tasks = NextTasks(settings)
         self._problem_log = ProblemLog()
+        self._pending = PendingRegions()
+        self._events = EventRoutes(clicks, preparation)
 
     def create_blueprint(self) -> Blueprint:
         """The endpoints; every one of them answers at once but /predict."""
@@ -69,19 +73,24 @@ class LabelStudioRoutes:
         return "", 204
 
     def predict(self) -> Response:
-        """Regions for the prompts of an interactive request, nothing for a batch. Raises Busy where too many are under
-        way."""
+        """Regions for the prompts of an interactive request, what an event asks for, nothing for a batch. Raises Busy
+        where too many are under way."""
         record = current_record()
         with self._clicks.queue.admit():
             request = parse_body(PredictRequest, self._limits)
-            if request.params.context is None:
+            context = request.params.context
+            if context is not None and context.named_event is not None:
+                return jsonify(results=[self._events.answer(context.named_event, request, context, record)])
+            if context is None:
                 self._prepare_soon(request)
                 # One empty list a task is the one answer that makes Label Studio store nothing.
                 return jsonify(results=[[] for _ in request.tasks])
             self._problem_log.report(request.label_config)
             answer: dict[str, Any] = render_answer([], 0.0, self._clicks.model_version)
             with contextlib.suppress(Obsolete):
-                answer = answer_prompts(parse_prompts(request), self._clicks, record, self._settings)
+                prompts = parse_prompts(request, self._pending)
+                answer = answer_prompts(prompts, self._clicks, record, self._settings)
+                note_answer(prompts, answer["result"], self._pending)
             return jsonify(results=[answer])
 
     def _prepare_soon(self, request: PredictRequest) -> None:

@@ -275,6 +275,10 @@ class ClickService:
         with ticket.record.measure("fetch"):
             return self._pictures.get(image, ticket.deadline, expected)
 
+    def release(self, image: TaskImage) -> None:
+        """Give up the decoded picture of a task; see ``PictureCache.release``."""
+        self._pictures.release(image)
+
     def segment(self, picture: Picture, prompts: Sequence[PixelPrompt], ticket: Ticket) -> list[Segmentation]:
         """The masks of several prompts on one picture, each in the ticket's turn.
 

@@ -95,6 +95,11 @@ class BackgroundPreparation:
                 self._worker = threading.Thread(target=self._work, name="prepare-images", daemon=True)
                 self._worker.start()
 
+    def discard(self, image: TaskImage) -> None:
+        """Take an image out of the queue, if it is there. One that passes the network already is prepared."""
+        with self._changed:
+            self._waiting.pop(image, None)
+
     def close(self) -> None:
         """Begin nothing any more, and wait for the image under way: a process that ends in the middle of torch's work
         is aborted."""

@@ -14,7 +14,9 @@ from schemathesis.core.failures import Failure
 from backend.app import create_app
 from backend.cvat.payload import InvocationRequest
 from backend.errors import ImageRefused, ImageUnavailable
+from backend.label_studio.events.payload import BoxItem, BoxValue, PointItem, PointValue
 from backend.label_studio.payload import (
+    Context,
     KeyPoint,
     KeyPointValue,
     PredictRequest,
@@ -57,6 +59,11 @@ def test_every_endpoint_and_method_is_described_and_no_other(segmenter):
         (SCHEMAS["KeyPoint"]["properties"]["value"], KeyPointValue),
         (SCHEMAS["Rectangle"], Rectangle),
         (SCHEMAS["Rectangle"]["properties"]["value"], RectangleValue),
+        (SCHEMAS["PredictRequest"]["properties"]["params"]["properties"]["context"], Context),
+        (SCHEMAS["PointItem"], PointItem),
+        (SCHEMAS["PointItem"]["properties"]["value"], PointValue),
+        (SCHEMAS["BoxItem"], BoxItem),
+        (SCHEMAS["BoxItem"]["properties"]["value"], BoxValue),
         (SCHEMAS["InvocationRequest"], InvocationRequest),
         (SCHEMAS["PrepareRequest"], PrepareRequest),
         (SCHEMAS["SegmentRequest"], SegmentRequest),
@@ -68,7 +75,7 @@ def test_every_field_that_is_read_is_described(schema, model):
     assert set(fields) <= set(schema["properties"])
     required = {name for name, field in fields.items() if field.is_required()}
     # The type of a region is read before its fields are.
-    assert set(schema.get("required", ())) - {"type"} == required
+    assert set(schema.get("required", ())) - {"type"} == required - {"type"}
 
 
 def test_only_the_webhook_is_open():
@@ -129,6 +136,20 @@ def test_a_region_with_a_field_that_is_not_described_is_told(follow, click, outp
     answer = follow("POST", "/predict", {"M2N2_OUTPUT": output}, json=click)
     body = answer.json
     body["results"][0]["result"][0]["surprise"] = 1
+    answer.set_data(json.dumps(body))
+    with pytest.raises(Failure, match="surprise"):
+        DESCRIBED["/predict"]["POST"].validate_response(answer)
+
+
+@pytest.mark.parametrize("event", ["capabilities", "prewarm", "predict", "release"])
+def test_answers_to_events_are_as_described(follow, click, event):
+    item = {"type": "keypointlabels", "value": {"x": 25, "y": 50}}
+    click["params"]["context"] = {"event": event, "result": [item]}
+    answer = follow("POST", "/predict", json=click)
+    (prediction,) = answer.json["results"]
+    assert len(prediction["result"]) == 1
+    body = answer.json
+    body["results"][0]["result"][0]["value"]["surprise"] = 1
     answer.set_data(json.dumps(body))
     with pytest.raises(Failure, match="surprise"):
         DESCRIBED["/predict"]["POST"].validate_response(answer)

@@ -78,6 +78,9 @@ def test_no_line_of_the_log_holds_a_secret(client, recorded, make_png, server, s
         (f"data:image/png;base64,{payload}", 200),
         (f"data:image/png;base64,{payload[: len(payload) // 2]}", 400),
         (f"data:text/plain,{BODY_SECRET}", 400),
+        (f"  \ndata:image/png;base64,{payload}", 200),
+        (f"'data:image/png;base64,{payload}'", 403),
+        (f"http://[data:image/png;base64,{payload}", 400),
     ]
     for image, status in images:
         click["tasks"][0]["data"]["image"] = image

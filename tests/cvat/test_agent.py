@@ -83,7 +83,7 @@ def test_three_clicks_are_one_preparation_and_have_the_engine_s_masks(
         np.testing.assert_array_equal(read_mask(answer), find_mask(*prompt))
     assert (cvat.frames_sent, server.passes) == (1, before + 1)
     assert refusal["outcome"] == "fail"
-    assert "the M2N2 server refuses: 400 the click (500, 1) is outside the image" in refusal["exc_info"]
+    assert "the M2N2 server refuses: 400 the click (500, 1) lies outside of the image" in refusal["exc_info"]
     # CVAT's page hides what is below 0.5 until somebody moves its slider.
     for answer in answers:
         ((confidence,),) = (shape["attributes"] for shape in answer["shapes"])

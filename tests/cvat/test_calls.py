@@ -99,7 +99,7 @@ def test_a_picture_clicked_in_both_platforms_is_prepared_once(
     ("changed", "told"),
     [
         ({"image": "aGVsbG8="}, "400 Client Error: image data: URI of 21 characters: these 5 bytes are no image file"),
-        ({"pos_points": [[500, 1]]}, r"400 Client Error: the click \(500, 1\) is outside the image"),
+        ({"pos_points": [[500, 1]]}, r"400 Client Error: the click \(500, 1\) lies outside of the image of 160 x 120"),
         (
             {"image": "A" * 2**20},
             "413 Client Error: the body is larger than this server takes: raise M2N2_MAX_BODY_MIB",

@@ -179,24 +179,26 @@ def engine() -> Engine:
 
 @pytest.fixture
 def segment(engine: Engine) -> Callable[[bytes, Sequence[dict[str, Any]]], Mask]:
-    """The engine's own mask of an image file, for the key points of a request and their signs, or for its box."""
+    """The engine's own mask of an image file, for key points of requests and their signs, for one box, or for both."""
 
     def segment_file(data: bytes, asked: Sequence[dict[str, Any]]) -> Mask:
         image = decode_image(data, orientation=Orientation.PAGE)
         height, width = image.shape[:2]
-        values = [region["value"] for region in asked]
-        if "rectanglelabels" in values[0]:
-            (box,) = values
-            (left, right), (top, bottom) = (
-                (box[start] / 100 * pixels, (box[start] + box[extent]) / 100 * pixels)
-                for start, extent, pixels in (("x", "width", width), ("y", "height", height))
-            )
-            return engine.segment(image, (), Box(left, top, right, bottom)).mask
         clicks = [
-            Click(value["x"] / 100 * width, value["y"] / 100 * height, region["is_positive"])
-            for region, value in zip(asked, values, strict=True)
+            Click(region["value"]["x"] / 100 * width, region["value"]["y"] / 100 * height, region["is_positive"])
+            for region in asked
+            if region["type"] == "keypointlabels"
         ]
-        return engine.segment(image, clicks).mask
+        boxes = [
+            Box(*(round(side) for side in (x * width, y * height, (x + across) * width, (y + down) * height)))
+            for x, y, across, down in (
+                (region["value"][name] / 100 for name in ("x", "y", "width", "height"))
+                for region in asked
+                if region["type"] == "rectanglelabels"
+            )
+        ]
+        assert len(boxes) <= 1
+        return engine.segment(image, clicks, *boxes).mask
 
     return segment_file
 

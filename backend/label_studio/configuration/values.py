@@ -53,13 +53,14 @@ class ImageTag:
         """The reference of the image that it shows, of several that of a page (from 0). Raises InvalidRequest, which
         says what is there instead."""
         shown = resolve_value(self.value, data)
-        pages = shown if isinstance(shown, list) else [shown]
-        reference = None if page >= len(pages) else pages[page]
+        # A page counts in a list alone: one image is on all pages.
+        pages = shown[page : page + 1] if isinstance(shown, list) else [shown]
+        reference = pages[0] if pages else None
         if isinstance(reference, str) and clean_reference(reference):
             return clean_reference(reference)
         place = f"the task's data has no image under {_shorten(self.value)}, the value of Image {_shorten(self.name)}"
-        if isinstance(shown, list) and page >= len(pages):
-            raise InvalidRequest(f"{place}: it has no list with a page {page} (counted from 0), only {len(pages)}")
+        if isinstance(shown, list) and page >= len(shown):
+            raise InvalidRequest(f"{place}: it has no list with a page {page} (counted from 0), only {len(shown)}")
         raise InvalidRequest(f"{place}: {_explain(self.value, data, reference)}")
 
     def list_references(self, data: Mapping[str, object]) -> list[str]:

@@ -100,6 +100,20 @@ def test_positive_and_negative_points_and_a_box(client, make_png, segmenter):
     assert segmenter.boxes == [Box(10, 9, 40.5, 30)]
 
 
+def test_a_click_that_slips_over_the_edge_is_meant_at_the_edge(client, make_png, segmenter):
+    read_mask(
+        invoke(client, make_body(make_png(WIDTH, HEIGHT), pos_points=[[1, 2], [65.5, -3]], neg_points=[[9, 900]]))
+    )
+    ((_, clicks),) = segmenter.asked
+    assert clicks == (Click(1, 2), Click(64, 0))
+
+
+def test_a_positive_click_far_outside_is_named(client, make_png):
+    response = invoke(client, make_body(make_png(WIDTH, HEIGHT), pos_points=[[1, 2], [640, 5]]))
+    assert response.status_code == 400
+    assert "(640, 5) lies outside of the image of 64 x 48 pixels" in response.json["error"]["message"]
+
+
 def test_clicks_reach_the_engine_in_the_order_in_which_they_were_made(client, make_png, segmenter):
     first, correction, second = [1, 2], [5, 6], [3, 4]
     file = make_png(WIDTH, HEIGHT)

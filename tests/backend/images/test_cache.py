@@ -262,3 +262,25 @@ def test_hits_misses_evictions_and_bytes_are_counted(make_cache, clock):
     statistics = cache.statistics
     assert (statistics.hits, statistics.misses, statistics.evictions) == (2, 4, 1), "asking again is no hit"
     assert (statistics.kept, statistics.bytes) == (2, 2 * IMAGE_BYTES)
+
+
+def test_a_released_picture_is_fetched_anew(make_cache, source):
+    cache = make_cache()
+    get(cache, "a")
+    cache.release(TaskImage("a"))
+    assert cache.statistics.kept == cache.statistics.bytes == 0
+    get(cache, "a")
+    assert source.count("a") == 2
+
+
+def test_a_picture_that_another_reference_shows_too_stays_when_one_is_released(make_cache, source):
+    cache = make_cache()
+    get(cache, "a")
+    get(cache, "slow")
+    cache.release(TaskImage("a"))
+    assert cache.statistics.kept == 1
+    cache.release(TaskImage("a"))
+    cache.release(TaskImage("never asked for"))
+    assert cache.statistics.kept == 1
+    cache.release(TaskImage("slow"))
+    assert cache.statistics.kept == 0

@@ -56,6 +56,8 @@ def test_data_uri_in_every_encoding(make_png):
         f"data:image/png;base64,{quote(encoded, safe='')}",
         f"data:image/png;base64,{broken_up}",
         f"data:image/png,{quote_from_bytes(png)}",
+        f"  data:image/png;base64,{encoded}",
+        f"\ndata:image/png;base64,{encoded}\r\n",
     ):
         image = fetch_alone(uri)
         assert image.shape == (20, 30, 3)
@@ -105,7 +107,14 @@ def test_images_are_turned_upright():
 
 
 @pytest.mark.parametrize(
-    "reference", ["/data/upload/1/a.png", "{url}/data/upload/1/a.png", "HTTP://nobody:pw@{host}/data/upload/1/a.png"]
+    "reference",
+    [
+        "/data/upload/1/a.png",
+        "{url}/data/upload/1/a.png",
+        "HTTP://nobody:pw@{host}/data/upload/1/a.png",
+        " {url}/data/upload/1/a.png\r\n",
+        "/data/upload/1/a.png\n",
+    ],
 )
 def test_uploads_come_from_label_studio_with_the_token(server, make_fetcher, make_png, reference):
     server.answer("/data/upload/1/a.png", make_png(30, 20))

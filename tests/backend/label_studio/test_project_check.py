@@ -94,6 +94,19 @@ def test_all_is_well(world):
     assert {method for method, path, *_ in world.label_studio.seen if path != CLICK} == {"GET"}
 
 
+@pytest.mark.parametrize(
+    ("flags", "is_advised"),
+    [('smart="true"', True), ("", True), ('smartOnly="true"', False), ('smart="false"', False)],
+)
+def test_separate_tags_for_smart_and_plain_boxes_are_advised(world, flags, is_advised):
+    boxes = f'<RectangleLabels name="box" toName="image" {flags}><Label value="Car"/></RectangleLabels></View>'
+    world.set_config(render_label_config(["Car"]).replace("</View>", boxes))
+    (labels,) = (finding for finding in world.check() if finding.name == "labels")
+    assert labels.is_ok
+    advice = "advice: RectangleLabels 'box' draws boxes by hand and smart ones, and a page sends both"
+    assert (advice in labels.text) == is_advised
+
+
 def test_what_is_no_label_studio_ends_it(world):
     world.say("/api/version/", {}, 404)
     assert [finding.name for finding in world.check()] == ["label studio"]

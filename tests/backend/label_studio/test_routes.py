@@ -11,30 +11,9 @@ import pytest
 from backend.engines.background import BackgroundEngine
 from backend.label_studio.brush_rle import decode, encode
 from m2n2_engine.types import Box, Click
+from tests.helpers.label_studio.requests import ask, points_of, rectangle
 
 EMPTY = {"results": [{"result": [], "score": 0.0, "model_version": "disc-1"}]}
-
-
-@pytest.fixture
-def interactive(recorded, make_png):
-    """Body of a recorded interactive request, its image of 640 x 480 pixels in a data: URI."""
-
-    def make(points=1, size=(640, 480)):
-        body = recorded(f"predict_interactive_{points}_points")
-        body["tasks"][0]["data"]["image"] = "data:image/png;base64," + base64.b64encode(make_png(*size)).decode()
-        return body
-
-    return make
-
-
-def points_of(body):
-    return body["params"]["context"]["result"]
-
-
-def ask(client, body):
-    response = client.post("/predict", json=body)
-    assert response.status_code == 200, response.json
-    return response.json
 
 
 def test_setup_answers_the_version_and_logs_nothing_of_the_body(client, recorded, segmenter, caplog):
@@ -147,14 +126,6 @@ def test_no_points_and_only_negatives_have_an_empty_result(client, interactive, 
     assert segmenter.asked == []
 
 
-def rectangle(x, y, width, height, **more):
-    """A region as the rectangle tool sends it; the real one has no is_positive either."""
-    value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0, "rectanglelabels": ["Cat"]}
-    sizes = {"original_width": 640, "original_height": 480, "image_rotation": 0}
-    place = {"id": f"r{x}", "from_name": "rect", "to_name": "image", "type": "rectanglelabels"}
-    return {**sizes, "value": value, **place, **more}
-
-
 def test_a_rectangle_is_a_box_prompt_in_pixels(client, interactive, segmenter):
     body = interactive(1)
     body["params"]["context"]["result"] = [rectangle(10, 20, 25, 50)]
@@ -170,15 +141,6 @@ def test_what_sticks_out_of_a_rectangle_is_cut_off(client, interactive, segmente
     body["params"]["context"]["result"] = [rectangle(-5, 90, 25, 50)]
     ask(client, body)
     assert segmenter.boxes == [Box(0, 432, 128, 480)]
-
-
-def test_each_pending_rectangle_keeps_its_mask(client, interactive, segmenter):
-    body = interactive(1)
-    body["params"]["context"]["result"] = [rectangle(10, 20, 25, 50), rectangle(50, 20, 10, 10)]
-    first, second = ask(client, body)["results"][0]["result"]
-    assert decode(first["value"]["rle"], (480, 640))[200, 100]
-    assert decode(second["value"]["rle"], (480, 640))[120, 350]
-    assert first["id"] != second["id"]
 
 
 def test_a_turned_rectangle_has_an_empty_result_and_a_line_in_the_log(client, interactive, caplog):
@@ -256,14 +218,12 @@ def test_a_configuration_that_cannot_work_is_named_once(client, interactive, rec
     assert "cannot work" not in caplog.text
 
 
-@pytest.mark.parametrize(("kind", "count"), [("keypointlabels", 201), ("rectanglelabels", 21)])
-def test_too_many_regions_are_no_prompt(client, interactive, kind, count):
+def test_too_many_points_are_no_prompt(client, interactive):
     body = interactive(1)
-    region = points_of(body)[0] if kind == "keypointlabels" else rectangle(1, 1, 2, 2)
-    body["params"]["context"]["result"] = [region] * count
+    body["params"]["context"]["result"] = points_of(body) * 201
     response = client.post("/predict", json=body)
     assert response.status_code == 400
-    assert f"the context has {count} regions of type {kind}" in response.json["error"]["message"]
+    assert "the context has 201 regions of type keypointlabels" in response.json["error"]["message"]
 
 
 def test_drafts_of_any_form_do_not_disturb_a_click(client, interactive):
@@ -322,12 +282,30 @@ def test_a_point_without_sizes_takes_those_of_the_image(client, interactive):
     assert (region["original_width"], region["original_height"]) == (320, 240)
 
 
-@pytest.mark.parametrize(("given", "pixel"), [(-1e-9, 0.0), (0, 0.0), (100, 640.0), (100.0000005, 640.0)])
-def test_float_noise_at_the_border_is_clamped(client, interactive, segmenter, given, pixel):
-    body = interactive(1)
-    points_of(body)[0]["value"]["x"] = given
+@pytest.mark.parametrize(
+    ("given", "pixel"), [(-1.2, 0.0), (-1e-9, 0.0), (0, 0.0), (100, 640.0), (100.0000005, 640.0), (100.2, 640.0)]
+)
+def test_a_click_that_slips_over_the_edge_is_meant_at_the_edge(client, interactive, segmenter, given, pixel):
+    body = interactive(2)
+    points_of(body)[1]["value"]["x"] = given
     ask(client, body)
-    assert segmenter.asked[0][1][0].x == pixel
+    assert segmenter.asked[0][1][1].x == pixel
+
+
+def test_a_negative_click_far_outside_costs_the_others_nothing(client, interactive, segmenter):
+    body = interactive(3)
+    points_of(body)[2]["value"]["y"] = 300
+    ask(client, body)
+    assert [click.positive for click in segmenter.asked[0][1]] == [True, True]
+
+
+def test_a_negative_click_far_outside_alone_is_an_empty_result(make_client, interactive, segmenter):
+    body = interactive(3)
+    del points_of(body)[:2]
+    points_of(body)[0]["value"]["y"] = 300
+    body["tasks"][0]["drafts"] = [{"result": [{"id": "a", "type": "brushlabels"}]}]
+    assert ask(make_client({"M2N2_REFINE_REGION": "true"}), body) == EMPTY
+    assert segmenter.asked == []
 
 
 def set_image(body, value):
@@ -337,8 +315,8 @@ def set_image(body, value):
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        (lambda body: points_of(body)[0]["value"].update(x=100.1), "InvalidClicks", "x = 100.1 percent"),
-        (lambda body: points_of(body)[0]["value"].update(y=-0.1), "InvalidClicks", "y = -0.1 percent"),
+        (lambda body: points_of(body)[0]["value"].update(x=110), "InvalidClicks", "(704, 217.509) lies outside"),
+        (lambda body: points_of(body)[0]["value"].update(y=-9), "InvalidClicks", "31.1 % of its width, -9.0 % of"),
         (lambda body: points_of(body)[0]["value"].update(x="left"), "InvalidRequest", "value.x"),
         (lambda body: points_of(body)[0]["value"].pop("keypointlabels"), "InvalidRequest", "keypointlabels"),
         (lambda body: points_of(body)[0].pop("to_name"), "InvalidRequest", "to_name"),

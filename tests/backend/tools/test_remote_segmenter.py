@@ -15,6 +15,7 @@ from backend.cli.main import app
 from backend.errors import NotReady
 from backend.label_studio import brush_rle
 from backend.label_studio.payload import PredictRequest
+from backend.label_studio.pending.memory import PendingRegions
 from backend.label_studio.prompt import parse_prompts
 from backend.settings import load_settings
 from backend.tools.load import draw_image
@@ -37,8 +38,8 @@ def test_every_pixel_comes_back_as_itself():
         clicks = [Click(find_percent(x, width), find_percent(0, 7)) for x in range(width)]
         for start in range(0, width, 200):
             body = make_body("data:,", (7, width), clicks[start : start + 200])
-            (prompt,) = parse_prompts(PredictRequest.model_validate(body))
-            for x, click in enumerate(prompt.clicks(width, 7), start=start):
+            (prompt,) = parse_prompts(PredictRequest.model_validate(body), PendingRegions())
+            for x, click in enumerate(prompt.clicks((7, width)), start=start):
                 assert x <= click.x < x + 1e-9, (width, x)
                 assert click.y == 0
 

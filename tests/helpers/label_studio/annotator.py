@@ -23,6 +23,7 @@ _AUTO_ACCEPT = "[data-testid=bottombar-auto-accept-toggle]"
 _ACCEPT = "[data-testid=bottombar-accept-suggestions-button]"
 # The tool bar's own button; where several tools are smart, those in its fly-out have names.
 _AUTO_DETECT = "button.lsf-tool_smart:not([aria-label])"
+_SMART_TOOLS = ".lsf-toolbar__smart"
 _ACTIVE_TOOL = re.compile("lsf-tool_active")
 _LABEL = ".lsf-label"
 _SELECTED_LABEL = "lsf-label_selected"
@@ -50,6 +51,8 @@ _MARK = """([number, left, top]) => {
 }"""
 _UNMARK = "() => document.querySelectorAll('.guide-mark').forEach(mark => mark.remove())"
 _MARK_GAP, _MARK_SIZE = 6, 26
+_COUNT = "() => Htx.annotationStore.selected.areas.size"
+_NONE_SELECTED = "() => Htx.annotationStore.selected.selectedRegions.length === 0"
 _NEXT_PAGE = ".lsf-pagination__btn_arrow-right:not(.lsf-pagination__btn_arrow-right-double)"
 _SUBMIT = '[data-testid="bottombar-submit-button"]'
 
@@ -99,14 +102,24 @@ class Annotator:
         self._toggle(_AUTO_ACCEPT, "Auto-Accept Suggestions", wanted=auto_accept)
         self.take_smart_tool()
 
-    def take_smart_tool(self) -> None:
+    def take_smart_tool(self, name: str | None = None) -> None:
+        """The one that the configuration has, or of several that of this name."""
         tool = self.page.locator(_AUTO_DETECT)
-        tool.click()
+        if name is None:
+            tool.click()
+        else:
+            # The names show while the pointer is on the button.
+            tool.hover()
+            self.page.locator(_SMART_TOOLS).get_by_label(name, exact=True).click()
         expect(tool).to_have_class(_ACTIVE_TOOL, timeout=PATIENCE_MS)
 
-    def select_label(self, label: str) -> None:
-        """A label is unselected after every click; those of the smart tool come first on the page."""
-        chip = self.page.locator(_LABEL, has_text=label).first
+    def select_label(self, label: str, row: int = 0) -> None:
+        """A label is unselected after every click. row: of the controls that have it, in the order of the
+        configuration; those of the smart tool come first."""
+        # A region that was just made is selected, and would be given the label instead.
+        self.page.keyboard.press("Escape")
+        self.page.wait_for_function(_NONE_SELECTED)
+        chip = self.page.locator(_LABEL, has_text=label).nth(row)
         if _SELECTED_LABEL not in (chip.get_attribute("class") or ""):
             chip.click()
         self.page.wait_for_selector(f"{_LABEL}.{_SELECTED_LABEL}")
@@ -159,23 +172,27 @@ class Annotator:
         if alt:
             self.page.keyboard.up("Alt")
 
-    def click(self, label: str, x: float, y: float, *, alt: bool = False) -> Exchange:
+    def click(self, label: str, x: float, y: float, *, alt: bool = False, row: int = 0) -> Exchange:
         """Select the label, click, and wait for the answer; a mask is on the page then."""
-        self.select_label(label)
+        self.select_label(label, row)
         with self.expect_click() as caught:
             self.press(x, y, alt=alt)
         return self.await_answer(caught.value)
 
-    def draw_box(self, label: str, start: tuple[float, float], end: tuple[float, float]) -> Exchange:
+    def draw_box(self, label: str, start: tuple[float, float], end: tuple[float, float], *, row: int = 0) -> Exchange:
         """Select the label, drag a rectangle from one corner to the other, and wait for the answer as `click` does."""
-        self.select_label(label)
-        places = [self._locate(*corner) for corner in (start, end)]
+        self.select_label(label, row)
         with self.expect_click() as caught:
-            self.page.mouse.move(*places[0])
-            self.page.mouse.down()
-            self.page.mouse.move(*places[1], steps=_DRAG_STEPS)
-            self.page.mouse.up()
+            self._drag(start, end)
         return self.await_answer(caught.value)
+
+    def draw_box_by_hand(self, label: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """The same with Auto-Annotation off: a rectangle that asks for nothing."""
+        self._toggle(_AUTO_ANNOTATION, "Auto-Annotation", wanted=False)
+        self.select_label(label)
+        before = self.page.evaluate(_COUNT)
+        self._drag(start, end)
+        self.page.wait_for_function(f"before => ({_COUNT})() === before + 1", arg=before)
 
     def turn_page(self) -> None:
         """To the next page of an image that has several."""
@@ -193,6 +210,10 @@ class Annotator:
             self.page.wait_for_function(f"id => ({_SHOWS})(id) || ({_HAS})(id)", arg=region["id"])
         self.page.wait_for_function("() => !Htx.awaitingSuggestions")
         return exchange
+
+    def shows(self, region: str) -> bool:
+        """Whether the page shows a mask of this id that is not accepted yet."""
+        return bool(self.page.evaluate(_SHOWS, region))
 
     def accept(self) -> None:
         self.page.locator(_ACCEPT).click()
@@ -219,6 +240,13 @@ class Annotator:
         """Keep a screenshot."""
         self._shots.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=self._shots / f"{name}.png")
+
+    def _drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        places = [self._locate(*corner) for corner in (start, end)]
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        self.page.mouse.move(*places[1], steps=_DRAG_STEPS)
+        self.page.mouse.up()
 
     def _locate(self, x: float, y: float) -> tuple[float, float]:
         """A position in the image as one in the window, in pixels."""
