@@ -12,16 +12,16 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import WeightsCorrupt, WeightsUnavailable
 from m2n2_engine.weights import embedded_dinov2, hub
+from m2n2_engine.weights.arrival import Progress, watching_size
 from m2n2_engine.weights.catalogue import WEIGHTS, Weights, find_entry
 from m2n2_engine.weights.hub import DownloadFiles
-
-Progress = Callable[[str], None]
 
 MANIFEST = "manifest.json"
 _log = logging.getLogger(__name__)
@@ -109,6 +109,7 @@ def fetch(
         return target
     if config.offline:
         raise WeightsUnavailable(f"offline mode forbids fetching the weights of {name}. {_remedy(name)}")
+    _make_parent(target)
     try:
         _fetch_once(entry, target, half, force, progress, sources)
     except WeightsCorrupt as error:
@@ -181,7 +182,6 @@ def _folder_at_hand(entry: Weights, config: WeightsConfig) -> Path | None:
 def _fetch_once(entry: Weights, target: Path, half: bool, force: bool, progress: Progress, sources: Sources) -> None:
     from filelock import FileLock
 
-    target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f".{target.name}.lock")):
         if not force and not entry.list_missing(target):
             return
@@ -191,11 +191,24 @@ def _fetch_once(entry: Weights, target: Path, half: bool, force: bool, progress:
         shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
         try:
             partial.mkdir()
-            _fill(entry, partial, half, sources)
+            with watching_size(partial, size, lambda text: progress(f"fetching {entry.name}: {text}")):
+                _fill(entry, partial, half, sources)
             _put_in_place(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         progress(f"{entry.name} is in {target}")
+
+
+def _make_parent(target: Path) -> None:
+    """Make the folder that weights are kept in. Raises WeightsUnavailable where that cannot be written to."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise WeightsUnavailable(
+            f"{target.parent} cannot be written to ({error.strerror}): set M2N2_CACHE_FOLDER to a folder that can"
+        ) from None
 
 
 def _fill(entry: Weights, folder: Path, half: bool, sources: Sources) -> None:

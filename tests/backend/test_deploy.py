@@ -16,7 +16,7 @@ def test_gunicorn_is_told_the_settings(monkeypatch):
     monkeypatch.setenv("M2N2_PORT", "9191")
     monkeypatch.setenv("M2N2_SERVER_THREADS", "5")
     config = runpy.run_module("backend.http.gunicorn_conf")
-    assert (config["bind"], config["threads"]) == (["0.0.0.0:9191"], 5)
+    assert (config["bind"], config["threads"]) == (["127.0.0.1:9191"], 5)
     assert (config["workers"], config["preload_app"]) == (1, False)
     assert config["worker_class"] == "backend.http.worker.DrainingWorker"
     assert config["accesslog"] is None
@@ -25,6 +25,7 @@ def test_gunicorn_is_told_the_settings(monkeypatch):
 
 def test_gunicorn_listens_for_cvat_too(monkeypatch):
     monkeypatch.setenv("M2N2_CVAT_PORT", "8070")
+    monkeypatch.setenv("M2N2_HOST", "0.0.0.0")
     assert runpy.run_module("backend.http.gunicorn_conf")["bind"] == ["0.0.0.0:9090", "0.0.0.0:8070"]
 
 

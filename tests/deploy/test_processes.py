@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from backend.tools.studio.processes import HOST, Account, Server, StartError, check_port, make_label_studio
+from backend.tools.studio.processes import HOST, Account, Server, StartError, make_label_studio
 from tests.helpers.paths import ROOT
 
 SERVE = """
@@ -62,10 +62,15 @@ def test_a_server_that_never_serves_is_given_up(make_toy):
         toy.wait_ready(0)
 
 
-def test_a_port_that_is_taken_is_named(port):
-    with socket.create_server((HOST, port)), pytest.raises(StartError, match=f"port {port} cannot be used"):
-        check_port(port)
-    check_port(port)
+def test_a_port_that_is_taken_is_named_with_the_variable_of_another_one(port, tmp_path, make_toy):
+    taken = rf"port {port} cannot be used .*: stop what uses it, or choose another one, for example "
+    label_studio = make_label_studio(Path("environment"), tmp_path, ACCOUNT, port)
+    with socket.create_server((HOST, port)):
+        with pytest.raises(StartError, match=f"{taken}M2N2_PORT={port + 1}$"):
+            make_toy().start()
+        with pytest.raises(StartError, match=f"{taken}STUDIO_PORT={port + 1}$"):
+            label_studio.check_port()
+    label_studio.check_port()
 
 
 def test_label_studio_gets_no_password_on_its_command_line_and_sends_no_telemetry(tmp_path, port):
