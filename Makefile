@@ -9,6 +9,7 @@ LABEL_STUDIO := .venv-label-studio
 LABEL_STUDIO_ML := .venv-label-studio-ml
 E2E := .venv-e2e
 RAY := .venv-ray
+RELEASE := .venv-release
 STUDIO_PORT ?= 8080
 
 # pip shows its bars to people at a terminal, and nothing to a log.
@@ -98,12 +99,20 @@ soak: setup-test
 # What deploy/ needs besides Python: a real nginx, kubectl's kustomize, fresh environments, Prometheus' own view of the
 # alerts, and the image built on a clean Debian, run and clicked in. As root; tens of minutes, and 25 GB of disk, 15 of them
 # in out/deploy-test, which the next run builds on.
-deploy-test: setup-test
+deploy-test: setup-test $(RELEASE)/.setup
 	PATH="$$PATH:/usr/sbin" command -v nginx || tests/install_debian.sh nginx-light
 	command -v kubectl || tests/install_debian.sh kubernetes-client
 	command -v debootstrap && command -v podman && command -v runc || tests/install_debian.sh debootstrap podman runc
 	command -v promtool || test -x out/deploy-test/promtool || tests/deploy_heavy/fetch_promtool.sh out/deploy-test
 	$(BIN)/python -m pytest tests/deploy_heavy --verbose --capture=no --durations=0
+
+# What a release consists of, as it would be uploaded; left in dist.
+release-check: setup-test $(RELEASE)/.setup
+	$(BIN)/python -m pytest tests/release --verbose
+
+# Asks pip's resolver; some minutes of its questions, and hardly a download.
+platform-check: setup-test
+	$(BIN)/python -m tests.helpers.platforms
 
 # Writes docs/results/benchmarks.md anew where this machine has its sections, or adds them.
 benchmark: $(VENV)/.setup-research
@@ -170,9 +179,14 @@ $(RAY)/.setup: pyproject.toml tests/ray/requirements.txt $(VENV)/.setup-test
 	$(@D)/bin/python -m pip install --quiet 'm2n2-annotation[ray]' --requirement tests/ray/requirements.txt
 	touch $@
 
+$(RELEASE)/.setup: tests/release/requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
 $(RAY)/.setup-e2e: tests/e2e/requirements.txt $(RAY)/.setup
 	$(RAY)/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LABEL_STUDIO) $(LABEL_STUDIO_ML) $(E2E) $(RAY) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LABEL_STUDIO) $(LABEL_STUDIO_ML) $(E2E) $(RAY) $(RELEASE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from m2n2_engine import __version__
 from tests.helpers.deploy.pins import BESIDE_PRODUCT, EXTRAS, OTHERS, PRODUCT_AND_EXTRAS
 from tests.helpers.paths import ROOT
 
@@ -22,6 +23,20 @@ def test_everything_is_pinned(requirements):
 def test_the_image_of_ray_has_the_release_of_the_extra():
     installed = re.findall(r'pip install .*"(.*)"', (ROOT / "deploy" / "ray" / "Dockerfile").read_text())
     assert installed == EXTRAS["ray"]
+
+
+def test_the_version_is_from_one_place_and_named_alike_everywhere():
+    named = {
+        "CITATION.cff": r"^version: (.*)$",
+        "deploy/kubernetes/base/deployment.yaml": r"image: m2n2:(.*)$",
+        "deploy/kubernetes/overlays/gpu/kustomization.yaml": r"newTag: (.*)-cuda$",
+        "docs/operate/kubernetes.md": r"`m2n2:([0-9.]+)`",
+        "CHANGELOG.md": r"^## (\S+)",
+    }
+    for file, pattern in named.items():
+        found = re.search(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+        assert found is not None, file
+        assert found[1] == __version__, file
 
 
 def test_every_version_says_what_operators_must_do():
