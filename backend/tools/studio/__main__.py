@@ -77,7 +77,7 @@ def _serve(environment: Path, port: int, backend_port: int) -> None:
         with _phase("the sample project is made and connected"):
             project = _prepare_project(LabelStudioClient(label_studio.url, SecretStr(token)), backend.url)
         address = f"{label_studio.url}/projects/{project}/data"
-        output.print(_render_greeting(address, account, backend.url), markup=False, highlight=False)
+        output.print(render_greeting(address, account, backend.url), markup=False, highlight=False)
         signal.pause()
 
 
@@ -140,7 +140,7 @@ def _write_samples() -> list[Path]:
     return [Path(shutil.copy(source / name, folder / name)) for name in names]
 
 
-def _render_greeting(address: str, account: Account, backend_url: str) -> str:
+def render_greeting(address: str, account: Account, backend_url: str) -> str:
     """Address, what to try next, and where the guide is, in three lines."""
     return (
         f"\nOpen {address} and log in as {account.email} with the password {account.password}\n"
