@@ -7,9 +7,11 @@ ARG DEBIAN=debian:12.12-slim@sha256:d5d3f9c23164ea16f31852f95bd5959aad1c5e854332
 FROM ${DEBIAN} AS system
 COPY deploy/image/install_packages.sh deploy/image/add_user.sh /usr/local/lib/m2n2/
 RUN /usr/local/lib/m2n2/install_packages.sh python3 && /usr/local/lib/m2n2/add_user.sh
+# All addresses of the container, which alone decides who reaches it; by itself the server listens on loopback.
 # Weights, kernels and the attention cache in two volumes; the home folder is for libraries that keep files there.
 ENV PATH=/opt/m2n2/bin:$PATH \
     HOME=/cache \
+    M2N2_HOST=0.0.0.0 \
     M2N2_CACHE_FOLDER=/weights \
     M2N2_DISK_CACHE_FOLDER=/cache/attention \
     NUMBA_CACHE_DIR=/cache/kernels \

@@ -11,13 +11,31 @@ E2E := .venv-e2e
 RAY := .venv-ray
 LOCK := .venv-lock
 UV := uv==0.13.9
+RELEASE := .venv-release
 STUDIO_PORT ?= 8080
 
-.PHONY: run test setup setup-test check studio e2e label-studio-ml ray ray-test ray-plan ray-e2e plan soak deploy-test lock benchmark clean
+# pip shows its bars to people at a terminal, and nothing to a log.
+PIP_QUIET := $(shell test -t 2 || echo --quiet)
+PIP_INSTALL := -m pip install --disable-pip-version-check $(PIP_QUIET)
+define OR_SAY_WHY
+|| { echo "make: pip could not install this. Is there no network? It needs its package registry once; then run the same again." >&2; exit 1; }
+endef
 
-run: setup
-	$(BIN)/m2n2 weights get
-	exec $(BIN)/gunicorn -c python:backend.http.gunicorn_conf
+.PHONY: run test setup setup-test check free-ports studio-ports release-check platform-check studio e2e label-studio-ml ray ray-test ray-plan ray-e2e plan soak deploy-test lock benchmark clean
+
+run: free-ports setup
+	@echo "== Weights of the embedded network (90 MB, once)"
+	@$(BIN)/m2n2 weights get
+	@echo "== The server"
+	@exec $(BIN)/m2n2 serve
+
+# Before anything is downloaded.
+free-ports:
+	@$(PYTHON) -I backend/http/ports.py "M2N2_HOST=$${M2N2_HOST:-127.0.0.1}" "M2N2_PORT=$${M2N2_PORT:-9090}" \
+		$${M2N2_CVAT_PORT:+"M2N2_CVAT_PORT=$$M2N2_CVAT_PORT"}
+
+studio-ports:
+	@$(PYTHON) -I backend/http/ports.py "STUDIO_PORT=$(STUDIO_PORT)" "M2N2_PORT=$${M2N2_PORT:-9090}"
 
 test: setup-test check
 
@@ -29,9 +47,11 @@ check:
 	$(BIN)/pytest
 
 # A real Label Studio with sample images, connected to this backend: one command, then click. Ctrl+C stops both.
-studio: setup-test $(LABEL_STUDIO)/.setup
-	$(BIN)/m2n2 weights get
-	exec $(BIN)/python -m backend.tools.studio --label-studio $(LABEL_STUDIO) --port $(STUDIO_PORT)
+studio: studio-ports setup-test $(LABEL_STUDIO)/.setup
+	@echo "== Weights of the embedded network (90 MB, once)"
+	@$(BIN)/m2n2 weights get
+	@echo "== Label Studio and the server"
+	@exec $(BIN)/python -m backend.tools.studio --label-studio $(LABEL_STUDIO) --port $(STUDIO_PORT)
 
 # The real Label Studio, the real backend and a real browser, and the demo's window on a display of its own; screenshots
 # and the backend's log are kept in out/e2e.
@@ -81,12 +101,20 @@ soak: setup-test
 # What deploy/ needs besides Python: a real nginx, kubectl's kustomize, fresh environments, Prometheus' own view of the
 # alerts, and the image built on a clean Debian, run and clicked in. As root; tens of minutes, and 25 GB of disk, 15 of them
 # in out/deploy-test, which the next run builds on.
-deploy-test: setup-test
+deploy-test: setup-test $(RELEASE)/.setup
 	PATH="$$PATH:/usr/sbin" command -v nginx || tests/install_debian.sh nginx-light
 	command -v kubectl || tests/install_debian.sh kubernetes-client
 	command -v debootstrap && command -v podman && command -v runc || tests/install_debian.sh debootstrap podman runc
 	command -v promtool || test -x out/deploy-test/promtool || tests/deploy_heavy/fetch_promtool.sh out/deploy-test
 	$(BIN)/python -m pytest tests/deploy_heavy --verbose --capture=no --durations=0
+
+# What a release consists of, as it would be uploaded; left in dist.
+release-check: setup-test $(RELEASE)/.setup
+	$(BIN)/python -m pytest tests/release --verbose
+
+# Asks pip's resolver; some minutes of its questions, and hardly a download.
+platform-check: setup-test
+	$(BIN)/python -m tests.helpers.platforms
 
 # Writes docs/results/benchmarks.md anew where this machine has its sections, or adds them.
 benchmark: $(VENV)/.setup-research
@@ -110,24 +138,28 @@ REQUIREMENTS := $(if $(LOCKED),--require-hashes --no-deps --requirement deploy/i
 
 # A virtual environment that is already there is kept, and in it a torch build of your own choice.
 $(VENV)/.setup: requirements.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(REQUIREMENTS)
-	$(BIN)/python -m pip install --quiet --no-deps $(if $(LOCKED),--no-build-isolation) --editable .
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@echo "== Setting up $(VENV) with the packages of requirements.txt (once: several GB with torch for CUDA, or 0.5 GB without)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP_INSTALL) $(REQUIREMENTS) $(OR_SAY_WHY)
+	@$(BIN)/python $(PIP_INSTALL) --no-deps $(if $(LOCKED),--no-build-isolation) --editable . $(OR_SAY_WHY)
+	@touch $@
 
 $(VENV)/.setup-research: $(VENV)/.setup
-	$(BIN)/python -m pip install --quiet --editable '.[research]'
-	touch $@
+	@echo "== Adding what figures need to $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[research]' $(OR_SAY_WHY)
+	@touch $@
 
 $(VENV)/.setup-test: $(VENV)/.setup
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@
+	@echo "== Adding what tests and samples need to $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[test]' $(OR_SAY_WHY)
+	@touch $@
 
 $(LABEL_STUDIO)/.setup: backend/tools/studio/requirements.txt
-	$(PYTHON) -m venv $(LABEL_STUDIO)
-	$(LABEL_STUDIO)/bin/python -m pip install --quiet --requirement $<
-	touch $@
+	@echo "== Setting up Label Studio in $(LABEL_STUDIO) (once: 1.2 GB)"
+	@$(PYTHON) -m venv $(LABEL_STUDIO)
+	@$(LABEL_STUDIO)/bin/python $(PIP_INSTALL) --requirement $< $(OR_SAY_WHY)
+	@touch $@
 
 define SEE_BROWSER
 command -v chromium && command -v Xvfb && command -v xdotool || tests/install_debian.sh chromium xvfb xdotool
@@ -158,9 +190,14 @@ $(RAY)/.setup: pyproject.toml tests/ray/requirements.txt $(VENV)/.setup-test
 	$(@D)/bin/python -m pip install --quiet 'm2n2-annotation[ray]' --requirement tests/ray/requirements.txt
 	touch $@
 
+$(RELEASE)/.setup: tests/release/requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
 $(RAY)/.setup-e2e: tests/e2e/requirements.txt $(RAY)/.setup
 	$(RAY)/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LABEL_STUDIO) $(LABEL_STUDIO_ML) $(E2E) $(RAY) $(LOCK) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LABEL_STUDIO) $(LABEL_STUDIO_ML) $(E2E) $(RAY) $(LOCK) $(RELEASE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -25,6 +25,8 @@ _SMALLEST_WORKING_SIZE_PIXELS = 64
 # Pillow refuses to open images of more than about 178.9 megapixels.
 _LARGEST_IMAGE_MEGAPIXELS = 178
 _HOST_PATTERN = re.compile(r"(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:\d{1,5})?")
+# A name, an address of IPv4, or one of IPv6: colons are only in the last.
+_LISTENING_PATTERN = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,13 @@ def _check_url(url: str) -> str:
     if not is_web or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("should be an address like https://label-studio.example.com, with a path at most")
     return url.rstrip("/")
+
+
+def _check_listening(host: str) -> str:
+    host = host.strip("[]")
+    if not _LISTENING_PATTERN.fullmatch(host):
+        raise ValueError("should be an address of this machine like 127.0.0.1, without a port")
+    return host
 
 
 def _check_user(user: str) -> str:
@@ -120,6 +129,7 @@ _Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts), Aft
 CvatAnswer = Literal["mask", "shapes"]
 """``mask``: a 0 or 1 for each pixel of the frame; ``shapes``: the lengths of its runs, cropped to the object."""
 
+LogFormat = Literal["auto", "terminal", "text", "json"]
 _LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
 
 
@@ -146,7 +156,12 @@ class Settings(BaseSettings):
         description="Network that looks at the image: a name that `m2n2 doctor` lists, or `auto`: Stable Diffusion 2 "
         "on CUDA with its weights at hand, else the embedded DINOv2.",
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="`auto`: a GPU of NVIDIA that can be used, else the processor; or `cpu`, `cuda`, `cuda:N`; or "
+        "`mps`: the network on Apple's GPU and all else on the processor.",
+    )
     preset: Annotated[str, AfterValidator(_check_preset)] = Field(
         AUTO,
         description=f"Constants of the method: {', '.join(f'`{name}`' for name in PRESETS)}, or `auto`: the backbone's "
@@ -235,7 +250,11 @@ class Settings(BaseSettings):
         description="What CVAT gets: `mask`, every pixel of the frame, which every version takes, or `shapes`, run "
         "lengths, far smaller, which newer ones take.",
     )
-    host: str = Field("0.0.0.0", description="Address that the server listens on.")
+    host: Annotated[str, AfterValidator(_check_listening)] = Field(
+        "127.0.0.1",
+        description="Address that the server listens on. `127.0.0.1`: for programs on this machine alone. `0.0.0.0`: "
+        "for containers and other machines too.",
+    )
     port: int = Field(9090, ge=1, le=65535, description="Port that the server listens on.")
     cvat_port: int | None = Field(
         None,
@@ -382,8 +401,10 @@ class Settings(BaseSettings):
         None, validate_default=True, description="The password itself, instead of a file."
     )
     log_level: _LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
-    log_format: Literal["text", "json"] = Field(
-        "text", description="`text`, or `json`: one object a line, for log collectors."
+    log_format: LogFormat = Field(
+        "auto",
+        description="`terminal`: lines for people; `text`: with date, level and logger; `json`: one object a line, for "
+        "log collectors; `auto`: `terminal` where standard error is a terminal, else `text`.",
     )
     label_studio_url: Annotated[str, AfterValidator(_check_url)] | None = Field(
         None,

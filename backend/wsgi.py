@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 
 from flask import Flask
 
 from backend.app import create_app
-from backend.engines.background import BackgroundEngine, EngineSource
+from backend.engines.background import BackgroundEngine, EngineSource, log_ready
 from backend.engines.load import choose_load
-from backend.http.log_format import create_formatter
+from backend.http.greeting import greet
+from backend.http.log_format import choose_log_format, create_formatter
+from backend.http.ports import render_url
 from backend.process import calm_idle_threads
 from backend.settings import Settings, load_settings
+from m2n2_engine import __version__
 from m2n2_engine.errors import ConfigurationError
 
 # gunicorn starts a worker again and again unless it ends with this status.
@@ -33,8 +37,18 @@ def create(source: EngineSource | None = None) -> Flask:
     except ConfigurationError as error:
         logger.critical("%s", error)
         raise SystemExit(_FINAL_STATUS) from None
-    _configure_logging(settings)
-    return create_app(settings, source or BackgroundEngine(choose_load(settings), end=_end_process))
+    log_format = choose_log_format(settings.log_format)
+    _configure_logging(settings, log_format)
+    return create_app(settings, source or _load_engine(settings, log_format))
+
+
+def _load_engine(settings: Settings, log_format: str) -> BackgroundEngine:
+    """The engine of the settings, as it is being loaded. People at a terminal are greeted once it is there."""
+    announce = log_ready
+    if log_format == "terminal":
+        logger.info("M2N2 %s starts at %s", __version__, render_url(settings.host, settings.port))
+        announce = functools.partial(greet, settings)
+    return BackgroundEngine(choose_load(settings), end=_end_process, announce=announce)
 
 
 def _end_process() -> None:
@@ -43,10 +57,10 @@ def _end_process() -> None:
     os._exit(_FINAL_STATUS)
 
 
-def _configure_logging(settings: Settings) -> None:
+def _configure_logging(settings: Settings, log_format: str) -> None:
     """Our own loggers at the level; of libraries only warnings, for some of them log addresses with their secrets."""
     handler = logging.StreamHandler()
-    handler.setFormatter(create_formatter(settings.log_format))
+    handler.setFormatter(create_formatter(log_format))
     logging.basicConfig(handlers=[handler])
     for name in ("backend", "m2n2_engine"):
         logging.getLogger(name).setLevel(settings.log_level)

@@ -344,7 +344,7 @@ class EngineConfig:
     the embedded DINOv2."""
 
     device: str = "auto"
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N``, or ``mps`` for the network alone on Apple's GPU."""
 
     grid: int | None = None
     """Cells along each side of the attention grid; None takes the backbone's own."""

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from backend.cli import cache, weights
+from backend.tools.context import ServerToolSettings
 from m2n2_engine.tools.benchmark import commands as benchmark_commands
 from m2n2_engine.tools.context import (
     ConstantsOption,
@@ -192,6 +193,6 @@ def doctor(context: typer.Context) -> None:
     """Check everything the server needs; each line is ok or says what to do."""
     from backend.cli.doctor import run_doctor
 
-    settings: ToolSettings = context.obj
+    settings: ServerToolSettings = context.obj
     if not run_doctor(settings):
         raise typer.Exit(1)

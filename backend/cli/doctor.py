@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from m2n2_engine.backbones import BACKBONES, choose_backbone, choose_device
+from backend.http.ports import PortTaken, check_port
+from backend.settings import Settings
+from backend.tools.context import ServerToolSettings
+from m2n2_engine.backbones import BACKBONES, choose_backbone
+from m2n2_engine.backbones.devices import choose_device, explain_unused_gpu
 from m2n2_engine.config import MEBIBYTE, EngineConfig
 from m2n2_engine.errors import M2N2Error
-from m2n2_engine.tools.context import ToolSettings, output
+from m2n2_engine.processors import count_processors
+from m2n2_engine.tools.context import output
 from m2n2_engine.weights import store
 from m2n2_engine.weights.catalogue import WEIGHTS
 
@@ -26,7 +30,7 @@ class _Problem(Exception):
     """What is wrong and what to do."""
 
 
-def run_doctor(settings: ToolSettings, wanted_free_bytes: int = WANTED_FREE_BYTES) -> bool:
+def run_doctor(settings: ServerToolSettings, wanted_free_bytes: int = WANTED_FREE_BYTES) -> bool:
     """Print a line for each check.
 
     Args:
@@ -44,7 +48,7 @@ def run_doctor(settings: ToolSettings, wanted_free_bytes: int = WANTED_FREE_BYTE
         ("weights", lambda: _check_weights(settings.engine)),
         ("cache folder", lambda: _check_cache_folder(settings.engine.weights.cache_folder, wanted_free_bytes)),
         ("disk cache", lambda: _check_disk_cache(settings.engine)),
-        ("port", lambda: _check_port(settings.port)),
+        ("port", lambda: _check_ports(settings.server)),
     ]
     verdicts = [_report(name, check) for name, check in checks]
     return all(verdicts)
@@ -80,8 +84,11 @@ def _check_device(config: EngineConfig) -> str:
     import torch
 
     device = choose_device(config.device)
-    if device == "cpu":
-        return f"cpu, {len(os.sched_getaffinity(0))} processors"
+    warning = None if config.device in ("cpu", "mps") else explain_unused_gpu(device)
+    if warning is not None:
+        raise _Problem(f"{device}: {warning}")
+    if not device.startswith("cuda"):
+        return f"{device}, {count_processors()} processors"
     properties = torch.cuda.get_device_properties(device)
     return f"{device}, {properties.name}, {properties.total_memory // MEBIBYTE} MiB"
 
@@ -137,13 +144,14 @@ def _find_free_bytes(folder: Path, variable: str) -> int:
     return shutil.disk_usage(existing).free
 
 
-def _check_port(port: int) -> str:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _check_ports(settings: Settings) -> str:
+    ports = {"M2N2_PORT": settings.port}
+    if settings.cvat_port is not None:
+        ports["M2N2_CVAT_PORT"] = settings.cvat_port
+    for variable, port in ports.items():
         try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise _Problem(
-                f"{port} cannot be listened on ({error.strerror}): stop what uses it, or set M2N2_PORT"
-            ) from None
-    return f"{port} is free"
+            check_port(port, variable, settings.host)
+        except PortTaken as problem:
+            raise _Problem(str(problem)) from None
+    free = " and ".join(map(str, ports.values()))
+    return f"{free} {'are' if len(ports) > 1 else 'is'} free at {settings.host}"

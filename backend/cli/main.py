@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from backend.cli import label_studio, plan, warm
+from backend.cli import label_studio, plan, serve, warm
 from backend.cli.commands import app
 from backend.process import calm_idle_threads
 from backend.settings import Settings, load_settings
@@ -20,6 +20,7 @@ from m2n2_engine.tools.benchmark import commands as benchmark_commands
 from m2n2_engine.tools.context import messages
 
 app.add_typer(label_studio.app, name="label-studio")
+app.command()(serve.serve)
 app.command()(warm.warm)
 app.command()(plan.plan)
 benchmark_commands.app.command()(benchmark_serve.serve)

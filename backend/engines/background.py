@@ -42,6 +42,11 @@ class EngineSource(Protocol):
         """As ``Segmenter.status``; also while there is no engine."""
 
 
+def log_ready(status: EngineStatus, seconds: float) -> None:
+    """Tell the log that the model is loaded, and what never changes of it, in one line."""
+    logger.info("model ready after %.1f s: %s", seconds, _describe(status))
+
+
 class LoadedEngine:
     """An engine that is there already; implements ``EngineSource``."""
 
@@ -71,11 +76,14 @@ class BackgroundEngine:
         retry_seconds: float = _RETRY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         end: Callable[[], object] = lambda: None,
+        announce: Callable[[EngineStatus, float], None] = log_ready,
     ) -> None:
         """load: builds the engine and warms it up; called again, ``retry_seconds`` after it raised at the earliest.
-        end: called where it raises ConfigurationError, which no retry can change."""
+        end: called where it raises ConfigurationError, which no retry can change. announce: told of the engine once it
+        is loaded, and of the seconds that this took."""
         self._load = load
         self._end = end
+        self._announce = announce
         self._retry_seconds = retry_seconds
         self._clock = clock
         self._lock = threading.Lock()
@@ -147,8 +155,8 @@ class BackgroundEngine:
             logger.exception("the model could not be loaded")
             self._fail(loaded, M2N2Error("the model could not be loaded: the server's log says why"))
         else:
-            logger.info("model ready after %.1f s: %s", time.perf_counter() - started, _describe(engine.status()))
             loaded.set_result(engine)
+            self._announce(engine.status(), time.perf_counter() - started)
 
     def _fail(self, loaded: Future[Segmenter], error: M2N2Error) -> None:
         self._failed_at = self._clock()

@@ -3,6 +3,8 @@ engine's inside, and torch with it."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from m2n2_engine.types import Segmenter
 
 if TYPE_CHECKING:
     from m2n2_engine.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 
 def choose_load(settings: Settings) -> Callable[[], Segmenter]:
@@ -26,10 +30,14 @@ def choose_load(settings: Settings) -> Callable[[], Segmenter]:
 def load_warm(config: EngineConfig) -> Engine:
     """An engine that has compiled its kernels and run its network once. Raises what `load_engine` raises."""
     # Imported here, in the loading thread: torch takes seconds, and the server answers meanwhile.
+    logger.info("importing torch, which takes some seconds")
     from m2n2_engine.engine import load_engine
 
     engine = load_engine(config)
+    logger.info("compiling kernels: a minute at the first start, some seconds at later ones")
+    started = time.perf_counter()
     engine.warm_up()
+    logger.info("kernels ready after %.1f s", time.perf_counter() - started)
     return engine
 
 

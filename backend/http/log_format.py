@@ -1,10 +1,11 @@
-"""How lines of the log are written: as text, or as one JSON object a line for log collectors."""
+"""How lines of the log are written: for people at a terminal, as text, or as JSON for log collectors."""
 
 from __future__ import annotations
 
 import datetime
 import json
 import logging
+import sys
 from typing import Any
 
 from flask import g, has_request_context
@@ -34,6 +35,15 @@ class TextFormatter(logging.Formatter):
         return _keep_end(super().formatException(ei))
 
 
+class TerminalFormatter(TextFormatter):
+    """The time of day and the message, with the level where that is worth a look."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The record without its traceback."""
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{shorten(record.message)}"
+
+
 class JsonFormatter(logging.Formatter):
     """Time, level, logger, message, the request's id, and what a record carries as ``fields``."""
 
@@ -54,9 +64,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+_FORMATTERS: dict[str, type[logging.Formatter]] = {
+    "json": JsonFormatter,
+    "terminal": TerminalFormatter,
+    "text": TextFormatter,
+}
+
+
+def choose_log_format(log_format: str) -> str:
+    """What a value of M2N2_LOG_FORMAT means here: ``auto`` is for people where standard error is a terminal."""
+    if log_format != "auto":
+        return log_format
+    return "terminal" if sys.stderr is not None and sys.stderr.isatty() else "text"
+
+
 def create_formatter(log_format: str) -> logging.Formatter:
-    """The formatter of M2N2_LOG_FORMAT: ``text`` or ``json``."""
-    return JsonFormatter() if log_format == "json" else TextFormatter()
+    """The formatter of a value that ``choose_log_format`` gave."""
+    return _FORMATTERS[log_format]()
 
 
 def shorten(text: str) -> str:

@@ -47,11 +47,12 @@ class Helper:
         self.problem: str | None = None
         self._connection, theirs = socket.socketpair()
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIXES)}
-        # What can be imported here can be there, whatever changed the path.
+        # What can be imported here can be there, whatever changed the path; -P: and nothing of the folder that this
+        # process was started in.
         environ |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", decode_helper.__name__, str(theirs.fileno())],
+                [sys.executable, "-P", "-m", decode_helper.__name__, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=environ,
                 stdin=subprocess.DEVNULL,

@@ -9,15 +9,17 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import HTTPBasicAuth
 
+from backend.http.ports import is_loopback
 from backend.label_studio import brush_rle
 from backend.label_studio.client import LabelStudioClient, LabelStudioError
 from backend.label_studio.configuration.problems import find_lost_tools, find_problems
 from backend.label_studio.label_config import ANSWER_TAGS, BRUSH, PROMPT_TAGS, Control, parse_label_config
-from backend.label_studio.project_setup import BLOCKED_REMEDY, Attachment, is_blocked, render_address
+from backend.label_studio.project_setup import BLOCKED_REMEDY, OPEN_REMEDY, Attachment, is_blocked, render_address
 from backend.net.label_studio_auth import NoAuth
 from m2n2_engine.errors import M2N2Error
 
@@ -167,7 +169,7 @@ class _Inspection:
         try:
             status = self._probe("/health").status_code
         except requests.RequestException:
-            return "nor does this machine: start the backend (`make run`), and check the address"
+            return self._find_remedy_of_silence()
         if status == 401:
             return (
                 "the backend asks for user and password: set M2N2_BASIC_AUTH_USER and M2N2_BASIC_AUTH_PASSWORD "
@@ -175,8 +177,15 @@ class _Inspection:
             )
         return (
             "this machine does, so give connect an address (--backend) that works from where Label Studio runs; in a "
-            "container, localhost is the container itself"
+            f"container, localhost is the container itself, and {OPEN_REMEDY}"
         )
+
+    def _find_remedy_of_silence(self) -> str:
+        """What to do where this machine does not reach the model either, at the address that Label Studio has."""
+        local = _find_local_address(self._model["url"])
+        if local is not None and _listens(local):
+            return f"a server answers at {local}, but not at that address: {OPEN_REMEDY}"
+        return "nor does this machine: start the backend (`make run` or `m2n2 serve`), and check the address"
 
     def check_backend(self) -> str:
         try:
@@ -255,6 +264,22 @@ def _advise(prompts: Sequence[Control]) -> list[str]:
         for prompt in prompts
         if prompt.tag == _BOX_TAG and prompt.is_smart and not prompt.is_smart_only
     ]
+
+
+def _find_local_address(url: str) -> str | None:
+    """Loopback's address with the port of a model's; None where that is of loopback itself."""
+    parts = urlsplit(url)
+    if parts.hostname is None or is_loopback(parts.hostname):
+        return None
+    return f"http://127.0.0.1:{parts.port or 80}"
+
+
+def _listens(url: str) -> bool:
+    """Whether a server of ours answers there; it is shown no password, for it may be another one."""
+    try:
+        return requests.get(f"{url}/health", auth=NoAuth(), timeout=_PROBE_SECONDS).status_code in (200, 401)
+    except requests.RequestException:
+        return False
 
 
 def _render_context(control: Control) -> dict[str, Any]:

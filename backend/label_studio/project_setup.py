@@ -18,6 +18,13 @@ BLOCKED_REMEDY = (
     "needs for every backend on localhost or in a private network, and run this again"
 )
 
+OPEN_REMEDY = (
+    "a server that runs outside of Label Studio's container, or on another machine, must be started with "
+    "M2N2_HOST=0.0.0.0: by default it listens on 127.0.0.1, for its own machine alone"
+)
+"""Where Label Studio, in a container or elsewhere, does not reach a server that its own machine does."""
+
+_UNREACHED_WORDS = "connect to ML backend"
 _MODEL_TITLE = "M2N2"
 _BLOCKED_WORDS = "reserved network address"
 # Hues far apart that show on photographs; taken again from the start where there are more labels.
@@ -181,6 +188,12 @@ def attach_backend(client: LabelStudioClient, project: int, backend: Attachment)
         else:
             client.patch(f"/api/ml/{own['id']}", fields)
     except LabelStudioError as error:
+        if _UNREACHED_WORDS in str(error):
+            raise LabelStudioError(
+                f"{error}; give an address (--backend) that works from where Label Studio runs: in a container, "
+                f"localhost is the container itself, and {OPEN_REMEDY}",
+                error.status,
+            ) from None
         if not is_blocked(str(error)):
             raise
         # Where only webhooks are blocked, Label Studio refuses, but has attached the model all the same.

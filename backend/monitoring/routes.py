@@ -35,7 +35,8 @@ def create_blueprint(
     @blueprint.get("/ready")
     def ready() -> tuple[Response, int]:
         status = source.status()
-        return jsonify(state=status.state, reason=status.reason), 200 if status.is_ready else 503
+        warning = {} if status.device_warning is None else {"device_warning": status.device_warning}
+        return jsonify(state=status.state, reason=status.reason, **warning), 200 if status.is_ready else 503
 
     @blueprint.get("/metrics")
     def render_metrics() -> Response:
@@ -57,6 +58,7 @@ def render_status(status: EngineStatus) -> dict[str, str | int | None]:
         "backbone_reason",
         "preset",
         "device",
+        "device_warning",
         "grid",
         "threads",
         "replicas",

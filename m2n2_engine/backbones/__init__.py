@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
+from m2n2_engine.backbones.devices import choose_device, explain_unused_gpu, look_at_hardware
 from m2n2_engine.config import AUTO, EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError
 from m2n2_engine.presets import CONSENSUS, PAPER, choose_method
@@ -45,7 +47,7 @@ class Backbone(Protocol):
 
     @property
     def device(self) -> str:
-        """The torch device it runs on, ``cpu`` or ``cuda:0``."""
+        """The torch device it runs on, ``cpu``, ``mps`` or ``cuda:0``."""
 
     @property
     def fingerprint(self) -> str:
@@ -69,13 +71,14 @@ class BackboneSpec:
 class LoadedBackbone:
     """A backbone, a sentence that says why it is this one, for /health and the log, and the constants it runs with.
 
-    preset: what these are called.
+    preset: what these are called. device_warning: why a GPU of this machine is not used, where there is one.
     """
 
     backbone: Backbone
     reason: str
     method: MethodConfig
     preset: str
+    device_warning: str | None = None
 
 
 class _Load(Protocol):
@@ -108,7 +111,11 @@ def load_backbone(config: EngineConfig) -> LoadedBackbone:
     Weights that are not at hand are fetched, except that ``auto`` never fetches Stable Diffusion. Raises
     ConfigurationError, WeightsUnavailable or WeightsCorrupt.
     """
-    device = choose_device(config.device)
+    hardware = look_at_hardware()
+    device = choose_device(config.device, hardware)
+    warning = None if config.device in ("cpu", "mps") else explain_unused_gpu(device, hardware)
+    if warning is not None:
+        _log.warning("%s", warning)
     name, reason = choose_backbone(config, device)
     spec = BACKBONES[name]
     side = spec.grid if config.grid is None else config.grid
@@ -117,29 +124,10 @@ def load_backbone(config: EngineConfig) -> LoadedBackbone:
     method = choose_method(config, spec.preset)
     load = cast(_Load, importlib.import_module(f"{__name__}.{spec.module}").load)
     _log.info("loading backbone %s on %s: %s; preset %s", name, device, reason, method.name)
+    started = time.perf_counter()
     backbone = load(name, (side, side), device, config.weights, method.constants.chain.key_sharpness)
-    return LoadedBackbone(backbone, reason, method.constants, method.name)
-
-
-def choose_device(device: str, cuda_devices: int | None = None) -> str:
-    """The device that is meant: ``cpu`` or ``cuda:N``.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        cuda_devices: How many CUDA devices there are; None asks torch.
-
-    Raises:
-        ConfigurationError: There is no such device.
-    """
-    count = _count_cuda_devices() if cuda_devices is None else cuda_devices
-    if device == "auto":
-        return "cuda:0" if count else "cpu"
-    allowed = {"cpu": "cpu", **{f"cuda:{index}": f"cuda:{index}" for index in range(count)}}
-    if count:
-        allowed["cuda"] = "cuda:0"
-    if device not in allowed:
-        raise ConfigurationError(f"no device {device!r} on this machine: use one of auto, {', '.join(allowed)}")
-    return allowed[device]
+    _log.info("backbone %s loaded after %.1f s", name, time.perf_counter() - started)
+    return LoadedBackbone(backbone, reason, method.constants, method.name, warning)
 
 
 def choose_backbone(config: EngineConfig, device: str) -> tuple[str, str]:
@@ -163,14 +151,8 @@ def choose_backbone(config: EngineConfig, device: str) -> tuple[str, str]:
         raise ConfigurationError(
             "a model id or revision belongs to one backbone: name the backbone instead of leaving it to auto"
         )
-    if device == "cpu":
-        return EMBEDDED, "the device is set to cpu" if config.device == "cpu" else "no CUDA device"
+    if not device.startswith("cuda"):
+        return EMBEDDED, "no CUDA device" if config.device == AUTO else f"the device is set to {device}"
     if not store.is_at_hand(PREFERRED, config.weights):
         return EMBEDDED, f"weights of {PREFERRED} not at hand: run `m2n2 weights get {PREFERRED}`"
     return PREFERRED, f"a CUDA device and the weights of {PREFERRED} are at hand"
-
-
-def _count_cuda_devices() -> int:
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0

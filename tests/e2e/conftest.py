@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 import shutil
 import socket
@@ -31,6 +30,7 @@ from backend.tools.studio.processes import (
 from m2n2_engine.engine import Engine, load_engine
 from m2n2_engine.image_file import decode_image
 from m2n2_engine.image_file.orientation import Orientation
+from m2n2_engine.processors import count_processors
 from m2n2_engine.types import Box, Click, Mask
 from tests.helpers.label_studio.annotator import Annotator
 from tests.helpers.label_studio.photographs import find_newest_task
@@ -91,7 +91,7 @@ def engine_settings(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     # Imported here: nothing of Ray is needed where the engine is local.
     from backend.tools.ray.replicas import deploy, start_cluster
 
-    processors = len(os.sched_getaffinity(0))
+    processors = count_processors()
     with pytest.MonkeyPatch.context() as environ:
         for name, value in {**_NO_DISK_CACHE, "RAY_USAGE_STATS_ENABLED": "0"}.items():
             environ.setenv(name, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from backend.settings import Settings, load_settings
 from backend.tools.ray.replicas import deploy, start_cluster
 from backend.tools.studio.processes import make_backend
 from m2n2_engine.errors import M2N2Error
+from m2n2_engine.processors import count_processors
 from m2n2_engine.tools.context import output
 
 _REPLICAS = 2
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _serve(settings: Settings) -> None:
-    processors = len(os.sched_getaffinity(0))
+    processors = count_processors()
     output.print("the cluster starts ...", highlight=False)
     with start_cluster(processors) as address:
         # Only now: starting Ray sets a handler of its own.

@@ -7,22 +7,25 @@ to begin anew.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import secrets
 import shutil
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from backend.label_studio.client import LabelStudioClient
-from backend.label_studio.project_setup import HINTS, Attachment, attach_backend, create_project
+from backend.label_studio.project_setup import Attachment, attach_backend, create_project
 from backend.settings import load_settings
 from backend.tools.studio.processes import Account, Server, create_token, make_backend, make_label_studio
 from m2n2_engine.errors import M2N2Error
-from m2n2_engine.tools.context import output
+from m2n2_engine.tools.context import output, working_on
 from m2n2_engine.tools.optional_packages import SCIKIT_IMAGE
 
 _FOLDER = Path("out/studio").absolute()
@@ -60,17 +63,32 @@ def _parse_options() -> argparse.Namespace:
 def _serve(environment: Path, port: int, backend_port: int) -> None:
     account = _load_account()
     label_studio = make_label_studio(environment, _FOLDER / "label-studio", account, port)
-    output.print(f"Label Studio starts at {label_studio.url} (up to a minute the first time) ...", highlight=False)
-    with label_studio:
-        label_studio.wait_ready(_LABEL_STUDIO_SECONDS)
+    # The backend starts with Label Studio's token, but a port that is taken should be known now.
+    _make_backend(label_studio.url, "", backend_port).check_port()
+    with contextlib.ExitStack() as running:
+        with _phase(f"Label Studio starts at {label_studio.url}, which takes a minute the first time"):
+            running.enter_context(label_studio)
+            label_studio.wait_ready(_LABEL_STUDIO_SECONDS)
         token = _load_token(label_studio.url, account)
         backend = _make_backend(label_studio.url, token, backend_port)
-        output.print(f"the backend starts at {backend.url} ...", highlight=False)
-        with backend:
+        with _phase(f"the server starts at {backend.url} and loads its model"):
+            running.enter_context(backend)
             backend.wait_ready(_BACKEND_SECONDS)
+        with _phase("the sample project is made and connected"):
             project = _prepare_project(LabelStudioClient(label_studio.url, SecretStr(token)), backend.url)
-            _greet(f"{label_studio.url}/projects/{project}/data", account)
-            signal.pause()
+        address = f"{label_studio.url}/projects/{project}/data"
+        output.print(render_greeting(address, account, backend.url), markup=False, highlight=False)
+        signal.pause()
+
+
+@contextlib.contextmanager
+def _phase(description: str) -> Iterator[None]:
+    """Say what happens now, and afterwards how long it took; a clock runs meanwhile where that is a terminal."""
+    started = time.monotonic()
+    output.print(f"{description} ...", markup=False, highlight=False)
+    with working_on("working"):
+        yield
+    output.print(f"    done after {time.monotonic() - started:.0f} s", highlight=False)
 
 
 def _make_backend(label_studio_url: str, token: str, port: int) -> Server:
@@ -122,12 +140,13 @@ def _write_samples() -> list[Path]:
     return [Path(shutil.copy(source / name, folder / name)) for name in names]
 
 
-def _greet(address: str, account: Account) -> None:
-    output.print(f"\nOpen {address}", highlight=False)
-    output.print(f"and log in as {account.email} with the password {account.password}\n", highlight=False)
-    for hint in HINTS:
-        output.print(f"- {hint}", markup=False, highlight=False)
-    output.print("\nCtrl+C stops both.", highlight=False)
+def render_greeting(address: str, account: Account, backend_url: str) -> str:
+    """Address, what to try next, and where the guide is, in three lines."""
+    return (
+        f"\nOpen {address} and log in as {account.email} with the password {account.password}\n"
+        "Try next:  open a task, turn on Auto-Annotation at the bottom, take Auto-Detect (M), choose a label, click\n"
+        f"Guide:     {backend_url}/guide (Ctrl+C stops both; `make studio` then goes on here)\n"
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Self
 
 import requests
 
+from backend.http.ports import PortTaken, check_port
 from backend.tools.local_server import CONFIGURATION
 from m2n2_engine.errors import M2N2Error
 
@@ -48,7 +48,7 @@ class Server:
     """A server as a child process in a session of its own, so that Ctrl+C reaches only us and we end it in order.
 
     environ: added to ours. port: checked to be free before the start. ready_path: answers 200 once the server serves.
-    log: file that its output is added to. folder: where it runs.
+    log: file that its output is added to. folder: where it runs. port_variable: names another port.
     """
 
     def __init__(
@@ -61,20 +61,22 @@ class Server:
         ready_path: str,
         log: Path,
         folder: Path,
+        port_variable: str = "M2N2_PORT",
     ) -> None:
         self._name = name
         self.url = f"http://{HOST}:{port}"
         self.command = command
         self.environ = {**os.environ, **environ}
         self._port = port
+        self._port_variable = port_variable
         self._ready_path = ready_path
         self._log = log
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Raises StartError where the port is taken. Does not wait."""
-        check_port(self._port)
+        """Raises StartError where the port is taken: Label Studio would silently take the next one. Does not wait."""
+        self.check_port()
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -86,6 +88,13 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def check_port(self) -> None:
+        """Raise StartError where the port is taken."""
+        try:
+            check_port(self._port, self._port_variable, HOST)
+        except PortTaken as problem:
+            raise StartError(str(problem)) from None
 
     def wait_ready(self, timeout_seconds: float) -> None:
         """Raises StartError where the process ends, or does not serve in time."""
@@ -134,18 +143,6 @@ class Server:
     def _read_log_tail(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join([*lines[-_LOG_TAIL_LINES:], f"(from {self._log})"])
-
-
-def check_port(port: int) -> None:
-    """Raises StartError where something listens on the port: Label Studio would silently take the next one."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise StartError(
-                f"port {port} cannot be used ({error.strerror}): stop what uses it or take another"
-            ) from None
 
 
 def make_label_studio(
@@ -198,6 +195,7 @@ def make_label_studio(
         command,
         environ,
         port=port,
+        port_variable="STUDIO_PORT",
         ready_path="/health",
         log=folder / "label-studio.log",
         folder=folder,

@@ -17,11 +17,12 @@ from typing import Any
 import numba
 
 from m2n2_engine.kernels.cpu.kernel_folder import keeping_kernels
+from m2n2_engine.processors import count_processors
 
 Kernel = Callable[..., Any]
 
 _BANDS_PER_THREAD = 4  # bands differ in cost; a few for each thread even that out
-_thread_count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+_thread_count = count_processors()
 
 
 def compiled(function: Kernel) -> Kernel:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from backend.cli.doctor import run_doctor
 from backend.cli.main import app, make_tool_settings
 from backend.settings import load_settings
+from m2n2_engine.backbones.devices import Hardware
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools import demo
@@ -421,9 +422,41 @@ def test_doctor_finds_the_port_in_use(m2n2: Run, monkeypatch: pytest.MonkeyPatch
     result = m2n2("doctor")
     assert result.exit_code == 1
     assert verdicts(result.stdout) == {**ALL_OK, "port": "problem"}
-    assert f"{busy_port} cannot be listened on (Address already in use): stop what uses it, or set M2N2_PORT" in (
-        result.stdout
+    assert f"port {busy_port} cannot be used (Address already in use): stop what uses it" in result.stdout
+    assert f"M2N2_PORT={busy_port + 1}" in result.stdout
+
+
+def test_doctor_looks_at_cvat_s_port_too(
+    m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int, busy_port: int
+) -> None:
+    monkeypatch.setenv("M2N2_PORT", str(free_port))
+    monkeypatch.setenv("M2N2_CVAT_PORT", str(busy_port))
+    result = m2n2("doctor")
+    assert verdicts(result.stdout) == {**ALL_OK, "port": "problem"}
+    assert f"M2N2_CVAT_PORT={busy_port + 1}" in result.stdout
+
+
+def test_doctor_finds_a_gpu_that_is_not_used(m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    monkeypatch.setenv("M2N2_PORT", str(free_port))
+    unreached = Hardware(has_nvidia=True, torch_cuda="13.0", driver="470.256.02")
+    monkeypatch.setattr("m2n2_engine.backbones.devices.look_at_hardware", lambda: unreached)
+    result = m2n2("doctor")
+    assert verdicts(result.stdout) == {**ALL_OK, "device": "problem"}
+    assert (
+        "cpu: a GPU of NVIDIA is in this machine and not used: torch for CUDA 13.0 does not reach it" in result.stdout
     )
+    monkeypatch.setenv("M2N2_DEVICE", "cpu")
+    assert verdicts(succeed(m2n2("doctor"))) == ALL_OK
+
+
+def test_doctor_works_where_processors_cannot_be_told_apart(
+    m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    """As on macOS, where there is no sched_getaffinity."""
+    monkeypatch.setenv("M2N2_PORT", str(free_port))
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 10)
+    assert "cpu, 10 processors" in succeed(m2n2("doctor"))
 
 
 def test_doctor_goes_on_after_a_problem(
@@ -568,6 +601,24 @@ def test_weights_that_nobody_knows(m2n2: Run) -> None:
 def test_weights_get_offline_says_what_to_do(m2n2: Run) -> None:
     found = problem(m2n2("weights", "get", "dinov2-small"))
     assert found.startswith("offline mode forbids fetching the weights of dinov2-small. Run `m2n2 weights get")
+
+
+# --- serve
+
+
+def test_serve_names_a_port_that_is_taken_at_once(m2n2: Run, monkeypatch: pytest.MonkeyPatch, busy_port: int) -> None:
+    monkeypatch.setenv("M2N2_PORT", str(busy_port))
+    assert problem(m2n2("serve")) == (
+        f"port {busy_port} cannot be used (Address already in use): stop what uses it, or choose another one, for "
+        f"example M2N2_PORT={busy_port + 1}"
+    )
+
+
+def test_serve_names_an_address_that_is_not_of_this_machine(m2n2: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M2N2_HOST", "192.0.2.1")
+    assert "192.0.2.1 is no address of this machine" in problem(m2n2("serve"))
+    monkeypatch.setenv("M2N2_HOST", "host:9090")
+    assert "M2N2_HOST='host:9090' cannot be used: should be an address" in problem(m2n2("serve"))
 
 
 # --- the entry point

@@ -4,10 +4,12 @@ import base64
 import io
 import json
 import logging
+import re
+import sys
 
 import pytest
 
-from backend.http.log_format import LONGEST_MESSAGE, LONGEST_TRACEBACK, create_formatter
+from backend.http.log_format import LONGEST_MESSAGE, LONGEST_TRACEBACK, choose_log_format, create_formatter
 
 
 @pytest.fixture
@@ -74,18 +76,44 @@ def test_text_is_the_other_format():
     assert create_formatter("text").format(record).endswith("INFO backend.app: hello")
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_people_at_a_terminal_get_the_time_and_the_message_and_the_level_of_problems():
+    said = logging.makeLogRecord({"name": "backend.app", "levelname": "INFO", "levelno": 20, "msg": "hello"})
+    warned = logging.makeLogRecord({"name": "backend.app", "levelname": "WARNING", "levelno": 30, "msg": "no disk"})
+    assert re.fullmatch(r"\d\d:\d\d:\d\d hello", create_formatter("terminal").format(said))
+    assert re.fullmatch(r"\d\d:\d\d:\d\d warning: no disk", create_formatter("terminal").format(warned))
+
+
+@pytest.mark.parametrize(
+    ("log_format", "is_terminal", "chosen"),
+    [
+        ("auto", True, "terminal"),
+        ("auto", False, "text"),
+        ("json", True, "json"),
+        ("text", True, "text"),
+        ("terminal", False, "terminal"),
+    ],
+)
+def test_the_format_is_by_the_terminal_unless_it_is_set(monkeypatch, log_format, is_terminal, chosen):
+    error_stream = io.StringIO()
+    monkeypatch.setattr(error_stream, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", error_stream)
+    assert choose_log_format(log_format) == chosen
+
+
+@pytest.mark.parametrize("log_format", ["terminal", "text", "json"])
 def test_what_clients_send_makes_no_long_line(log_format):
-    record = logging.makeLogRecord({"name": "backend.app", "msg": "a label %r", "args": ("x" * 5_000_000,)})
+    record = logging.makeLogRecord(
+        {"name": "backend.app", "levelno": logging.INFO, "msg": "a label %r", "args": ("x" * 5_000_000,)}
+    )
     record.fields = {"path": "/" + "y" * 100_000}
     line = create_formatter(log_format).format(record)
     assert len(line) < 3 * LONGEST_MESSAGE
     assert "(5000010 characters)" in line
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("log_format", ["terminal", "text", "json"])
 def test_a_long_traceback_keeps_its_end(log_format):
-    record = logging.makeLogRecord({"name": "backend.app", "msg": "failed"})
+    record = logging.makeLogRecord({"name": "backend.app", "levelno": logging.ERROR, "msg": "failed"})
     try:
         raise ValueError("z" * 1_000_000 + "the end")
     except ValueError as error:

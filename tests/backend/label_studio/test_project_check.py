@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from xml.etree import ElementTree
 
 import numpy as np
@@ -244,6 +245,7 @@ def test_a_backend_that_runs_but_not_for_label_studio(world):
     assert name == "connection"
     assert "Can't connect to ML backend" in text
     assert "this machine does, so give connect an address (--backend)" in text
+    assert "must be started with M2N2_HOST=0.0.0.0" in text
     patched = [json.loads(body) for method, _, _, body in world.label_studio.seen if method == "PATCH"]
     assert patched == [{"project": 3, "url": world.backend.url}]
 
@@ -253,6 +255,26 @@ def test_a_backend_that_is_down(world):
     world.say("/api/ml/5", {"detail": "Can't connect"}, 400)
     world.backend.close()
     assert "nor does this machine: start the backend" in world.find_problem()[1]
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_a_backend_that_listens_on_loopback_alone_is_told_from_one_that_is_down(world, status, monkeypatch):
+    world.tell("/health", {}, status)
+    port = world.backend.url.rpartition(":")[2]
+    find_addresses = socket.getaddrinfo
+
+    def find_no_container_s_host(host, *arguments, **options):
+        if host == "host.docker.internal":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return find_addresses(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", find_no_container_s_host)
+    world.say_models({**world.model, "url": f"http://host.docker.internal:{port}", "state": "DI"})
+    world.say("/api/ml/5", {"detail": "Can't connect"}, 400)
+    name, text = world.find_problem()
+    assert name == "connection"
+    assert f"a server answers at http://127.0.0.1:{port}, but not at that address" in text
+    assert "M2N2_HOST=0.0.0.0" in text
 
 
 def test_a_backend_that_asks_label_studio_for_a_password(world):

@@ -196,9 +196,10 @@ def test_a_refusal_that_attached_the_model_all_the_same_is_none(server):
     assert len(sent(server, "POST")) == 1
 
 
-def test_other_refusals_come_in_label_studio_s_own_words(server, client):
+def test_a_server_that_is_not_reached_is_told_with_the_remedy(server, client):
     say(server, "/api/ml?project=3", [])
     reason = {"detail": "Validation error", "validation_errors": {"non_field_errors": ["Can't connect\nto ML backend"]}}
     say(server, "/api/ml", reason, 400)
-    with pytest.raises(LabelStudioError, match=r"status 400: Can't connect to ML backend$"):
+    told = r"status 400: Can't connect to ML backend; .*--backend.*M2N2_HOST=0\.0\.0\.0"
+    with pytest.raises(LabelStudioError, match=told):
         attach_backend(client, 3, BACKEND)

