@@ -42,4 +42,5 @@ class InvocationRequest(Payload):
         if not self.obj_bbox:
             return None
         (left, top), (right, bottom) = self.obj_bbox
-        return place_box((left, right), (top, bottom), size)
+        box = place_box((left, right), (top, bottom), size)
+        return box if box.left < box.right and box.top < box.bottom else None
