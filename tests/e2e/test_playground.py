@@ -28,6 +28,8 @@ from .conftest import find_free_port
 
 OUT = ROOT / "out" / "e2e" / "playground"
 START_SECONDS = 300.0
+# Where no mask is compared: it starts at once.
+TINY = {"M2N2_BACKBONE": "tiny", "M2N2_GRID": "8", "M2N2_DISK_CACHE_MIB": "0"}
 DESKTOP = (1280, 800)
 PHONE = (360, 640)
 COFFEE = "coffee.png"
@@ -120,8 +122,10 @@ def find_overlap(mask: Mask, other: Mask) -> float:
 
 
 def find_inside(mask: Mask) -> Mask:
-    """The pixels of a mask that are some pixels away from its edge."""
-    return cv2.erode(mask.astype(np.uint8), np.ones((11, 11), np.uint8)) == 1
+    """The pixels of a mask that are some pixels away from its edge, and from that of the image."""
+    square = np.ones((11, 11), np.uint8)
+    eroded = cv2.erode(mask.astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(eroded == 1)
 
 
 def test_a_dropped_image_a_click_and_a_correction(visitor, find_mask):
@@ -408,24 +412,19 @@ def test_an_image_that_this_browser_cannot_show(make_visitor, server):
     expect(visitor.notice).to_contain_text("This browser cannot show scan.tif")
 
 
-def test_a_full_server_gets_a_sentence_and_a_second_try(make_visitor, engine_settings):
-    """Two threads leave one place for predictions, which another client holds with one first click after the other."""
+def test_a_full_server_gets_a_sentence_and_a_second_try(make_visitor):
+    """Two threads leave one place for predictions, which another client holds with one large image after the other."""
     is_over = threading.Event()
 
     def hold(url: str) -> None:
-        noise = np.random.default_rng(0)
+        noise, headers = np.random.default_rng(0), {"X-M2N2-Visitor": "1" * 32}
         while not is_over.is_set():
             file = io.BytesIO()
-            PillowImage.fromarray(noise.integers(0, 256, (480, 640, 3), np.uint8)).save(file, "PNG")
-            asked = {"Content-Type": "application/octet-stream", "X-M2N2-Visitor": "1" * 32}
-            sent = requests.post(f"{url}/playground/images", data=file.getvalue(), headers=asked, timeout=60)
-            if sent.ok:
-                body = {"image": sent.json()["image"]}
-                requests.post(f"{url}/playground/prepare", json=body, headers={**asked}, timeout=60)
-                requests.post(f"{url}/playground/prepare", json=body, headers={"X-M2N2-Visitor": "1" * 32}, timeout=60)
+            PillowImage.fromarray(noise.integers(0, 256, (1500, 2000, 3), np.uint8)).save(file, "PNG")
+            kind = {"Content-Type": "application/octet-stream"}
+            requests.post(f"{url}/playground/images", data=file.getvalue(), headers={**headers, **kind}, timeout=60)
 
-    environ = {**engine_settings, "M2N2_SERVER_THREADS": "2"}
-    with make_backend(environ, find_free_port(), OUT / "full.log") as server:
+    with make_backend({**TINY, "M2N2_SERVER_THREADS": "2"}, find_free_port(), OUT / "full.log") as server:
         server.wait_ready(START_SECONDS)
         visitor = make_visitor(server, complaint="the server responded with a status of 503")
         visitor.open(COFFEE, read_sample(COFFEE), COFFEE_SIZE)
@@ -447,9 +446,9 @@ def test_a_full_server_gets_a_sentence_and_a_second_try(make_visitor, engine_set
         assert read_mask(visitor).any()
 
 
-def test_a_lost_server_gets_a_sentence_and_is_gone_on_with(make_visitor, engine_settings):
+def test_a_lost_server_gets_a_sentence_and_is_gone_on_with(make_visitor):
     """Nothing is kept by a server that starts again: the page sends the image once more."""
-    server = make_backend(engine_settings, find_free_port(), OUT / "lost.log")
+    server = make_backend(TINY, find_free_port(), OUT / "lost.log")
     with server:
         server.wait_ready(START_SECONDS)
         visitor = make_visitor(server, complaint="Failed to load resource")

@@ -12,6 +12,7 @@ from typing import Any
 from playwright.sync_api import BrowserContext, Download, Locator, Page, Response, expect
 
 ANSWER_MILLISECONDS = 120_000
+expect.set_options(timeout=30_000)  # Playwright's own 5 s are short on a busy machine.
 _DROP = """([name, type, content]) => {
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
   const carried = new DataTransfer();
