@@ -20,7 +20,7 @@ from backend.label_studio.payload import Region
 from backend.label_studio.prompt import Prompt
 from backend.label_studio.shapes import bitmask
 from backend.label_studio.shapes.polygons import trace_polygons
-from backend.scheduling.clicks import ClickService, Ticket
+from backend.scheduling.clicks import ClickService, PixelPrompt, Ticket
 from backend.settings import Settings
 from m2n2_engine.errors import InvalidMask
 from m2n2_engine.types import Mask, Picture, Segmentation
@@ -50,13 +50,15 @@ def answer_prompts(
     max_pixels = settings.max_image_megapixels * 1_000_000
     with clicks.queue.join(prompts[0].object_key, record) as ticket:
         picture = clicks.fetch(prompts[0].image, ticket, find_shown_size(prompts[0].region))
-        # Those without a click in the image say nothing of it.
-        prompts = [prompt for prompt in prompts if prompt.rectangle is not None or prompt.clicks(picture.size)]
-        if not prompts:
+        placed = [(prompt, prompt.in_pixels(picture.size)) for prompt in prompts]
+        # Clicks that all lie far outside say nothing of the image.
+        placed = [(prompt, one) for prompt, one in placed if one.clicks or one.box is not None]
+        if not placed:
             return render_answer([], 0.0, clicks.model_version)
+        prompts, in_pixels = [prompt for prompt, _ in placed], [one for _, one in placed]
         shapes = [find_answer_shape(prompt.region, picture.size, max_pixels) for prompt in prompts]
         drafted = [_find_start(prompt, shape, settings) for prompt, shape in zip(prompts, shapes, strict=True)]
-        found, starts = _segment(picture, prompts, drafted, clicks, ticket)
+        found, starts = _segment(picture, in_pixels, drafted, clicks, ticket)
     with record.measure("encode"):
         regions = []
         for prompt, shape, start, one in zip(prompts, shapes, starts, found, strict=True):
@@ -137,13 +139,12 @@ def _find_start(prompt: Prompt, shape: tuple[int, int], settings: Settings) -> D
 
 def _segment(
     picture: Picture,
-    prompts: Sequence[Prompt],
+    asked: Sequence[PixelPrompt],
     starts: Sequence[DraftedMask | None],
     clicks: ClickService,
     ticket: Ticket,
 ) -> tuple[list[Segmentation], Sequence[DraftedMask | None]]:
     """The masks, and what they are corrections of."""
-    asked = [prompt.in_pixels(picture.size) for prompt in prompts]
     started = [
         one if start is None else dataclasses.replace(one, mask=resize_mask(start.mask, picture.size))
         for one, start in zip(asked, starts, strict=True)
@@ -152,7 +153,7 @@ def _segment(
         return clicks.segment(picture, started, ticket), starts
     except InvalidMask as error:
         logger.warning("M2N2_REFINE_REGION has no effect: %s", error)
-        return clicks.segment(picture, asked, ticket), [None] * len(prompts)
+        return clicks.segment(picture, asked, ticket), [None] * len(asked)
 
 
 def _choose_controls(controls: tuple[Control, ...], output: str) -> list[Control]:

@@ -20,19 +20,22 @@ from backend.images.cache import TaskImage
 from backend.label_studio.label_config import ANSWER_TAGS, Control, parse_label_config
 from backend.label_studio.payload import DraftRegion, KeyPoint, PredictRequest, Rectangle, Region, Task
 from backend.label_studio.pending.joining import (
+    Asked,
     choose_boxes,
     explain_unusable,
-    find_box,
     find_drafted_boxes,
     is_same_place,
+    join_boxes,
+    join_clicks,
 )
 from backend.label_studio.pending.memory import PendingRegions, Saved, Subject
 from backend.scheduling.clicks import ObjectKey, PixelPrompt
 from backend.scheduling.placing import extend_box, place_box, place_clicks, snap_box
 from m2n2_engine.errors import InvalidClicks
-from m2n2_engine.types import Box, Click
+from m2n2_engine.types import Click
 
 _REGION_KINDS: dict[str, type[Region]] = {kind.result_type: kind for kind in (KeyPoint, Rectangle)}
+
 logger = logging.getLogger(__name__)
 
 
@@ -70,20 +73,17 @@ class Prompt:
         ]
         return place_clicks(clicks, size)
 
-    def box(self, size: tuple[int, int]) -> Box | None:
-        """The box in pixels of the image, what sticks out cut off, extended to positive clicks beside it; None where
-        there is none."""
+    def in_pixels(self, size: tuple[int, int]) -> PixelPrompt:
+        """The same in pixels of an image of this ``(H, W)``: of the box what lies in the image, extended to positive
+        clicks beside it. Raises InvalidClicks for a positive click far outside."""
+        clicks = self.clicks(size)
         if self.rectangle is None:
-            return None
+            return PixelPrompt(clicks)
         height, width = size
         value = self.rectangle.value
-        xs, ys = (value.x, value.x + value.width), (value.y, value.y + value.height)
-        box = place_box((xs[0] / 100 * width, xs[1] / 100 * width), (ys[0] / 100 * height, ys[1] / 100 * height), size)
-        return extend_box(snap_box(box, size), self.clicks(size), size)
-
-    def in_pixels(self, size: tuple[int, int]) -> PixelPrompt:
-        """The same in pixels of an image of this ``(H, W)``. Raises InvalidClicks for a positive click far outside."""
-        return PixelPrompt(self.clicks(size), self.box(size))
+        xs = value.x / 100 * width, (value.x + value.width) / 100 * width
+        ys = value.y / 100 * height, (value.y + value.height) / 100 * height
+        return PixelPrompt(clicks, extend_box(snap_box(place_box(xs, ys, size), size), clicks, size))
 
 
 def parse_prompts(request: PredictRequest, pending: PendingRegions) -> list[Prompt]:
@@ -118,24 +118,41 @@ def parse_prompts(request: PredictRequest, pending: PendingRegions) -> list[Prom
         return []
     reference = config.find_image(last.to_name).find_reference(task.data, last.item_index or 0)
     image = TaskImage(reference, task.id)
-    subject = _find_subject(request, last, image)
+    subject = Subject.of(request.project, image, request.label_config, last)
+    asked = _find_objects(regions, drafted, config.controls, Saved.of(task, drafted), subject, pending)
+    if not asked:
+        return []
+    # Of clicks the first of all, also where it is none of those that correct a box.
+    is_box = isinstance(last, Rectangle)
+    first = asked[0].region if is_box else next(region for region in regions if isinstance(region, KeyPoint))
+    object_key = _find_object_key(request, first)
+    return [Prompt(object_key, one.region, one.points, controls, image, drafted, one.box, subject) for one in asked]
+
+
+def _find_objects(
+    regions: Sequence[Region],
+    drafted: Sequence[DraftRegion],
+    controls: Sequence[Control],
+    saved: Saved,
+    subject: Subject,
+    pending: PendingRegions,
+) -> list[Asked]:
+    """What is asked of each object, the last region being the newest; what asks is remembered. None where the newest
+    box is turned, with a line in the log. Raises InvalidClicks."""
     points = [_restore_sign(region, drafted) for region in regions if isinstance(region, KeyPoint)]
     boxes = [region for region in regions if isinstance(region, Rectangle)]
-    saved = Saved.of(task, drafted)
-    if isinstance(last, KeyPoint):
-        forgotten = [
-            box for box in find_drafted_boxes(drafted, config.controls, last) if not pending.knows(subject, box)
-        ]
-        asked = [_join_clicks(points, [*forgotten, *pending.find_pending_boxes(subject, saved), *boxes])]
+    if isinstance(regions[-1], KeyPoint):
+        in_drafts = find_drafted_boxes(drafted, controls, regions[-1])
+        forgotten = [box for box in in_drafts if not pending.knows(subject, box)]
+        asked = [join_clicks(points, [*forgotten, *pending.find_pending_boxes(subject, saved), *boxes])]
         pending.note(subject, points, saved)
-    else:
-        chosen = choose_boxes(boxes, config.controls, pending.find_boxes(subject, saved), saved.finished)
-        if not _can_answer(chosen[-1]):
-            return []
-        asked = _join_boxes(chosen, points or pending.find_pending_points(subject, saved))
-        pending.note(subject, chosen, saved)
-    object_key = _find_object_key(request, points[0] if isinstance(last, KeyPoint) else asked[0].region)
-    return [Prompt(object_key, one.region, one.points, controls, image, drafted, one.box, subject) for one in asked]
+        return asked
+    chosen = choose_boxes(boxes, controls, pending.find_boxes(subject, saved), saved.finished)
+    if not _can_answer(chosen[-1]):
+        return []
+    asked = join_boxes(chosen, points or pending.find_pending_points(subject, saved))
+    pending.note(subject, chosen, saved)
+    return asked
 
 
 def note_answer(prompts: Sequence[Prompt], regions: Sequence[Mapping[str, Any]], pending: PendingRegions) -> None:
@@ -147,27 +164,6 @@ def note_answer(prompts: Sequence[Prompt], regions: Sequence[Mapping[str, Any]],
             asked = [prompt.region.id, *(point.id for point in prompt.key_points)]
             box = [] if prompt.rectangle is None else [prompt.rectangle.id]
             pending.note_answers(prompt.subject, [*asked, *box], answers)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Object:
-    """What is asked of one object. region: the newest of it."""
-
-    region: Region
-    points: tuple[KeyPoint, ...]
-    box: Rectangle | None
-
-
-def _join_clicks(points: Sequence[KeyPoint], boxes: Sequence[Rectangle]) -> _Object:
-    """All clicks, or a box and those that correct it where the newest click does."""
-    box = find_box(points[-1], boxes)
-    kept = points if box is None else [point for point in points if find_box(point, boxes) is box]
-    return _Object(points[-1], tuple(kept), box)
-
-
-def _join_boxes(boxes: Sequence[Rectangle], points: Sequence[KeyPoint]) -> list[_Object]:
-    """Each box with the clicks that correct it."""
-    return [_Object(box, tuple(point for point in points if find_box(point, boxes) is box), box) for box in boxes]
 
 
 def _can_answer(box: Rectangle) -> bool:
@@ -206,12 +202,6 @@ def _parse_drafted(task: Task) -> tuple[DraftRegion, ...]:
         with contextlib.suppress(ValidationError):
             regions.append(DraftRegion.model_validate(region))
     return tuple(regions)
-
-
-def _find_subject(request: PredictRequest, region: Region, image: TaskImage) -> Subject:
-    shown = hash((request.label_config, image.reference))
-    labels = tuple(region.value.labels)
-    return Subject(str(request.project), image.task_id, shown, region.to_name, region.item_index, labels)
 
 
 def _find_object_key(request: PredictRequest, first: Region) -> ObjectKey | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
@@ -66,6 +67,31 @@ def explain_unusable(box: Rectangle) -> str | None:
     if not (_reaches_in(value.x, value.width) and _reaches_in(value.y, value.height)):
         return f"a rectangle lies outside of the image, at x = {value.x:g}, y = {value.y:g} percent; draw it anew"
     return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of one object. region: the newest of it. box: None for clicks alone."""
+
+    region: Region
+    points: tuple[KeyPoint, ...]
+    box: Rectangle | None
+
+
+def join_clicks(points: Sequence[KeyPoint], boxes: Sequence[Rectangle]) -> Asked:
+    """All clicks; or where the newest one corrects a box, that box and all that correct it. Both oldest first."""
+    box = find_box(points[-1], boxes)
+    kept = points if box is None else [point for point in points if find_box(point, boxes) is box]
+    return Asked(points[-1], tuple(kept), box)
+
+
+def join_boxes(boxes: Sequence[Rectangle], points: Sequence[KeyPoint]) -> list[Asked]:
+    """Each box with the clicks that correct it, of the newest box those in it: whoever drew it left the others out."""
+
+    def belongs(point: KeyPoint, box: Rectangle) -> bool:
+        return find_box(point, boxes) is box and (box is not boxes[-1] or _is_within(point, box, 0.0))
+
+    return [Asked(box, tuple(point for point in points if belongs(point, box)), box) for box in boxes]
 
 
 def find_box(point: KeyPoint, boxes: Sequence[Rectangle]) -> Rectangle | None:

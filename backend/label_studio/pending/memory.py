@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
+from backend.images.cache import TaskImage
 from backend.label_studio.payload import DraftRegion, KeyPoint, Rectangle, Region, Task
 
 _UNSAVED_SECONDS = 8.0
@@ -27,25 +28,31 @@ _KEPT_SUBJECT_REGIONS = 256
 """Of one label on one image. Here: more than the clicks that one request may have."""
 
 
+_LONGEST_NAMES = 1000
+"""Characters of the labels, names and id of a region. Here: ten long labels."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """What regions have in common that may be about one object. shown: hash of the labelling configuration and of the
-    image's reference; where either changes, the page with the older regions is no more."""
+    """What regions have in common that may be about one object. key: None where a task without a number has none."""
 
-    project: str
-    task: int | None
-    shown: int
-    to_name: str
-    page: int | None
-    labels: tuple[str, ...]
+    key: int | None
+
+    @classmethod
+    def of(cls, project: object, image: TaskImage, label_config: str, region: Region) -> Subject:
+        """Project, task and what is shown, and of a region its labels, image and page. Where the configuration or the
+        image's reference changes, the page with the older regions is no more."""
+        shown = label_config, image.reference, region.to_name, region.item_index, *region.value.labels
+        # Names and references may be long: only their hash is kept.
+        return cls(None if image.task_id is None else hash((project, image.task_id, *shown)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Saved:
-    """What Label Studio holds of a task. drafts: which drafts of the annotator there are, and when each was saved.
-    drafted, finished: ids of the regions in these drafts, and in annotations."""
+    """What Label Studio holds of a task. drafts: hash of which drafts of the annotator there are, and when each was
+    saved. drafted, finished: ids of the regions in these drafts, and in annotations."""
 
-    drafts: tuple[str, ...]
+    drafts: int
     drafted: frozenset[str]
     finished: frozenset[str]
 
@@ -57,7 +64,7 @@ class Saved:
         regions = (region for result in results if isinstance(result, list) for region in result)
         ids = (region.get("id") for region in regions if isinstance(region, dict))
         return cls(
-            tuple(f"{draft.id} {draft.updated_at}" for draft in task.drafts),
+            hash(tuple(f"{draft.id} {draft.updated_at}" for draft in task.drafts)),
             frozenset(region.id for region in drafted),
             frozenset(one for one in ids if isinstance(one, str)),
         )
@@ -70,7 +77,7 @@ class _Asked:
 
     region: Region
     seen_at: float
-    drafts: tuple[str, ...]
+    drafts: int
     answers: set[str]
 
 
@@ -84,15 +91,15 @@ class PendingRegions:
         self._count = 0
 
     def note(self, subject: Subject, regions: Sequence[Region], saved: Saved) -> None:
-        """These regions ask now, oldest first. Those without an id cannot be remembered."""
-        if subject.task is None:
+        """These regions ask now, oldest first. Those without an id, or with very long names, are not remembered."""
+        if subject.key is None:
             return
         with self._lock:
             known = self._subjects.setdefault(subject, {})
             self._subjects.move_to_end(subject)
             self._count -= len(known)
             for region in regions:
-                if region.id:
+                if region.id and _count_characters(region) <= _LONGEST_NAMES:
                     before = known.pop(region.id, None)
                     answers = set() if before is None else before.answers
                     known[region.id] = _Asked(region, self._clock(), saved.drafts, answers)
@@ -141,3 +148,7 @@ class PendingRegions:
         # Where another draft was saved since, it would have the region: so it is gone, or another annotator's.
         may_be_unsaved = one.drafts == saved.drafts and self._clock() - one.seen_at < _UNSAVED_SECONDS
         return one.region.id in saved.drafted or may_be_unsaved
+
+
+def _count_characters(region: Region) -> int:
+    return sum(map(len, (region.id, region.from_name, region.to_name, *region.value.labels)))

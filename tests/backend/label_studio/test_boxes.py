@@ -224,10 +224,19 @@ def test_of_two_boxes_a_click_refines_the_one_it_lies_in(page, segmenter):
 
 
 def test_a_box_takes_the_clicks_that_were_there_before_it(page, segmenter):
-    page.ask(key_point(*INSIDE), key_point(*FAR))
+    page.ask(key_point(*INSIDE), key_point(*BESIDE), key_point(*FAR))
     page.ask(SMART)
     assert segmenter.boxes[-1] == SMART_BOX
     assert segmenter.asked[-1][1] == (Click(128, 192),)
+
+
+def test_a_refined_box_keeps_its_clicks_when_another_box_is_drawn(page, segmenter):
+    page.ask(SMART)
+    page.ask(key_point(*BESIDE))
+    page.ask(SMART, rectangle(60, 20, 10, 10))
+    assert segmenter.boxes[1] == segmenter.boxes[2]
+    assert segmenter.asked[1][1] == segmenter.asked[2][1]
+    assert segmenter.asked[3][1] == ()
 
 
 def test_a_box_and_clicks_in_one_request_are_one_prompt(page, segmenter):

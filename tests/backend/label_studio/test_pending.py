@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from backend.images.cache import TaskImage
 from backend.label_studio.payload import KeyPoint, Rectangle, Task
 from backend.label_studio.pending.memory import PendingRegions, Saved, Subject
 from tests.helpers.label_studio.requests import key_point, rectangle
 
-SUBJECT = Subject("1.1", 7, 0, "image", None, ("Cat",))
+
+def find_subject(task=7, label="Cat", config="", reference="a.png", **more):
+    region = key_point(1, 2, value={"keypointlabels": [label]}, **more)
+    return Subject.of("1.1", TaskImage(reference, task), config, KeyPoint.model_validate(region))
+
+
+SUBJECT = find_subject()
 NOTHING = Saved.of(Task(), [])
 
 
@@ -64,15 +71,18 @@ def test_clicks_come_back_in_their_order_with_their_signs(pending):
 
 
 def test_other_subjects_and_tasks_without_a_number_share_nothing(pending):
-    unnumbered = Subject("1.1", None, 0, "image", None, ("Cat",))
+    unnumbered = find_subject(task=None)
     for subject in (SUBJECT, unnumbered):
         pending.note(subject, [box()], NOTHING)
-    assert pending.find_boxes(Subject("1.1", 8, 0, "image", None, ("Cat",)), NOTHING) == {}
-    assert pending.find_boxes(unnumbered, NOTHING) == {}
+    others = [{"task": 8}, {"label": "Dog"}, {"config": "<View/>"}, {"reference": "b.png"}, {"item_index": 1}]
+    for other in (unnumbered, *(find_subject(**change) for change in others)):
+        assert pending.find_boxes(other, NOTHING) == {}
+    assert list(pending.find_boxes(find_subject(), NOTHING)) == ["a"]
 
 
-def test_a_region_without_an_id_is_not_remembered(pending):
-    pending.note(SUBJECT, [box("")], NOTHING)
+@pytest.mark.parametrize("identifier", ["", "a" * 1000])
+def test_a_region_without_an_id_or_with_a_very_long_one_is_not_remembered(pending, identifier):
+    pending.note(SUBJECT, [box(identifier)], NOTHING)
     assert pending.find_boxes(SUBJECT, NOTHING) == {}
 
 
@@ -82,10 +92,10 @@ def test_of_one_label_the_newest_regions_are_kept(pending):
 
 
 def test_of_many_tasks_the_oldest_are_forgotten(pending):
-    subjects = [Subject("1.1", number, 0, "image", None, ("Cat",)) for number in range(42)]
-    for subject in subjects:
+    subjects = {number: find_subject(task=number) for number in range(42)}
+    for subject in subjects.values():
         pending.note(subject, [box(str(number)) for number in range(100)], NOTHING)
-    kept = [subject.task for subject in subjects if pending.find_boxes(subject, NOTHING)]
+    kept = [number for number, subject in subjects.items() if pending.find_boxes(subject, NOTHING)]
     assert kept == list(range(2, 42))
 
 
