@@ -21,7 +21,7 @@ from backend.cvat.payload import InvocationRequest
 from backend.cvat.port import PREFIX
 from backend.engines.background import EngineSource
 from backend.http.limits import HttpLimits
-from backend.http.request import RequestRecord, current_record, parse_body
+from backend.http.request import Outcome, RequestRecord, current_record, parse_body
 from backend.images.cache import TaskImage
 from backend.scheduling.clicks import ClickService, PixelPrompt
 from backend.settings import Settings
@@ -75,6 +75,7 @@ class CvatRoutes:
         with self._clicks.queue.admit():
             asked = parse_body(InvocationRequest, self._limits)
             mask = self._find_mask(asked, record)
+            record.outcome = Outcome.MASK if mask.any() else Outcome.EMPTY
             with record.measure("encode"):
                 return _render(_RENDERERS[asked.answer or self._settings.cvat_answer](mask))
 

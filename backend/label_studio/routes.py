@@ -14,7 +14,7 @@ from flask import Blueprint, Response, jsonify
 
 from backend.errors import InvalidRequest
 from backend.http.limits import HttpLimits
-from backend.http.request import current_record, parse_body
+from backend.http.request import Outcome, current_record, parse_body
 from backend.label_studio.answer import answer_prompts, render_answer
 from backend.label_studio.label_config import ProblemLog, parse_label_config
 from backend.label_studio.payload import PredictRequest, SetupRequest
@@ -70,13 +70,17 @@ class LabelStudioRoutes:
         with self._clicks.queue.admit():
             request = parse_body(PredictRequest, self._limits)
             if request.params.context is None:
+                record.is_batch = True
                 self._prepare_soon(request)
                 # One empty list a task is the one answer that makes Label Studio store nothing.
                 return jsonify(results=[[] for _ in request.tasks])
             self._problem_log.report(request.label_config)
             answer: dict[str, Any] = render_answer([], 0.0, self._clicks.model_version)
-            with contextlib.suppress(Obsolete):
+            try:
                 answer = answer_prompts(parse_prompts(request), self._clicks, record, self._settings)
+                record.outcome = Outcome.MASK if answer["result"] else Outcome.EMPTY
+            except Obsolete:
+                record.outcome = Outcome.OVERTAKEN
             return jsonify(results=[answer])
 
     def _prepare_soon(self, request: PredictRequest) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from flask import Blueprint, Response, jsonify
 
 from backend.engines.background import EngineSource
 from backend.monitoring.metrics import CONTENT_TYPE, Metrics
+from backend.net.token_check import TokenCheck
 from m2n2_engine.types import EngineStatus, Tier
 
 _TIER_NAMES = {Tier.DEVICE: "session", Tier.HOST: "host", Tier.DISK: "disk"}
 """Tier -> how the names of its fields begin in /health."""
 
 
-def create_blueprint(source: EngineSource, metrics: Metrics) -> Blueprint:
-    """GET /health (also /), GET /ready and GET /metrics. All answer at once, also while the model loads or works."""
+def create_blueprint(source: EngineSource, metrics: Metrics, token: TokenCheck | None) -> Blueprint:
+    """GET /health (also /), GET /ready and GET /metrics. All answer at once, also while the model loads or works.
+
+    token: None where there is none to check. One that is refused makes no server unready: only people can change it.
+    """
     blueprint = Blueprint("monitoring", __name__)
 
     @blueprint.get("/")
@@ -24,7 +30,8 @@ def create_blueprint(source: EngineSource, metrics: Metrics) -> Blueprint:
     @blueprint.get("/ready")
     def ready() -> tuple[Response, int]:
         status = source.status()
-        return jsonify(state=status.state, reason=status.reason), 200 if status.is_ready else 503
+        details = {} if token is None else {"label_studio_token": dataclasses.asdict(token.status())}
+        return jsonify(state=status.state, reason=status.reason, **details), 200 if status.is_ready else 503
 
     @blueprint.get("/metrics")
     def render_metrics() -> Response:
