@@ -21,6 +21,7 @@ from backend.images.fetcher import create_picture_cache
 from backend.label_studio.routes import LabelStudioRoutes
 from backend.monitoring import routes as monitoring
 from backend.monitoring.metrics import Metrics
+from backend.net.token_check import create_token_check
 from backend.playground.access import is_offered
 from backend.playground.routes import PREPARE_PATH, SEGMENT_PATH, UPLOAD_PATH, PlaygroundRoutes
 from backend.scheduling.clicks import ClickQueue, ClickService
@@ -41,6 +42,12 @@ _STATUSES: dict[type[M2N2Error], int] = {
     M2N2Error: 500,
 }
 _RETRY_AFTER_SECONDS = 10
+_PLATFORMS = {
+    "/predict": "label_studio",
+    f"{PREFIX}/": "cvat",
+    f"{PREFIX}/api/function_invocations": "cvat",
+}
+"""Whose clicks an endpoint takes."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +61,7 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     # The worker of gunicorn finds them there.
     app.extensions["http_limits"] = limits
     registry = CollectorRegistry()
-    RequestRecorder(settings.answer_timeout_seconds, registry).register(app)
+    RequestRecorder(settings.answer_timeout_seconds, registry, _PLATFORMS).register(app)
     if credentials is not None:
         credentials.register(app)
     queue = ClickQueue(settings.prediction_places, settings.computing_clicks)
@@ -63,12 +70,13 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     preparation = BackgroundPreparation(settings.prepare_ahead, clicks)
     # Whoever ends the process finds them there.
     app.extensions.update(preparation=preparation, engine=source)
-    metrics = Metrics(registry, source, queue, pictures, preparation)
+    token = create_token_check(settings)
+    metrics = Metrics(registry, source, queue, pictures, preparation, token)
     playground = PlaygroundRoutes(limits, clicks) if _has_page(settings) else None
     if playground is not None:
         app.register_blueprint(playground.create_blueprint())
     show_page = None if playground is None else playground.show_page
-    app.register_blueprint(monitoring.create_blueprint(source, metrics, show_page))
+    app.register_blueprint(monitoring.create_blueprint(source, metrics, token, show_page))
     app.register_blueprint(LabelStudioRoutes(settings, limits, clicks, preparation).create_blueprint())
     app.register_blueprint(CvatRoutes(settings, limits, source, clicks).create_blueprint())
     app.register_blueprint(guide.create_blueprint())

@@ -20,7 +20,7 @@ from backend.cvat.payload import InvocationRequest
 from backend.cvat.port import PREFIX
 from backend.engines.background import EngineSource
 from backend.http.limits import HttpLimits
-from backend.http.request import RequestRecord, current_record, parse_body
+from backend.http.request import Outcome, RequestRecord, current_record, parse_body
 from backend.images.cache import TaskImage
 from backend.scheduling.clicks import ClickService, PixelPrompt
 from backend.scheduling.placing import place_clicks
@@ -76,6 +76,7 @@ class CvatRoutes:
         with self._clicks.queue.admit():
             asked = parse_body(InvocationRequest, self._limits)
             found = self._find_mask(asked, record)
+            record.outcome = Outcome.MASK if found.mask.any() else Outcome.EMPTY
             with record.measure("encode"):
                 shapes = (asked.answer or self._settings.cvat_answer) == "shapes"
                 return _render(render_shapes(found.mask, found.score) if shapes else render_mask(found.mask))

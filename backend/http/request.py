@@ -7,6 +7,7 @@ gets into the log.
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
 import re
 import threading
@@ -40,11 +41,23 @@ logger = logging.getLogger(__name__)
 _thread = threading.local()
 
 
+class Outcome(enum.StrEnum):
+    """What came of a click: a mask, an answer without one, an answer without one because a newer click of the object
+    had arrived, or an error of the status 4xx or 5xx."""
+
+    MASK = "mask"
+    EMPTY = "empty"
+    OVERTAKEN = "overtaken"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
 class RequestRecord:
     """One request.
 
     id: the client's X-Request-ID where it is one plain word, else a new one. deadline: of its answer. seconds: how long
-    its parts took, by their names. error_kind: what it was refused for.
+    its parts took, by their names. error_kind: what it was refused for. is_batch: where clicks are taken, whether it is
+    none. outcome: of a click that was answered.
     """
 
     def __init__(self, request_id: str = "", deadline: Deadline = NEVER) -> None:
@@ -52,6 +65,8 @@ class RequestRecord:
         self.deadline = deadline
         self.seconds: dict[str, float] = {}
         self.error_kind: str | None = None
+        self.is_batch = False
+        self.outcome = Outcome.EMPTY
         self._started = time.perf_counter()
 
     @property
@@ -93,17 +108,25 @@ class RequestRecorder:
     """Records the requests of one application.
 
     answer_seconds: from the first byte of a request until its deadline. registry: where its metrics are told.
+    platforms: whose clicks an endpoint takes, by its URL rule.
     """
 
-    def __init__(self, answer_seconds: float, registry: CollectorRegistry) -> None:
+    def __init__(self, answer_seconds: float, registry: CollectorRegistry, platforms: Mapping[str, str]) -> None:
         self._answer_seconds = answer_seconds
+        self._platforms = platforms
         self._requests = Counter("m2n2_requests", "Requests by path and status.", ["path", "status"], registry=registry)
         self._errors = Counter("m2n2_errors", "Errors by kind.", ["kind"], registry=registry)
+        labels = ["platform", "outcome"]
+        self._clicks = Counter("m2n2_clicks", "Clicks by what came of them.", labels, registry=registry)
+        for platform in set(platforms.values()):
+            for outcome in Outcome:
+                # From 0 on, so that the first one counts as an increase.
+                self._clicks.labels(platform, outcome)
         self._request_seconds = Histogram(
-            "m2n2_request_seconds", "Time of a request.", ["path"], buckets=_SECONDS, registry=registry
+            "m2n2_request_seconds", "Time of a request.", ["path", "kind"], buckets=_SECONDS, registry=registry
         )
         self._stage_seconds = Histogram(
-            "m2n2_stage_seconds", "Time of a prediction by stage.", ["stage"], buckets=_SECONDS, registry=registry
+            "m2n2_stage_seconds", "Time of a click by stage.", ["stage"], buckets=_SECONDS, registry=registry
         )
 
     def register(self, app: Flask) -> None:
@@ -154,7 +177,12 @@ class RequestRecorder:
         # The rule and not the path: whoever tries paths must not fill the memory with their names.
         path = request.url_rule.rule if request.url_rule else "none"
         self._requests.labels(path, str(status)).inc()
-        self._request_seconds.labels(path).observe(record.elapsed_seconds)
+        platform = self._platforms.get(path) if request.method == "POST" else None
+        kind = "other" if platform is None else "batch" if record.is_batch else "click"
+        self._request_seconds.labels(path, kind).observe(record.elapsed_seconds)
+        if platform is not None and not record.is_batch:
+            outcome = Outcome.FAILED if status >= 500 else Outcome.REFUSED if status >= 400 else record.outcome
+            self._clicks.labels(platform, outcome).inc()
         for part, seconds in record.seconds.items():
             self._stage_seconds.labels(part).observe(seconds)
         if record.error_kind is not None:

@@ -16,7 +16,7 @@ from flask import Blueprint, Response, jsonify
 
 from backend.errors import InvalidRequest
 from backend.http.limits import HttpLimits
-from backend.http.request import current_record, parse_body
+from backend.http.request import Outcome, current_record, parse_body
 from backend.label_studio.answer import answer_prompts, render_answer
 from backend.label_studio.configuration.problems import ProblemLog
 from backend.label_studio.events.routes import EventRoutes
@@ -82,15 +82,19 @@ class LabelStudioRoutes:
             if context is not None and context.named_event is not None:
                 return jsonify(results=[self._events.answer(context.named_event, request, context, record)])
             if context is None:
+                record.is_batch = True
                 self._prepare_soon(request)
                 # One empty list a task is the one answer that makes Label Studio store nothing.
                 return jsonify(results=[[] for _ in request.tasks])
             self._problem_log.report(request.label_config)
             answer: dict[str, Any] = render_answer([], 0.0, self._clicks.model_version)
-            with contextlib.suppress(Obsolete):
+            try:
                 prompts = parse_prompts(request, self._pending)
                 answer = answer_prompts(prompts, self._clicks, record, self._settings)
                 note_answer(prompts, answer["result"], self._pending)
+                record.outcome = Outcome.MASK if answer["result"] else Outcome.EMPTY
+            except Obsolete:
+                record.outcome = Outcome.OVERTAKEN
             return jsonify(results=[answer])
 
     def _prepare_soon(self, request: PredictRequest) -> None:

@@ -12,9 +12,11 @@ from prometheus_client.registry import Collector
 
 from backend.engines.background import EngineSource
 from backend.images.cache import PictureCache
+from backend.net.token_check import TokenCheck, TokenState
 from backend.scheduling.clicks import ClickQueue
 from backend.scheduling.preparation import BackgroundPreparation
-from m2n2_engine.types import Tier, TierStatus
+from m2n2_engine import __version__
+from m2n2_engine.types import EngineStatus, Tier, TierStatus
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -57,7 +59,10 @@ _CACHE_COUNTERS = {
 
 
 class Metrics:
-    """Asks engine, queues and images for their state when it is read. registry: has the counts of requests too."""
+    """Asks engine, queues, images and the token for their state when it is read.
+
+    registry: has the counts of requests too. token: None where there is none to check.
+    """
 
     def __init__(
         self,
@@ -66,9 +71,12 @@ class Metrics:
         queue: ClickQueue,
         pictures: PictureCache,
         preparation: BackgroundPreparation,
+        token: TokenCheck | None,
     ) -> None:
         self._registry = registry
         registry.register(_StateCollector(source, queue, pictures, preparation))
+        if token is not None:
+            registry.register(_TokenCollector(token))
         ProcessCollector(registry=registry)
 
     def render(self) -> bytes:
@@ -88,6 +96,7 @@ class _StateCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         status, prepared = self._source.status(), self._preparation.statistics
         yield GaugeMetricFamily("m2n2_ready", "1 where /ready answers 200.", int(status.is_ready))
+        yield _describe_build(status)
         # An engine without a device of its own, or one that is still loading, tells less of itself.
         told = {field.name: getattr(status, field.name) for field in dataclasses.fields(status)}
         told |= {f"queue_{name}": value for name, value in dataclasses.asdict(self._queue.statistics).items()}
@@ -104,6 +113,29 @@ class _StateCollector(Collector):
             found.add_metric([tier], prepared.found.get(tier, 0))
         yield found
         yield from _describe_cache(status.tiers)
+
+
+class _TokenCollector(Collector):
+    def __init__(self, token: TokenCheck) -> None:
+        self._token = token
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._token.status().state
+        if state is TokenState.UNKNOWN:
+            return
+        text = "1 where Label Studio answers."
+        yield GaugeMetricFamily("m2n2_label_studio_up", text, int(state is not TokenState.UNREACHABLE))
+        if state is not TokenState.UNREACHABLE:
+            text = "1 where Label Studio accepts LABEL_STUDIO_API_KEY, 0 where it refuses it."
+            yield GaugeMetricFamily("m2n2_label_studio_token_ok", text, int(state is TokenState.ACCEPTED))
+
+
+def _describe_build(status: EngineStatus) -> Metric:
+    """A label that nobody knows, as while the engine loads, is empty."""
+    told = {"version": __version__, "backbone": status.backbone, "preset": status.preset, "device": status.device}
+    build = GaugeMetricFamily("m2n2_build_info", "1; its labels say what runs.", labels=list(told))
+    build.add_metric([value or "" for value in told.values()], 1)
+    return build
 
 
 def _describe_cache(tiers: Mapping[Tier, TierStatus]) -> Iterator[Metric]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from flask import Blueprint, Response, jsonify, request
@@ -9,6 +10,7 @@ from werkzeug.datastructures import MIMEAccept
 
 from backend.engines.background import EngineSource
 from backend.monitoring.metrics import CONTENT_TYPE, Metrics
+from backend.net.token_check import TokenCheck
 from m2n2_engine.types import EngineStatus, Tier
 
 _TIER_NAMES = {Tier.DEVICE: "session", Tier.HOST: "host", Tier.DISK: "disk"}
@@ -16,10 +18,17 @@ _TIER_NAMES = {Tier.DEVICE: "session", Tier.HOST: "host", Tier.DISK: "disk"}
 
 
 def create_blueprint(
-    source: EngineSource, metrics: Metrics, show_page: Callable[[], Response] | None = None
+    source: EngineSource, metrics: Metrics, token: TokenCheck | None, show_page: Callable[[], Response] | None = None
 ) -> Blueprint:
     """GET /health (also /), GET /ready and GET /metrics. All answer at once, also while the model loads or works.
-    show_page: what / answers to browsers; None: the same as to all others."""
+
+    Args:
+        source: of the engine.
+        metrics: of the server.
+        token: None where there is none to check. One that is refused makes no server unready: only people can change
+            it.
+        show_page: what / answers to browsers; None: the same as to all others.
+    """
     blueprint = Blueprint("monitoring", __name__)
 
     @blueprint.get("/")
@@ -35,8 +44,12 @@ def create_blueprint(
     @blueprint.get("/ready")
     def ready() -> tuple[Response, int]:
         status = source.status()
-        warning = {} if status.device_warning is None else {"device_warning": status.device_warning}
-        return jsonify(state=status.state, reason=status.reason, **warning), 200 if status.is_ready else 503
+        details: dict[str, object] = {}
+        if status.device_warning is not None:
+            details["device_warning"] = status.device_warning
+        if token is not None:
+            details["label_studio_token"] = dataclasses.asdict(token.status())
+        return jsonify(state=status.state, reason=status.reason, **details), 200 if status.is_ready else 503
 
     @blueprint.get("/metrics")
     def render_metrics() -> Response:

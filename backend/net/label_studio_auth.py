@@ -35,6 +35,41 @@ class NoAuth(AuthBase):
         return request
 
 
+class HeaderAuth(AuthBase):
+    """Puts this Authorization header on a request."""
+
+    def __init__(self, header: str) -> None:
+        self._header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
+def is_personal(key: str) -> bool:
+    """Whether a token is a personal access token, and no legacy token."""
+    return len(key.split(".")) == _JWT_PARTS
+
+
+def ask_for_access_token(url: str, key: str, timeout_seconds: float) -> tuple[int, bytes]:
+    """Exchange a personal access token for an access token: status and body of Label Studio's answer.
+
+    Raises OSError, the errors of requests and urllib3, and ImageUnavailable where the time is over.
+    """
+    with (
+        TimeLimit(timeout_seconds) as limit,
+        open_response(
+            f"{url}/api/token/refresh/",
+            auth=NoAuth(),
+            check=lambda _: None,
+            timeouts=Timeouts(timeout_seconds, timeout_seconds, timeout_seconds),
+            limit=limit,
+            payload={"refresh": key},
+        ) as response,
+    ):
+        return response.status_code, response.raw.read(_LONGEST_ANSWER_BYTES, decode_content=True)
+
+
 class LabelStudioAuth(AuthBase):
     """Puts the token on requests to one Label Studio, to be used for no other host; safe under threads.
 
@@ -63,7 +98,7 @@ class LabelStudioAuth(AuthBase):
         return request
 
     def _header(self) -> str:
-        if len(self._key.split(".")) != _JWT_PARTS:
+        if not is_personal(self._key):
             return f"Token {self._key}"
         with self._lock:
             if self._clock() >= self._good_until:
@@ -74,7 +109,7 @@ class LabelStudioAuth(AuthBase):
 
     def _fetch_access_token(self) -> str:
         try:
-            status, body = self._ask_for_access_token()
+            status, body = ask_for_access_token(self._url, self._key, self._timeout_seconds)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise ImageUnavailable(f"{self._url} gives no answer ({type(error).__name__}): {_CHECK_URL}") from None
         if status in (401, 403):
@@ -86,22 +121,6 @@ class LabelStudioAuth(AuthBase):
             return str(json.loads(body)["access"])
         except (ValueError, KeyError, TypeError):
             raise ImageUnavailable(f"{self._url} grants no access token (status {status}): {_CHECK_URL}") from None
-
-    def _ask_for_access_token(self) -> tuple[int, bytes]:
-        """Status and body of the answer."""
-        seconds = self._timeout_seconds
-        with (
-            TimeLimit(seconds) as limit,
-            open_response(
-                f"{self._url}/api/token/refresh/",
-                auth=NoAuth(),
-                check=lambda _: None,
-                timeouts=Timeouts(seconds, seconds, seconds),
-                limit=limit,
-                payload={"refresh": self._key},
-            ) as response,
-        ):
-            return response.status_code, response.raw.read(_LONGEST_ANSWER_BYTES, decode_content=True)
 
 
 def _read_lifetime_seconds(token: str) -> float:

@@ -36,8 +36,9 @@ UNITS = {"Milliseconds": 1000, "maxRequestBodySize": 2**20, "bytes": 2**20}
 LIMIT_NAMES = re.compile(r"_(seconds|mib|megapixels|pixels|percent|threads|clicks|ahead|next|images)$")
 NO_LIMITS = {"threads", "polygon_tolerance_pixels"}
 LIMIT_CONSTANTS = re.compile(r"^(_?(?:LONGEST|MOST|KEPT)_\w+|\w+_SECONDS)\b[^=\n]* = ", re.MULTILINE)
-# What an annotator's click never meets: commands that ask a server, how messages are cut, how often a status is read.
-BESIDE_THE_CHAIN = {"client.py", "project_check.py"}
+# What an annotator's click never meets: commands that ask a server, the token's check, how messages are cut, how often
+# a status is read.
+BESIDE_THE_CHAIN = {"client.py", "project_check.py", "token_check.py"}
 NO_LIMIT_CONSTANTS = {
     "_DEFAULT_LIFETIME_SECONDS",
     "_STATUS_SECONDS",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from backend.errors import InvalidRequest
-from backend.http.request import RequestRecord
+from backend.http.request import Outcome, RequestRecord
 from backend.images.cache import TaskImage
 from backend.label_studio.answer import render_answer
 from backend.label_studio.events.payload import find_name, parse_prompts
@@ -64,6 +64,7 @@ class EventRoutes:
             raise InvalidRequest(
                 f"the event {event[:40]!r} is not known here: this server does {', '.join(self._answers)}"
             )
+        record.is_batch = event != PREDICT  # the others are no clicks
         return answer(request, context, record)
 
     def _tell_capabilities(self, request: PredictRequest, context: Context, record: RequestRecord) -> dict[str, Any]:
@@ -97,6 +98,7 @@ class EventRoutes:
             (found,) = self._clicks.segment(picture, [PixelPrompt(clicks, box)], ticket)
         if not found.mask.any():
             return render_answer([], 0.0, self._clicks.model_version)
+        record.outcome = Outcome.MASK
         with record.measure("encode"):
             height, width = picture.size
             shown = {"imageDataURL": encode(found.mask, is_white=True), "width": width, "height": height}

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import threading
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from backend.engines.background import BackgroundEngine
+from m2n2_engine import __version__
 from m2n2_engine.errors import OutOfMemory
 from m2n2_engine.types import EngineStatus, Tier, TierStatus
 
@@ -31,7 +35,7 @@ def click(recorded, make_png):
 
 
 def read(client):
-    """Value by name and labels, such as ``m2n2_requests_total{/health,200}``."""
+    """Value by name and labels in alphabetical order, such as ``m2n2_requests_total{/health,200}``."""
     response = client.get("/metrics")
     assert response.status_code == 200
     assert response.content_type.startswith("text/plain; version=")
@@ -50,7 +54,7 @@ def test_requests_are_counted_by_path_and_status(client):
     assert values["m2n2_requests_total{/health,200}"] == 2
     assert values["m2n2_requests_total{none,404}"] == 2
     assert values["m2n2_requests_total{none,405}"] == 1
-    assert values["m2n2_request_seconds_count{/health}"] == 2
+    assert values["m2n2_request_seconds_count{other,/health}"] == 2
 
 
 def test_errors_are_counted_by_kind(client, segmenter, click):
@@ -70,6 +74,88 @@ def test_stages_are_measured(client, click):
         assert values[f"m2n2_stage_seconds_count{{{stage}}}"] == 1
     # As the engine says.
     assert values["m2n2_stage_seconds_sum{clicks}"] == 0.125
+
+
+def count_clicks(client):
+    """Outcome of each kind of click that there was -> how many."""
+    values = read(client)
+    start = "m2n2_clicks_total{"
+    return {name.removeprefix(start)[:-1]: value for name, value in values.items() if name.startswith(start) and value}
+
+
+def test_batches_are_told_apart_from_clicks(client, click, recorded):
+    client.post("/predict", json=recorded("predict_batch_2_tasks"))
+    client.post("/predict", json=recorded("predict_batch_2_tasks"))
+    client.post("/predict", json=click)
+    values = read(client)
+    assert values["m2n2_request_seconds_count{batch,/predict}"] == 2
+    assert values["m2n2_request_seconds_count{click,/predict}"] == 1
+    assert count_clicks(client) == {"mask,label_studio": 1}
+
+
+def test_clicks_are_counted_from_zero_on(client):
+    """Prometheus sees no increase where a series begins with its first click."""
+    names = [f"m2n2_clicks_total{{failed,{platform}}}" for platform in ("label_studio", "cvat")]
+    assert [read(client)[name] for name in names] == [0, 0]
+
+
+def test_clicks_of_label_studio_are_counted_by_what_came_of_them(make_client, segmenter, click):
+    client = make_client({"M2N2_BASIC_AUTH_USER": "u", "M2N2_BASIC_AUTH_PASSWORD": "p"})
+    client.post("/predict", json=click)
+    authorised = {"auth": ("u", "p")}
+    client.post("/predict", json=click, **authorised)
+    client.post("/predict", data=b"{", **authorised)
+    segmenter.error = OutOfMemory("no room")
+    client.post("/predict", json=click, **authorised)
+    segmenter.error = ZeroDivisionError()
+    client.post("/predict", json=click, **authorised)
+    segmenter.error, segmenter.radius_pixels = None, 0.0
+    client.post("/predict", json=click, **authorised)
+    click["tasks"][0]["data"]["image"] = "http://127.0.0.1:9/image.png"
+    client.post("/predict", json=click, **authorised)
+    client.get("/predict", **authorised)
+    client.options("/predict", **authorised)
+    client.environ_base["HTTP_AUTHORIZATION"] = "Basic " + base64.b64encode(b"u:p").decode()
+    assert count_clicks(client) == {
+        "mask,label_studio": 1,
+        "empty,label_studio": 1,
+        # No credentials, no JSON, a host that is not allowed.
+        "refused,label_studio": 3,
+        "failed,label_studio": 2,
+    }
+
+
+@pytest.mark.parametrize("path", ["/cvat/", "/cvat/api/function_invocations"])
+def test_clicks_of_cvat_are_counted_by_what_came_of_them(client, segmenter, make_png, path):
+    body = {"image": base64.b64encode(make_png()).decode(), "pos_points": [[300, 200]]}
+    headers = {"x-nuclio-function-name": "m2n2"}
+    client.post(path, json=body, headers=headers)
+    client.post(path, json={**body, "pos_points": "none"}, headers=headers)
+    segmenter.error = ZeroDivisionError()
+    client.post(path, json=body, headers=headers)
+    segmenter.error, segmenter.radius_pixels = None, 0.0
+    client.post(path, json=body, headers=headers)
+    client.get("/cvat/api/functions")
+    assert count_clicks(client) == {"mask,cvat": 1, "refused,cvat": 1, "failed,cvat": 1, "empty,cvat": 1}
+    assert read(client)[f"m2n2_request_seconds_count{{click,{path}}}"] == 4
+
+
+def test_what_runs_is_told(client, segmenter):
+    segmenter.told = dataclasses.replace(FULL, backbone="dinov2-small", preset="consensus")
+    assert read(client)[f"m2n2_build_info{{dinov2-small,cuda:0,consensus,{__version__}}}"] == 1
+
+
+def test_what_runs_is_told_while_nothing_does(make_client, segmenter):
+    """Of an engine that is still loading, only the version is known."""
+    go = threading.Event()
+
+    def load():
+        go.wait()
+        return segmenter
+
+    client = make_client(instead=BackgroundEngine(load))
+    assert read(client)[f"m2n2_build_info{{,,,{__version__}}}"] == 1
+    go.set()
 
 
 def test_the_queue_and_what_the_engine_says_are_told(client, segmenter):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import socket
 import threading
+import time
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from backend.engines.background import BackgroundEngine
 from m2n2_engine.errors import WeightsUnavailable
@@ -88,3 +91,80 @@ def test_a_failed_start_is_up_and_not_ready(make_client):
     response = client.get("/ready")
     assert (response.status_code, response.json["state"]) == (503, "failed")
     assert response.json["reason"] == "no weights: set M2N2_WEIGHTS_FOLDER"
+
+
+# --- the token
+
+
+WHO = "/api/current-user/whoami"
+
+
+@pytest.fixture
+def ask(make_client, server):
+    """Look at a path until Label Studio has been asked for its token; the answer."""
+    client = make_client({"LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": "0123abcd"})
+
+    def ask(path):
+        client.get(path)
+        for thread in threading.enumerate():
+            if thread.name == "check-token":
+                thread.join(30)
+        return client.get(path)
+
+    return ask
+
+
+def read_token(response):
+    """What /metrics says of Label Studio, by the end of the name."""
+    start = "m2n2_label_studio_"
+    families = text_string_to_metric_families(response.text)
+    samples = [sample for family in families for sample in family.samples]
+    return {sample.name.removeprefix(start): sample.value for sample in samples if sample.name.startswith(start)}
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "told"),
+    [
+        (200, "accepted", {"up": 1, "token_ok": 1}),
+        (401, "refused", {"up": 1, "token_ok": 0}),
+        (500, "unreachable", {"up": 0}),
+    ],
+)
+def test_the_token_is_told_and_changes_nothing_of_ready(ask, server, status, state, told):
+    server.answer(WHO, b"{}", status=status)
+    response = ask("/ready")
+    assert (response.status_code, response.json["state"]) == (200, "ready")
+    assert response.json["label_studio_token"]["state"] == state
+    assert (response.json["label_studio_token"]["reason"] is None) == (state == "accepted")
+    assert read_token(ask("/metrics")) == told
+
+
+def test_probes_do_not_ask_label_studio_each_time(ask, server):
+    server.answer(WHO, b"{}")
+    for _ in range(20):
+        ask("/ready")
+        ask("/metrics")
+    assert [path for _, path, _, _ in server.seen] == [WHO]
+
+
+def test_probes_do_not_wait_for_label_studio(make_client):
+    """One that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        client = make_client({"LABEL_STUDIO_URL": url, "LABEL_STUDIO_API_KEY": "0123abcd"})
+        started = time.monotonic()
+        for path in ("/ready", "/metrics") * 5:
+            assert client.get(path).status_code == 200
+        assert client.get("/ready").json["label_studio_token"] == {"state": "unknown", "reason": None}
+        assert read_token(client.get("/metrics")) == {}
+        assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("given", ["LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", None])
+def test_nobody_is_asked_where_there_is_no_label_studio_or_no_token(make_client, server, given):
+    values = {"LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": "0123abcd"}
+    client = make_client({given: values[given]} if given else {})
+    assert client.get("/ready").json == {"state": "ready", "reason": None}
+    assert read_token(client.get("/metrics")) == {}
+    assert [thread for thread in threading.enumerate() if thread.name == "check-token"] == []
+    assert server.seen == []

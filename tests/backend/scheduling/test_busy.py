@@ -94,6 +94,12 @@ def test_a_click_overtaken_by_a_newer_one_of_its_chain_is_empty_and_not_computed
         assert click.result(DEADLINE_SECONDS).json["results"][0]["result"]
     assert [len(clicks) for _, clicks, *_ in segmenter.asked] == [1, 3]
     assert read_metric(app, "m2n2_queue_obsolete_total") == 1
+    counted = [read_metric(app, count_name(outcome)) for outcome in ("mask", "overtaken", "empty")]
+    assert counted == [2, 1, 0]
+
+
+def count_name(outcome):
+    return f'm2n2_clicks_total{{outcome="{outcome}",platform="label_studio"}}'
 
 
 def wait_for_waiting_click(app):
