@@ -76,14 +76,14 @@ def test_clicks_refine_a_box(make_annotator, configure, upload, project, segment
     box = annotator.draw_box("Cup", *CUP_BOX, row=1)
     annotator.take_smart_tool("key-point-tool")
 
-    first = annotator.click("Cup", *SPOON, alt=True)
+    first = annotator.click("Cup", *SPOON, alt=True, over_box=True)
     annotator.shoot("refined")
     assert [region["type"] for region in first.asked] == ["keypointlabels"], "the page does not send the box"
     assert_same(decode_region(first.region), segment(coffee, [*box.asked, *first.asked]))
     assert not decode_region(first.region)[int(SPOON[1] * 400), int(SPOON[0] * 600)]
     # From now on the draft says that the box is still there.
     annotator.await_draft(2)
-    second = annotator.click("Cup", *CUP)
+    second = annotator.click("Cup", *CUP, over_box=True)
     assert len(second.asked) == 2
     assert_same(decode_region(second.region), segment(coffee, [*box.asked, *second.asked]))
     annotator.accept()

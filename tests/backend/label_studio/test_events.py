@@ -210,3 +210,15 @@ def test_what_does_not_follow_the_protocol_is_named(client, picture, change, mes
 def test_an_event_that_is_no_text_is_refused(client):
     response = client.post("/predict", json={"params": {"context": {"event": 3}}})
     assert response.status_code == 400
+
+
+def test_of_the_events_only_predict_counts_as_a_click(client, send):
+    for event in ("capabilities", "prewarm", "release"):
+        send(event)
+    send("predict", point(50, 50))
+    send("predict")
+    counted = {
+        outcome: read_metric(client, f'm2n2_clicks_total{{outcome="{outcome}",platform="label_studio"}}')
+        for outcome in ("mask", "empty", "refused", "failed")
+    }
+    assert counted == {"mask": 1, "empty": 1, "refused": 0, "failed": 0}

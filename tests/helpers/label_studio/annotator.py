@@ -163,20 +163,23 @@ class Annotator:
         self.shoot(name)
         self.page.evaluate(_UNMARK)
 
-    def press(self, x: float, y: float, *, alt: bool = False) -> None:
-        """A bare click, without waiting for what it brings."""
+    def press(self, x: float, y: float, *, alt: bool = False, over_box: bool = False) -> None:
+        """A bare click, without waiting for what it brings. over_box: with Ctrl, as else a box under it is selected."""
         place = self._locate(x, y)
-        if alt:
-            self.page.keyboard.down("Alt")
+        keys = ["Alt"] * alt + ["Control"] * over_box
+        for key in keys:
+            self.page.keyboard.down(key)
         self.page.mouse.click(*place)
-        if alt:
-            self.page.keyboard.up("Alt")
+        for key in keys:
+            self.page.keyboard.up(key)
 
-    def click(self, label: str, x: float, y: float, *, alt: bool = False, row: int = 0) -> Exchange:
+    def click(
+        self, label: str, x: float, y: float, *, alt: bool = False, row: int = 0, over_box: bool = False
+    ) -> Exchange:
         """Select the label, click, and wait for the answer; a mask is on the page then."""
         self.select_label(label, row)
         with self.expect_click() as caught:
-            self.press(x, y, alt=alt)
+            self.press(x, y, alt=alt, over_box=over_box)
         return self.await_answer(caught.value)
 
     def draw_box(self, label: str, start: tuple[float, float], end: tuple[float, float], *, row: int = 0) -> Exchange:
