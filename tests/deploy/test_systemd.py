@@ -90,6 +90,8 @@ def test_its_environment_is_settings_of_ours_and_lies_in_its_own_folder():
         {name: value.replace("%C", "/var/cache").replace("%i", "9090") for name, value in environ.items()}
     )
     assert (settings.host, settings.port) == ("127.0.0.1", 9090)
+    # What listens on loopback behind nginx is reached by everyone.
+    assert settings.playground == "off"
     (folder,) = read_unit()["CacheDirectory"]
     assert settings.cache_folder == Path("/var/cache") / folder
     assert settings.disk_cache_folder.is_relative_to(settings.cache_folder)
