@@ -220,7 +220,13 @@ class DiskStore:
         with self._lock:
             level = logging.DEBUG if self._is_failing else logging.WARNING
             self._is_failing = True
-        logger.log(level, "the attention cache in %s cannot be used: %s", self._folder, error)
+        logger.log(
+            level,
+            "the attention cache in %s cannot be used: %s; set M2N2_DISK_CACHE_FOLDER to a folder that can, or "
+            "M2N2_DISK_CACHE_MIB=0",
+            self._folder,
+            error,
+        )
 
     def _make_room(self, nbytes: int) -> None:
         self._sweep()

@@ -67,4 +67,9 @@ def find_folder(chosen: str) -> str | None:
                 )
             elif os.access(folder, os.W_OK | os.X_OK):
                 return str(folder)
+    logger.warning(
+        "compiled kernels are kept nowhere, and each start compiles them for a minute: neither %s nor %s can be "
+        "written to. Set NUMBA_CACHE_DIR to a folder that can",
+        *places,
+    )
     return None

@@ -493,6 +493,7 @@ def test_a_folder_that_cannot_be_made_fails_nothing_and_is_named_once(
     assert store.write_failures == 3
     assert [record.levelno for record in caplog.records].count(logging.WARNING) == 1
     assert f"the attention cache in {tmp_path / 'file' / 'cache'} cannot be used: " in caplog.text
+    assert "set M2N2_DISK_CACHE_FOLDER to a folder that can, or M2N2_DISK_CACHE_MIB=0" in caplog.text
 
 
 def test_a_full_disk_fails_nothing_and_leaves_nothing(folder: Path) -> None:

@@ -40,6 +40,7 @@ def sources(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     for name in ("kernel_folder.py", "matrix_rows.py", "simd.py", "threads.py"):
         shutil.copy(ROOT / "m2n2_engine" / "kernels" / "cpu" / name, folder)
+    shutil.copy(ROOT / "m2n2_engine" / "processors.py", folder.parents[1])
     (folder / "kernel.py").write_text(KERNEL)
     return folder
 
@@ -115,3 +116,4 @@ def test_kernels_run_where_there_is_no_place_to_keep_them(sources: Path, tmp_pat
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) > 0
+    assert f"{tmp_path / 'file' / 'm2n2' / 'kernels'} can be written to. Set NUMBA_CACHE_DIR" in done.stderr
