@@ -101,7 +101,7 @@ class EventRoutes:
         record.outcome = Outcome.MASK
         with record.measure("encode"):
             height, width = picture.size
-            shown = {"imageDataURL": encode(found.mask, is_white=True), "width": width, "height": height}
+            shown = {"imageDataURL": encode(found.mask), "width": width, "height": height}
             return self._render("bitmask", shown, names, found.score)
 
     def _release(self, request: PredictRequest, context: Context, record: RequestRecord) -> dict[str, Any]:

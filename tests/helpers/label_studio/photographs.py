@@ -42,15 +42,17 @@ def decode_region(region: dict[str, Any]) -> Mask:
 
 
 def decode_bitmask(url: str) -> Mask:
-    """The mask of a bitmask's ``data:`` URL, which is black and transparent, and nothing else."""
+    """The mask of a bitmask's ``data:`` URL: opaque where it is, of one colour, black or white."""
     head, _, payload = url.partition(",")
     assert head == "data:image/png;base64"
     file = PillowImage.open(io.BytesIO(base64.b64decode(payload)))
     assert file.mode == "RGBA"
     pixels = np.array(file)
-    assert not pixels[..., :-1].any()
-    assert set(np.unique(pixels[..., -1])) <= {0, 255}
-    return pixels[..., -1] > 0
+    mask = pixels[..., -1] > 0
+    assert set(np.unique(pixels)) <= {0, 255}
+    assert len(np.unique(pixels[mask], axis=0)) <= 1
+    assert not pixels[~mask].any()
+    return mask
 
 
 def rasterise(regions: Iterable[dict[str, Any]]) -> Mask:
