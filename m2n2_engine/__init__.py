@@ -9,9 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from m2n2_engine._version import __version__
-from m2n2_engine.types import Click, Segmentation
+from m2n2_engine.errors import M2N2Error
+from m2n2_engine.types import Box, Click, Picture, Segmentation, Stroke
 
 if TYPE_CHECKING:
+    from m2n2_engine.config import EngineConfig, WeightsConfig
     from m2n2_engine.engine import Engine, load_engine
     from m2n2_engine.paper_api import (
         Dinov2AttentionAggregator,
@@ -23,24 +25,36 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Box",
     "Click",
     "Dinov2AttentionAggregator",
     "Engine",
+    "EngineConfig",
+    "M2N2Error",
     "M2N2SegmentationModel",
+    "Picture",
     "Segmentation",
     "StableDiffusion1AttentionAggregator",
     "StableDiffusion2AttentionAggregator",
+    "Stroke",
+    "WeightsConfig",
     "__version__",
     "adjust_temperature_and_ipf",
     "create_markov_map_from_point",
     "load_engine",
 ]
 
-_ENGINE_NAMES = ("Engine", "load_engine")
+_HOMES = {"Engine": "engine", "load_engine": "engine", "EngineConfig": "config", "WeightsConfig": "config"}
+"""Module of the names that are imported when they are first used; the others are in ``paper_api``."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{'engine' if name in _ENGINE_NAMES else 'paper_api'}")
+    module = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'paper_api')}")
     return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    """The published names, so that interactive completion finds those that are not imported yet."""
+    return sorted([*globals(), *__all__])

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from m2n2_engine import __version__
-from m2n2_engine.backbones import LoadedBackbone, load_backbone
+from m2n2_engine.backbones import EMBEDDED, LoadedBackbone, load_backbone
 from m2n2_engine.cache.disk import DiskStore
 from m2n2_engine.cache.memory import AttentionKey, ResidentCache
 from m2n2_engine.cache.transitions import BackboneSource, TransitionSource
-from m2n2_engine.config import PROCESSOR_SESSION_CACHE_BYTES, Decision, EngineConfig, MethodConfig
+from m2n2_engine.config import AUTO, PROCESSOR_SESSION_CACHE_BYTES, Decision, EngineConfig, MethodConfig
 from m2n2_engine.errors import InvalidMask, OutOfMemory
 from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
@@ -52,11 +52,24 @@ ResultT = TypeVar("ResultT")
 _OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
-def load_engine(config: EngineConfig) -> Engine:
-    """Load the backbone that ``config`` asks for and build an engine on it.
+def load_engine(config: EngineConfig | None = None, *, offline: bool = False) -> Engine:
+    """Load a network and build an engine on it.
 
-    Raises ConfigurationError, WeightsUnavailable or WeightsCorrupt. Sets the thread counts of torch and the kernels.
+    Sets the thread counts of torch and the kernels, for the whole process. Reads no environment variable.
+
+    Args:
+        config: which network, device, preset and caches. None: the embedded network with its own preset, on CUDA where
+            there is a device, else on the processor.
+        offline: True never opens a connection, whatever ``config`` says: weights that are not at hand are an error.
+
+    Raises:
+        ConfigurationError: something in ``config`` cannot work.
+        WeightsUnavailable: the weights are not at hand and cannot be fetched.
+        WeightsCorrupt: they are not what they should be.
     """
+    config = config or EngineConfig(backbone=EMBEDDED, preset=AUTO)
+    if offline:
+        config = dataclasses.replace(config, weights=dataclasses.replace(config.weights, offline=True))
     set_up_threads(config)
     return build_engine(load_backbone(config), config)
 
@@ -263,7 +276,8 @@ class Engine:
             yield lease.value, tier
 
     def prepare(self, picture: Image | Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
-        """See ``types.Segmenter.prepare``. picture: as for ``segment``."""
+        """Make the picture ready, so that its first click finds it, and say where it was found. See
+        ``types.Segmenter.prepare``. picture: as for ``segment``."""
         with self.open(_as_picture(picture), deadline, slots) as opened:
             return opened.tier
 

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from m2n2_engine.attention import AnyAggregator, copy_attention, read_attention
 from m2n2_engine.backbones import Backbone, load_backbone
-from m2n2_engine.cache.transitions import AggregatorSource, AttentionAggregator
+from m2n2_engine.cache.transitions import AggregatorSource
 from m2n2_engine.config import EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.engine import Engine
 from m2n2_engine.errors import InvalidClicks, InvalidInput
@@ -55,14 +56,18 @@ class _PublishedAggregator(BackboneAggregator):
         *,
         revision: str | None = None,
         grid: int | None = None,
+        offline: bool = False,
     ) -> None:
         """device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. model_id: hub repository or folder to take instead of the
-        backbone's own. revision: of that repository. grid: cells along a side; None takes the backbone's own.
+        backbone's own. revision: of that repository. grid: cells along a side; None takes the backbone's own. offline:
+        True never opens a connection.
 
         Raises ConfigurationError, WeightsUnavailable or WeightsCorrupt.
         """
         folder = Path(model_id) if model_id is not None and Path(model_id).is_dir() else None
-        weights = WeightsConfig(folder=folder, model_id=None if folder else model_id, revision=revision)
+        weights = WeightsConfig(
+            folder=folder, model_id=None if folder else model_id, revision=revision, offline=offline
+        )
         config = EngineConfig(weights=weights, backbone=self._backbone_name, device=device, grid=grid)
         super().__init__(load_backbone(config).backbone)
 
@@ -85,24 +90,34 @@ class Dinov2AttentionAggregator(_PublishedAggregator):
     _backbone_name = "dinov2-small"
 
 
-class _CopyingAggregator:
-    """The engine overwrites the attention it is given, but an aggregator of the caller's may keep what it returns."""
+class _CheckedAggregator:
+    """An aggregator of the caller's, whose attention is checked, and copied: the engine overwrites what it is given."""
 
-    def __init__(self, given: AttentionAggregator) -> None:
+    def __init__(self, given: AnyAggregator) -> None:
+        if not callable(getattr(given, "extract_attention", None)):
+            raise InvalidInput(
+                f"an aggregator needs a method extract_attention(image), which {type(given).__name__} has not"
+            )
         self._given = given
 
     def extract_attention(self, image: Image) -> torch.Tensor:
-        attention = self._given.extract_attention(image)
-        return attention if isinstance(self._given, BackboneAggregator) else attention.clone()
+        if isinstance(self._given, BackboneAggregator):
+            return self._given.extract_attention(image)
+        return copy_attention(self._given.extract_attention(image))
 
 
 class M2N2SegmentationModel:
     """Points to masks on the attention of any object with ``extract_attention(image)``."""
 
-    def __init__(self, aggregator: AttentionAggregator, **constants: Any) -> None:
-        """constants: those of ``config.MethodConfig`` and its chain to change, for example ``temperature=0.5``."""
+    def __init__(self, aggregator: AnyAggregator, **constants: Any) -> None:
+        """aggregator: gives attention ``(h, w, h, w)`` of an image, whose last two axes sum to 1: a tensor of torch or
+        an array of numpy, of any floating point type, which stays as it is. constants: those of
+        ``config.MethodConfig`` and its chain to change, for example ``temperature=0.5``.
+
+        Raises InvalidInput for an object without ``extract_attention``.
+        """
         method = MethodConfig().replace(**constants)
-        source = AggregatorSource(_CopyingAggregator(aggregator), method.chain)
+        source = AggregatorSource(_CheckedAggregator(aggregator), method.chain)
         self._engine = Engine(source, fingerprint="the aggregator given", method=method)
 
     @property
@@ -113,12 +128,13 @@ class M2N2SegmentationModel:
     def segment(self, img: Image, points: Sequence[Point], points_in_segment: Sequence[bool]) -> npt.NDArray[np.uint8]:
         """The mask of one object, ``(H, W)`` of 0 and 1.
 
-        points_in_segment: True where the point belongs to the object. Raises InvalidImage or InvalidClicks.
+        points_in_segment: True or 1 where the point belongs to the object, False or 0 where not. Raises InvalidImage,
+        InvalidClicks, or InvalidInput where the aggregator's attention cannot be used.
         """
         if len(points) != len(points_in_segment):
             raise InvalidClicks(f"{len(points)} points but {len(points_in_segment)} signs: give one sign a point")
         clicks = [
-            Click(*_parse_point(point), positive=bool(inside))
+            Click(*_parse_point(point), positive=inside)
             for point, inside in zip(points, points_in_segment, strict=True)
         ]
         return self._engine.segment(img, clicks).mask.astype(np.uint8)
@@ -151,11 +167,9 @@ def create_markov_map_from_point(image: Image, A_tensor: TensorT, point: Point, 
 
 def _flatten(tensor: TensorT) -> tuple[torch.Tensor, torch.Size]:
     """``(h, w, h, w)`` -> ``(n, n)`` float32, and the shape it had."""
-    given = torch.as_tensor(tensor)
-    if given.ndim != 4 or given.shape[:2] != given.shape[2:]:
-        raise InvalidInput(f"the attention must have the shape (h, w, h, w), not {tuple(given.shape)}")
+    given = read_attention(tensor)
     cells = given.shape[0] * given.shape[1]
-    return given.reshape(cells, cells).float().contiguous(), given.shape
+    return given.reshape(cells, cells).contiguous(), given.shape
 
 
 def _like(given: TensorT, result: torch.Tensor) -> TensorT:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,7 @@ class Prompt:
             InvalidClicks: there is nothing to go by, or a click, a stroke or the box cannot be used.
             InvalidMask: the mask is not bool ``(H, W)`` at the image's size.
         """
+        clicks = _read_clicks(clicks)
         if clicks or (box is None and mask is None):
             check_clicks(clicks, size[1], size[0])
         if box is not None:
@@ -81,7 +82,7 @@ class Prompt:
                 f"the mask has {width} x {height} pixels, but the image {size[1]} x {size[0]}: give it at the size of "
                 "the image"
             )
-        return cls(tuple(_freeze(click) for click in clicks), box, start)
+        return cls(clicks, box, start)
 
     @property
     def is_empty(self) -> bool:
@@ -96,7 +97,7 @@ def check_clicks(clicks: Sequence[Click | Stroke], width: int, height: int) -> N
         raise InvalidClicks("there are no clicks: give at least one positive click")
     for click in clicks:
         name = "click" if isinstance(click, Click) else "point of a stroke"
-        if isinstance(click, Stroke) and not len(click.points):
+        if isinstance(click, Stroke) and not click.points:
             raise InvalidClicks("a stroke has no points: give at least one, as (x, y)")
         for x, y in list_points(click):
             if not (math.isfinite(x) and math.isfinite(y)):
@@ -146,15 +147,21 @@ def find_path(click: Click | Stroke, image_size: tuple[int, int], size: tuple[in
     return list(dict.fromkeys(map(tuple, pixels.tolist())))
 
 
-def _freeze(click: Click | Stroke) -> Click | Stroke:
-    """The same, whatever its points are held in: prompts are looked up."""
-    if isinstance(click, Click):
-        return click
-    return Stroke(tuple((float(x), float(y)) for x, y in click.points), click.positive)
+def _read_clicks(clicks: object) -> tuple[Click | Stroke, ...]:
+    """What was given as the clicks, as it can be looked up. Raises InvalidClicks where it is something else."""
+    if not isinstance(clicks, Iterable):
+        raise InvalidClicks(f"the clicks must be a list of Click and Stroke, not {clicks!r}")
+    found = tuple(clicks)
+    for click in found:
+        if not isinstance(click, Click | Stroke):
+            raise InvalidClicks(f"a click must be a Click or a Stroke, not {click!r}: write Click(x, y)")
+    return found
 
 
 def check_box(box: Box, width: int, height: int) -> None:
-    """Raise InvalidClicks unless this box has an area and lies in an image of this size."""
+    """Raise InvalidClicks unless this box is one, has an area and lies in an image of this size."""
+    if not isinstance(box, Box):
+        raise InvalidClicks(f"the box must be a Box, not {box!r}: write Box(left, top, right, bottom)")
     if not (0 <= box.left < box.right <= width and 0 <= box.top < box.bottom <= height):
         raise InvalidClicks(
             f"the box from ({box.left:g}, {box.top:g}) to ({box.right:g}, {box.bottom:g}) cannot be used: it needs "

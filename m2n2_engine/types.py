@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import hashlib
 import math
+import numbers
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from m2n2_engine.errors import DeadlineExceeded, InvalidImage
+from m2n2_engine.errors import DeadlineExceeded, InvalidClicks, InvalidImage
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -124,12 +125,18 @@ class Click:
     """A point of the image with a sign.
 
     x: pixels from the left edge, ``0 <= x <= W``. y: pixels from the top edge, ``0 <= y <= H``.
-    positive: True where the point belongs to the object.
+    positive: True or 1 where the point belongs to the object, False or 0 where not; kept as a bool.
     """
 
     x: float
     y: float
     positive: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises InvalidClicks for a coordinate that is no number, and for a sign that is neither."""
+        _keep(self, "x", _read_number(self.x, "x of a click"))
+        _keep(self, "y", _read_number(self.y, "y of a click"))
+        _keep(self, "positive", _read_sign(self.positive, "click"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,6 +150,11 @@ class Stroke:
     points: tuple[tuple[float, float], ...]
     positive: bool = True
 
+    def __post_init__(self) -> None:
+        """Raises InvalidClicks as of a click. The points may be in any sequence, an array among them."""
+        _keep(self, "points", _read_path(self.points))
+        _keep(self, "positive", _read_sign(self.positive, "stroke"))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Box:
@@ -153,6 +165,48 @@ class Box:
     top: float
     right: float
     bottom: float
+
+    def __post_init__(self) -> None:
+        """Raises InvalidClicks for a side that is no number."""
+        for side in ("left", "top", "right", "bottom"):
+            _keep(self, side, _read_number(getattr(self, side), f"{side} of a box"))
+
+
+def _keep(value: Click | Stroke | Box, name: str, found: object) -> None:
+    """Give a field of a frozen value its normal form: its own ``__post_init__`` is the one place that may."""
+    object.__setattr__(value, name, found)
+
+
+def _read_number(value: object, name: str) -> float:
+    """A plain number: those of numpy and torch are turned into one, so that equal clicks are looked up as equal."""
+    if type(value) in (int, float):
+        return value  # type: ignore[return-value]
+    # What has no `__float__` is no number, though float() reads it: text, for example.
+    if not hasattr(value, "__float__"):
+        raise InvalidClicks(f"the {name} must be a number of pixels, not {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # arrays of several numbers; torch says RuntimeError
+        raise InvalidClicks(f"the {name} must be one number of pixels, not {value!r}") from None
+
+
+def _read_sign(value: object, name: str) -> bool:
+    """True or False of what equals them: 1 and 0 are the labels of many data sets."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, np.bool_ | numbers.Real) and value in (0, 1):
+        return bool(value)
+    raise InvalidClicks(
+        f"the sign of a {name} must be True or 1 on the object, False or 0 outside of it, not {value!r}"
+    )
+
+
+def _read_path(points: object) -> tuple[tuple[float, float], ...]:
+    try:
+        pairs = [(x, y) for x, y in points]  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise InvalidClicks(f"the points of a stroke must be pairs (x, y), not {points!r}") from None
+    return tuple((_read_number(x, "x of a stroke's point"), _read_number(y, "y of a stroke's point")) for x, y in pairs)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def test_it_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> No
     files = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
     expected = {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
     assert held == expected
-    assert {"backend/guide/GUIDE.md", "backend/http/gunicorn_conf.py"} <= held
+    assert {"backend/guide/GUIDE.md", "backend/http/gunicorn_conf.py", "m2n2_engine/py.typed"} <= held
     assert [name for name in held if name.endswith(".jpg")]
 
 

@@ -3,132 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
 from backend.cli import cache, weights
+from backend.cli.segment.command import segment
 from backend.tools.context import ServerToolSettings
 from m2n2_engine.tools.benchmark import commands as benchmark_commands
 from m2n2_engine.tools.context import (
+    BackboneOption,
     ConstantsOption,
+    GridOption,
     Point,
     PresetOption,
     ToolSettings,
     engine_config,
     output,
-    parse_box,
     parse_point,
-    parse_stroke,
     read_image,
-    read_mask,
-    to_clicks,
     working_on,
 )
 from m2n2_engine.tools.datasets import commands as datasets_commands
 from m2n2_engine.tools.evaluate import commands as evaluate_commands
-from m2n2_engine.types import Box, Click
+from m2n2_engine.types import Click
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")
 app.add_typer(benchmark_commands.app, name="benchmark")
 app.add_typer(datasets_commands.app, name="datasets")
 app.command()(evaluate_commands.evaluate)
+app.command()(segment)
 
 ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
-BackboneOption = Annotated[str | None, typer.Option(help="Network to use instead of the configured one.")]
-GridOption = Annotated[int | None, typer.Option(min=2, help="Cells along each side of the attention grid.")]
-PointsOption = Annotated[
-    list[Point],
-    typer.Option(
-        "--point",
-        metavar="X,Y",
-        parser=parse_point,
-        help="A pixel of the object; may be repeated. Not needed with a box.",
-    ),
-]
-NegativesOption = Annotated[
-    list[Point],
-    typer.Option("--negative", metavar="X,Y", parser=parse_point, help="A pixel outside it; may be repeated."),
-]
-StrokesOption = Annotated[
-    list[Any],
-    typer.Option(
-        "--stroke",
-        metavar="'X,Y X,Y ...'",
-        parser=parse_stroke,
-        help="A path over the object, through these pixels; may be repeated.",
-    ),
-]
-NegativeStrokesOption = Annotated[
-    list[Any],
-    typer.Option(
-        "--negative-stroke",
-        metavar="'X,Y X,Y ...'",
-        parser=parse_stroke,
-        help="A path outside it; may be repeated.",
-    ),
-]
-BoxOption = Annotated[
-    Box | None,
-    typer.Option(
-        "--box",
-        metavar="LEFT,TOP,RIGHT,BOTTOM",
-        parser=parse_box,
-        help="A box around the object, in pixels. The mask stays in it; points correct the mask of the box.",
-    ),
-]
-
-
-@app.command()
-def segment(
-    context: typer.Context,
-    image: ImageArgument,
-    target: Annotated[Path, typer.Option("--output", "-o", help="Mask to write: 255 object, 0 background.")],
-    point: PointsOption = [],  # noqa: B006 (Typer reads the default; nothing changes it)
-    negative: NegativesOption = [],  # noqa: B006 (as above)
-    stroke: StrokesOption = [],  # noqa: B006 (as above)
-    negative_stroke: NegativeStrokesOption = [],  # noqa: B006 (as above)
-    box: BoxOption = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(
-            help="A mask that the points and strokes correct: an image file of the same size, white the object."
-        ),
-    ] = None,
-    overlay: Annotated[Path | None, typer.Option(help="Picture of the mask on the image to write.")] = None,
-    backbone: BackboneOption = None,
-    grid: GridOption = None,
-    preset: PresetOption = None,
-    constants: ConstantsOption = None,
-) -> None:
-    """Segment the object that points, strokes, a box and a mask describe."""
-    from m2n2_engine.tools.drawing import draw_overlay, write_picture
-
-    settings: ToolSettings = context.obj
-    if not point and not stroke and box is None and mask is None:
-        raise typer.BadParameter(
-            "no object is named: give --point X,Y, --stroke 'X,Y X,Y ...', --box LEFT,TOP,RIGHT,BOTTOM or --mask FILE"
-        )
-    pixels = read_image(image)
-    start = None if mask is None else read_mask(mask)
-    clicks = to_clicks(point, negative, stroke, negative_stroke)
-    with working_on("loading the network and segmenting"):
-        engine = settings.load(engine_config(context, backbone, grid, preset, constants))
-        result = engine.segment(pixels, clicks, box, start)
-    write_picture(target, result.mask.astype(np.uint8) * 255)
-    if overlay is not None:
-        write_picture(overlay, draw_overlay(pixels, result.mask, clicks, box))
-    share = result.mask.mean()
-    status = engine.status()
-    output.print(
-        f"{target}: {int(result.mask.sum())} of {result.mask.size} pixels ({share:.1%}), score {result.score:.2f}, "
-        f"prepared in {result.timings.prepare_seconds:.2f} s, clicks in {result.timings.clicks_seconds:.2f} s, "
-        f"{status.backbone} ({status.backbone_reason}) on {status.device}, grid {status.grid}, "
-        f"preset {status.preset}"
-    )
 
 
 @app.command()

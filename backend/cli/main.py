@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+from typing import Annotated
 
 import typer
 
@@ -15,9 +16,10 @@ from backend.settings import Settings, load_settings
 from backend.tools import benchmark_cvat, benchmark_serve
 from backend.tools.context import ServerToolSettings
 from backend.tools.remote_segmenter import connect
+from m2n2_engine import __version__
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.benchmark import commands as benchmark_commands
-from m2n2_engine.tools.context import messages
+from m2n2_engine.tools.context import messages, output
 
 app.add_typer(label_studio.app, name="label-studio")
 app.command()(serve.serve)
@@ -27,8 +29,19 @@ benchmark_commands.app.command()(benchmark_serve.serve)
 benchmark_commands.app.command()(benchmark_cvat.cvat)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.print(f"m2n2 {__version__}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
-def read_settings(context: typer.Context) -> None:
+def read_settings(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
     """Training-free interactive segmentation for annotation platforms."""
     calm_idle_threads()
     settings = load_settings()

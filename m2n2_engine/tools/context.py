@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -26,6 +27,9 @@ messages = Console(stderr=True, soft_wrap=True)
 
 _WHITE = 127.5
 """Mean of red, green and blue from which on a pixel of a mask's file is in the mask. Here."""
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+"""The beginning of a URL; two characters at least before the colon, for one is a drive of Windows."""
 
 INTERRUPTED = 130
 """Exit status of a program that Ctrl+C ended, as shells have it."""
@@ -61,6 +65,8 @@ def parse_constant(text: str) -> tuple[str, object]:
 PresetOption = Annotated[
     str | None, typer.Option(help=f"Constants of the method: {', '.join(PRESETS)}, or auto: the backbone's own.")
 ]
+BackboneOption = Annotated[str | None, typer.Option(help="Network to use instead of the configured one.")]
+GridOption = Annotated[int | None, typer.Option(min=2, help="Cells along each side of the attention grid.")]
 ConstantsOption = Annotated[
     list[Any] | None,
     typer.Option("--set", metavar="NAME=VALUE", parser=parse_constant, help="One constant changed; may be repeated."),
@@ -92,6 +98,10 @@ def read_image(path: Path) -> Image:
     try:
         return decode_image(path.read_bytes())
     except OSError as error:
+        if address := _ADDRESS.match(str(path)):
+            # A path of two slashes has lost one.
+            whole = f"{address[1]}://{str(path)[address.end() :]}"
+            raise InvalidImage(f"{whole} is an address: download it first, and name the file") from None
         raise InvalidImage(f"{path} cannot be read: {error.strerror}") from None
     except InvalidImage as error:
         raise InvalidImage(f"{path}: {error}") from None

@@ -77,9 +77,11 @@ def draw_map(values: Map) -> Image:
 
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write RGB ``(H, W, 3)`` or grey ``(H, W)`` by the file name's ending. ConfigurationError where it cannot be."""
+    """Write RGB ``(H, W, 3)``, RGBA ``(H, W, 4)`` or grey ``(H, W)`` by the file name's ending. Raises
+    ConfigurationError where it cannot be."""
     if picture.ndim == 3:
-        picture = np.ascontiguousarray(picture[:, :, ::-1])
+        channels = [2, 1, 0, 3][: picture.shape[2]]
+        picture = np.ascontiguousarray(picture[:, :, channels])
     try:
         encoded, data = cv2.imencode(path.suffix or ".png", picture)
     except cv2.error:

@@ -13,6 +13,7 @@ from backend.cli.main import app
 from backend.settings import Settings, render_settings_table
 from m2n2_engine.backbones import BACKBONES
 from m2n2_engine.weights.store import WEIGHTS
+from tests.helpers.library_table import render_library_table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -79,6 +80,13 @@ def test_the_settings_table_is_the_code_s_own() -> None:
     assert table is not None
     remedy = "put what backend.settings.render_settings_table() returns between the marks of docs/settings.md"
     assert table[1] == render_settings_table(), remedy
+
+
+def test_the_table_of_the_library_is_the_code_s_own() -> None:
+    table = re.search(r"<!-- names -->\n(.*)<!-- /names -->", read("docs/library.md"), re.DOTALL)
+    assert table is not None
+    remedy = "put what tests.helpers.library_table.render_library_table() returns between the marks of docs/library.md"
+    assert table[1] == render_library_table(), remedy
 
 
 def test_settings_that_are_named_exist(text: str) -> None:

@@ -120,6 +120,17 @@ def write_dataset(folder: Path, samples: Iterable[tuple[Path, Sequence[GroundTru
     return _count(content)
 
 
+def describe_mask(mask: Mask) -> _Json:
+    """What COCO's annotation says of a mask bool ``(H, W)``: run lengths, area and box, all in pixels."""
+    encoded = _encode(mask)
+    return {
+        "segmentation": encoded,
+        "area": int(run_lengths.area(encoded)),
+        "bbox": [float(value) for value in run_lengths.toBbox(encoded)],
+        "iscrowd": 0,
+    }
+
+
 def _size(image: _Json) -> tuple[int, int]:
     return image["height"], image["width"]
 
@@ -139,15 +150,11 @@ def _check_size(path: Path, image: _Json, truth: GroundTruth) -> None:
 
 
 def _annotate(truth: GroundTruth, image: int, number: int) -> _Json:
-    sure = _encode(truth.sure)
     annotation = {
         "id": number,
         "image_id": image,
         "category_id": _CATEGORY["id"],
-        "segmentation": sure,
-        "area": int(run_lengths.area(sure)),
-        "bbox": [float(value) for value in run_lengths.toBbox(sure)],
-        "iscrowd": 0,
+        **describe_mask(truth.sure),
     }
     return annotation if truth.unknown is None else annotation | {"unknown_segmentation": _encode(truth.unknown)}
 

@@ -1,0 +1,1 @@
+"""``m2n2 segment``: images and prompts -> files of masks."""
