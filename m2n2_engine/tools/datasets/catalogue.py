@@ -29,7 +29,7 @@ class Archive:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set; the defaults are those of a user's own. archive: None where it is unpacked by hand. by_hand: where to
+    """A data set. read_objects: what its masks mean. archive: None where it is unpacked by hand. by_hand: where to
     get it then. split: as ``find_labelled_images`` takes it."""
 
     name: str

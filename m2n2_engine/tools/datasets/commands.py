@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,8 @@ from m2n2_engine.tools.context import engine_config, messages, output
 from m2n2_engine.tools.optional_packages import PYCOCOTOOLS
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from m2n2_engine.tools.datasets.catalogue import Dataset
     from m2n2_engine.tools.datasets.coco import Counts
 
@@ -35,54 +39,100 @@ def prepare(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Convert this folder, with images/ and masks/, offline."),
     ] = None,
+    coco: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Convert this JSON file of COCO instances, with --images."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder that the file names of --coco start from."),
+    ] = None,
     folder: Annotated[Path, typer.Option(file_okay=False, help="Where raw/ and coco/ are kept.")] = Path("datasets"),
 ) -> None:
     """Download data sets and convert them to COCO's format, coco/NAME in the folder; run again, it goes on."""
     flags = {"grabcut": grabcut, "berkeley": berkeley, "davis": davis, "sbd": sbd, "brats": brats, "oaizib": oaizib}
-    wanted = _select([flag for flag, is_set in flags.items() if is_set], name, source)
+    chosen = [flag for flag, is_set in flags.items() if is_set]
     PYCOCOTOOLS.require("a data set")
-    offline = engine_config(context).weights.offline
-    failures = [dataset for dataset in wanted if not _prepare_one(dataset, source, folder, offline)]
+    works: list[_Work]
+    if coco is not None or images is not None:
+        works = [_import_coco(coco, images, name, bool(chosen) or source is not None, folder)]
+    else:
+        offline = engine_config(context).weights.offline
+        works = [_work(dataset, source, folder, offline) for dataset in _select(chosen, name, source)]
+    failures = [work for work in works if not _do(work, folder)]
     if failures:
         raise typer.Exit(1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Work:
+    """A data set to make. run: makes it; None where there is nothing to do."""
+
+    name: str
+    run: Callable[[Progress], Counts | None]
+
+
+def _import_coco(coco: Path | None, images: Path | None, name: str | None, has_others: bool, folder: Path) -> _Work:
+    from m2n2_engine.tools.datasets.prepare import convert_coco
+
+    if coco is None or images is None:
+        raise typer.BadParameter("--coco FILE and --images FOLDER belong together: give both")
+    if has_others:
+        raise typer.BadParameter("--coco is a data set of your own: leave the published ones and --source away")
+    own = _check_name(name or coco.stem)
+    return _Work(own, lambda progress: convert_coco(own, coco, images, folder, progress))
+
+
+def _work(dataset: Dataset, source: Path | None, folder: Path, offline: bool) -> _Work:
+    from m2n2_engine.tools.datasets import prepare
+
+    if source is None:
+        return _Work(dataset.name, lambda progress: prepare.prepare(dataset, folder, progress, offline=offline))
+    return _Work(dataset.name, lambda progress: prepare.convert(dataset, source, folder, progress))
 
 
 def _select(flags: list[str], name: str | None, source: Path | None) -> list[Dataset]:
     """The data sets that the options ask for; BadParameter where these do not go together."""
     from m2n2_engine.tools.datasets.catalogue import DATASETS, Dataset
+    from m2n2_engine.tools.datasets.ground_truth import read_own_objects
 
     options = ", ".join(f"--{flag}" for flag in DATASETS)
     if source is not None and len(flags) + (name is not None) != 1:
         raise typer.BadParameter(f"--source holds one data set: give one of {options} or --name NAME with it")
     if name is None:
         if not flags:
-            raise typer.BadParameter(f"say which data sets: {options}, or --name NAME and --source FOLDER")
+            raise typer.BadParameter(
+                f"say which data sets: {options}, or --name NAME and --source FOLDER, "
+                "or --coco FILE and --images FOLDER"
+            )
         return [DATASETS[flag] for flag in flags]
     if source is None:
         raise typer.BadParameter("--name NAME is of a data set of your own: give the --source that it is made from")
+    return [Dataset(_check_name(name), read_own_objects)]
+
+
+def _check_name(name: str) -> str:
+    """The name of a data set of somebody's own. Raises BadParameter where it cannot be one."""
+    from m2n2_engine.tools.datasets.catalogue import DATASETS
+
     if name.lower() in DATASETS:
         raise typer.BadParameter(f"{name} is a published data set: give --{name.lower()} instead of --name")
     if not _NAME.fullmatch(name):
         raise typer.BadParameter(f"{name!r} is no name of a folder: use letters, digits, '-', '_' and '.'")
-    return [Dataset(name)]
+    return name
 
 
-def _prepare_one(dataset: Dataset, source: Path | None, folder: Path, offline: bool) -> bool:
+def _do(work: _Work, folder: Path) -> bool:
     """Say what there is now, or what went wrong: the other data sets can be had all the same."""
     from rich.progress import Progress
 
-    from m2n2_engine.tools.datasets.prepare import convert, prepare
-
     try:
         with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
-            if source is None:
-                counts = prepare(dataset, folder, progress, offline=offline)
-            else:
-                counts = convert(dataset, source, folder, progress)
+            counts = work.run(progress)
     except M2N2Error as error:
-        messages.print(f"{dataset.name}: {error}", markup=False, highlight=False)
+        messages.print(f"{work.name}: {error}", markup=False, highlight=False)
         return False
-    output.print(f"{dataset.name}: {_describe(counts)}, in {folder / 'coco' / dataset.name}", highlight=False)
+    output.print(f"{work.name}: {_describe(counts)}, in {folder / 'coco' / work.name}", highlight=False)
     return True
 
 

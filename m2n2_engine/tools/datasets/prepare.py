@@ -48,6 +48,22 @@ def convert(dataset: Dataset, source: Path, folder: Path, progress: Progress) ->
         return _convert(dataset, source, target, progress)
 
 
+def convert_coco(name: str, annotations: Path, images: Path, folder: Path, progress: Progress) -> Counts:
+    """Convert COCO's JSON of instances and the folder of its images, also where it was prepared before.
+
+    folder: gets ``coco/``. Raises DatasetError or InvalidImage.
+    """
+    # Imported here: only this needs pycocotools' reader of polygons.
+    from m2n2_engine.tools.datasets.coco_import import read_coco
+
+    target = _target(Dataset(name), folder)
+    for given in (annotations, images):
+        if given.resolve().is_relative_to(target.resolve()):
+            raise DatasetError(f"{given} lies where the converted data set goes, {target}: give it another --name")
+    with _alone_in(folder):
+        return write_dataset(target, read_coco(annotations, images, progress))
+
+
 def _target(dataset: Dataset, folder: Path) -> Path:
     return folder / "coco" / dataset.name
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import re
 import shutil
 import tarfile
@@ -74,20 +75,106 @@ def test_the_f_brs_layout_keeps_its_band(prepare, folder, make_source, labels):
     np.testing.assert_array_equal(first.unknown(), labels == 128)
 
 
-@pytest.mark.parametrize(("options", "name"), [(["--davis"], "DAVIS"), (["--name", "Mine-2.0"], "Mine-2.0")])
-def test_a_plain_layout_knows_no_band(prepare, folder, make_source, labels, options, name):
+def test_a_plain_layout_knows_no_band(prepare, folder, make_source, labels):
     source = make_source("images", "masks")
-    assert prepare(*options, "--source", source) == (0, f"{name}: 2 images, 2 objects, in {folder}/coco/{name}\n", "")
-    first, _ = read_dataset(folder / "coco" / name)
+    assert prepare("--davis", "--source", source) == (0, f"DAVIS: 2 images, 2 objects, in {folder}/coco/DAVIS\n", "")
+    first, _ = read_dataset(folder / "coco" / "DAVIS")
     np.testing.assert_array_equal(first.sure(), labels > 0)
     assert not first.unknown().any()
+
+
+def test_every_value_of_one_s_own_masks_is_an_object(prepare, folder, make_source, labels):
+    source = make_source("images", "masks")
+    printed = f"Mine-2.0: 2 images, 4 objects, in {folder}/coco/Mine-2.0\n"
+    assert prepare("--name", "Mine-2.0", "--source", source) == (0, printed, "")
+    first, second, *_ = read_dataset(folder / "coco" / "Mine-2.0")
+    np.testing.assert_array_equal(first.sure(), labels == 128)
+    np.testing.assert_array_equal(second.sure(), labels == 255)
+
+
+def test_jpeg_masks_of_one_s_own_are_refused(prepare, folder, make_source, labels, write_picture):
+    source = make_source("images", "masks", names=("a",))
+    (source / "masks" / "a.png").unlink()
+    path = write_picture(source / "masks" / "a.jpg", labels)
+    status, printed, problem = prepare("--name", "Mine", "--source", source)
+    assert (status, printed) == (1, "")
+    assert problem == f"Mine: {path} is a JPEG, which changes the values of a mask: save it as PNG"
+
+
+# --- COCO of one's own
+
+
+def write_coco(path, annotations, images=None):
+    listed = [{"id": 5, "file_name": "b.png", "width": 8, "height": 6}] if images is None else images
+    path.write_text(json.dumps({"images": listed, "annotations": annotations, "categories": []}))
+    return path
+
+
+SQUARE = [[1, 1, 5, 1, 5, 4, 1, 4]]
+
+
+def test_coco_of_one_s_own_is_converted(prepare, folder, tmp_path, make_source):
+    images = make_source("images", "masks") / "images"
+    annotations = [
+        {"id": 1, "image_id": 5, "segmentation": SQUARE},
+        {"id": 2, "image_id": 5, "segmentation": {"size": [6, 8], "counts": [0, 6, 42]}},
+        {"id": 3, "image_id": 5, "segmentation": {"size": [6, 8], "counts": [0, 48]}, "iscrowd": 1},
+        {"id": 4, "image_id": 5, "segmentation": []},
+    ]
+    path = write_coco(tmp_path / "instances.json", annotations)
+    status, printed, said = prepare("--coco", path, "--images", images)
+    assert (status, printed) == (0, f"instances: 1 images, 2 objects, in {folder}/coco/instances\n")
+    assert said == f"{path}: left out 1 crowds (iscrowd) and 1 annotations without a pixel"
+    square, column = (instance.sure() for instance in read_dataset(folder / "coco" / "instances"))
+    expected = np.zeros((6, 8), bool)
+    expected[1:4, 1:5] = True
+    np.testing.assert_array_equal(square, expected)
+    np.testing.assert_array_equal(column, np.arange(8)[None] + np.zeros((6, 1)) == 0)
+    assert prepare("--coco", path, "--images", images, "--name", "Mine")[1].startswith("Mine: 1 images, 2 objects")
+    again = folder / "coco" / "Mine" / "gt.json"
+    assert "Copy: 1 images, 2 objects" in prepare("--coco", again, "--images", images, "--name", "Copy")[1]
+    assert "give it another --name" in prepare("--coco", again, "--images", images, "--name", "Mine")[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "is no JSON: "),
+        ("[]", "is no COCO of instances: it lacks 'images'"),
+        ('{"images": []}', "is no COCO of instances: it lacks 'annotations'"),
+        ('{"images": [], "annotations": [{"id": 1, "image_id": 3}]}', "is no COCO of instances: it lacks 3"),
+        ('{"images": [{"id": 1, "file_name": "no.png"}], "annotations": []}', "no.png is missing: --images names"),
+        (
+            '{"images": [{"id": 1, "file_name": "b.png"}, {"id": 2, "file_name": "./../images/b.png"}],'
+            '"annotations": []}',
+            "2 images are named b.png: give them different names",
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "b.png", "width": 8, "height": 6}],'
+            '"annotations": [{"id": 9, "image_id": 1, "segmentation": [[1, 2]]}]}',
+            "annotation 9: no mask can be made of its segmentation",
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "b.png", "width": 4, "height": 3}],'
+            '"annotations": [{"id": 9, "image_id": 1, "segmentation": [[0, 0, 4, 0, 4, 3, 0, 3]]}]}',
+            "b.png has 8 x 6 pixels, its mask 4 x 3",
+        ),
+    ],
+)
+def test_coco_that_cannot_be_used(prepare, folder, tmp_path, make_source, content, told):
+    path = tmp_path / "Mine.json"
+    path.write_text(content)
+    status, printed, problem = prepare("--coco", path, "--images", make_source("images", "masks") / "images")
+    assert (status, printed) == (1, "")
+    assert told in problem
+    assert not (folder / "coco" / "Mine").exists()
 
 
 def test_a_source_is_converted_anew_each_time(prepare, folder, make_source, write_picture):
     source = make_source("images", "masks")
     prepare("--name", "Mine", "--source", source)
     write_picture(source / "masks" / "a.png", np.zeros((6, 8), np.uint8))
-    printed = f"Mine: 2 images, 1 objects, 1 images without an object, in {folder}/coco/Mine\n"
+    printed = f"Mine: 2 images, 2 objects, 1 images without an object, in {folder}/coco/Mine\n"
     assert prepare("--name", "Mine", "--source", source) == (0, printed, "")
 
 
@@ -116,7 +203,7 @@ def test_a_source_that_cannot_be_used_is_named(prepare, folder, tmp_path, make_s
         1,
         f"where the converted data set goes, {folder}/coco/Mine: move it elsewhere",
     )
-    assert len(read_dataset(folder / "coco" / "Mine")) == 2
+    assert len(read_dataset(folder / "coco" / "Mine")) == 4
 
 
 # --- from the web
@@ -262,6 +349,10 @@ def test_a_folder_that_cannot_be_written_is_named(prepare, folder, make_source):
         (["--source", ".", "--name", "grabCut"], "grabCut is a published data set: give --grabcut instead of --name"),
         (["--source", ".", "--name", "../up"], "'../up' is no name of a folder: use letters, digits, '-', '_' and '.'"),
         (["--source", "/nowhere", "--grabcut"], "'/nowhere' does not exist"),
+        (["--images", "."], "--coco FILE and --images FOLDER belong together: give both"),
+        (["--coco", "pyproject.toml"], "--coco FILE and --images FOLDER belong together: give both"),
+        (["--coco", "pyproject.toml", "--images", ".", "--davis"], "leave the published ones and --source away"),
+        (["--coco", "pyproject.toml", "--images", ".", "--name", "sbd"], "sbd is a published data set: give --sbd"),
     ],
 )
 def test_options_that_do_not_go_together(prepare, folder, options, problem):

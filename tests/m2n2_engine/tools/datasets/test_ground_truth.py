@@ -1,11 +1,18 @@
 """What mask files of every kind say."""
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
 from m2n2_engine.errors import InvalidImage
-from m2n2_engine.tools.datasets.ground_truth import read_labelled_objects, read_object, read_object_and_band
+from m2n2_engine.tools.datasets.ground_truth import (
+    read_labelled_objects,
+    read_object,
+    read_object_and_band,
+    read_own_objects,
+)
 from m2n2_engine.tools.datasets.sbd import read_instances
 
 RED = np.array([0, 0, 1], np.uint8)
@@ -58,7 +65,56 @@ def test_every_label_is_an_object(tmp_path, write_picture):
     np.testing.assert_array_equal(seven.sure, labels == 7)
 
 
-@pytest.mark.parametrize("read", [read_object, read_object_and_band, read_labelled_objects])
+COLOURS = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0]], np.uint8)
+"""Two that have the same largest channel."""
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda labels: Image.fromarray(labels),
+        lambda labels: Image.fromarray(labels.astype(np.uint16) * 300),
+        lambda labels: Image.fromarray(np.dstack([labels] * 3)),
+        lambda labels: Image.fromarray(COLOURS[labels]),
+        lambda labels: Image.fromarray(np.dstack([COLOURS[labels], np.full_like(labels, 255)])),
+        lambda labels: with_palette(labels),
+    ],
+    ids=["grey", "16 bits", "grey as RGB", "colours", "opaque colours", "palette"],
+)
+def test_every_value_or_colour_of_one_s_own_masks_is_an_object(tmp_path, convert):
+    labels = np.array([[0, 2, 2], [1, 0, 2]], np.uint8)
+    convert(labels).save(tmp_path / "mask.png")
+    found = read_own_objects(tmp_path / "mask.png")
+    assert {truth.sure.tobytes() for truth in found} == {(labels == 1).tobytes(), (labels == 2).tobytes()}
+    assert [truth.unknown for truth in found] == [None, None]
+
+
+def with_palette(labels):
+    picture = Image.fromarray(labels)
+    picture.putpalette([*COLOURS.ravel().tolist(), *[0] * 750, 224, 224, 192][:768])
+    return picture
+
+
+def test_255_in_a_palette_is_the_band_of_pascal_voc(tmp_path):
+    labels = np.array([[0, 255, 1], [1, 255, 2]], np.uint8)
+    with_palette(labels).save(tmp_path / "mask.png")
+    one, two = read_own_objects(tmp_path / "mask.png")
+    np.testing.assert_array_equal(one.sure, labels == 1)
+    np.testing.assert_array_equal(two.unknown, labels == 255)
+    with_palette(np.where(labels == 255, labels, 0).astype(np.uint8)).save(tmp_path / "mask.png")
+    (only,) = read_own_objects(tmp_path / "mask.png")
+    np.testing.assert_array_equal(only.sure, labels == 255)
+
+
+def test_a_mask_with_smoothed_borders_is_refused(tmp_path, write_picture):
+    disc = np.zeros((200, 200), np.uint8)
+    cv2.circle(disc, (100, 100), 60, 255, -1, cv2.LINE_AA)
+    path = write_picture(tmp_path / "mask.png", disc)
+    with pytest.raises(InvalidImage, match="greys between black and white, as smoothed borders have: save it without"):
+        read_own_objects(path)
+
+
+@pytest.mark.parametrize("read", [read_own_objects, read_object, read_object_and_band, read_labelled_objects])
 def test_an_empty_mask_has_no_object(tmp_path, write_picture, read):
     assert read(write_picture(tmp_path / "mask.png", np.zeros((2, 3), np.uint8))) == []
 
@@ -67,8 +123,9 @@ def test_an_empty_mask_has_no_object(tmp_path, write_picture, read):
 def test_a_file_that_is_no_mask(tmp_path, content):
     path = tmp_path / "mask.png"
     path.write_bytes(content)
-    with pytest.raises(InvalidImage, match=f"^{path} cannot be decoded as a mask: put a sound copy in its place$"):
-        read_object(path)
+    for read in (read_object, read_own_objects):
+        with pytest.raises(InvalidImage, match=f"^{path} cannot be decoded as a mask: put a sound copy in its place$"):
+            read(path)
 
 
 def write_instances(path, segmentation):
