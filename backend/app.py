@@ -72,7 +72,7 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     app.extensions.update(preparation=preparation, engine=source)
     token = create_token_check(settings)
     metrics = Metrics(registry, source, queue, pictures, preparation, token)
-    playground = PlaygroundRoutes(limits, clicks) if _has_page(settings) else None
+    playground = PlaygroundRoutes(limits, clicks) if is_offered(settings) else None
     if playground is not None:
         app.register_blueprint(playground.create_blueprint())
     show_page = None if playground is None else playground.show_page
@@ -94,10 +94,6 @@ def _choose_auth(settings: Settings) -> BasicAuth | None:
     return None if user is None or password is None else BasicAuth(user, password)
 
 
-def _has_page(settings: Settings) -> bool:
-    return is_offered(settings.playground, settings.host, settings.basic_auth_password is not None)
-
-
 def _choose_limits(settings: Settings, credentials: BasicAuth | None) -> HttpLimits:
     frame = BodyLimit(settings.max_body_mib * MEBIBYTE, "M2N2_MAX_BODY_MIB")
     predict = BodyLimit(settings.max_predict_mib * MEBIBYTE, "M2N2_MAX_PREDICT_MIB")
@@ -106,7 +102,7 @@ def _choose_limits(settings: Settings, credentials: BasicAuth | None) -> HttpLim
     of_the_page = {UPLOAD_PATH: min(image, frame), PREPARE_PATH: min(setup, frame), SEGMENT_PATH: min(predict, frame)}
     return HttpLimits(
         bodies={
-            **(of_the_page if _has_page(settings) else {}),
+            **(of_the_page if is_offered(settings) else {}),
             "/predict": min(predict, frame),
             "/setup": min(setup, frame),
             f"{PREFIX}/": frame,

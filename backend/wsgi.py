@@ -14,6 +14,7 @@ from backend.engines.load import choose_load
 from backend.http.greeting import greet
 from backend.http.log_format import choose_log_format, create_formatter
 from backend.http.ports import render_url
+from backend.playground.access import is_offered
 from backend.process import calm_idle_threads
 from backend.settings import Settings, load_settings
 from m2n2_engine import __version__
@@ -47,7 +48,7 @@ def _load_engine(settings: Settings, log_format: str) -> BackgroundEngine:
     announce = log_ready
     if log_format == "terminal":
         logger.info("M2N2 %s starts at %s", __version__, render_url(settings.host, settings.port))
-        announce = functools.partial(greet, settings)
+        announce = functools.partial(greet, settings, is_offered(settings))
     return BackgroundEngine(choose_load(settings), end=_end_process, announce=announce)
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from backend.http.ports import is_loopback, render_url
+from backend.http.ports import render_url
 from backend.settings import Settings
 from m2n2_engine.types import EngineStatus
 
 
-def greet(settings: Settings, status: EngineStatus, seconds: float) -> None:
-    """Write the greeting to standard error. seconds: that the model took to load."""
-    print(render_greeting(settings, status, seconds), file=sys.stderr, flush=True)  # noqa: T201 (no line of the log)
+def greet(settings: Settings, has_page: bool, status: EngineStatus, seconds: float) -> None:
+    """Write the greeting to standard error. has_page: at /. seconds: that the model took to load."""
+    print(render_greeting(settings, has_page, status, seconds), file=sys.stderr, flush=True)  # noqa: T201 (no line of the log)
 
 
-def render_greeting(settings: Settings, status: EngineStatus, seconds: float) -> str:
+def render_greeting(settings: Settings, has_page: bool, status: EngineStatus, seconds: float) -> str:
     """Three lines, with an empty one before and after them."""
     url = render_url(settings.host, settings.port)
     connect = "m2n2 label-studio connect --help"
-    has_page = is_loopback(settings.host) or settings.basic_auth_user is not None
     lines = [
         f"M2N2 is ready at {url} ({status.backbone or 'replicas'} on {status.device or 'Ray'}, after {seconds:.0f} s; "
         "Ctrl+C stops it)",

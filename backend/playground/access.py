@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Literal
 from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest, Forbidden
+
+from backend.http.ports import is_loopback
+from backend.settings import Settings
 
 VISITOR_HEADER = "X-M2N2-Visitor"
 """A number that the page draws for itself. No other site's page can send it: browsers ask this server first, which
@@ -32,24 +33,11 @@ HEADERS: Mapping[str, str] = {
 """Of the page, of its files and of its answers."""
 
 
-def is_offered(mode: Literal["auto", "on", "off"], host: str, has_password: bool) -> bool:
-    """Whether there is a page.
-
-    Args:
-        mode: M2N2_PLAYGROUND. ``auto``: where only people of this machine, or with a password, reach it.
-        host: the address that the server listens on.
-        has_password: whether every request must name a user and a password.
-    """
-    return mode == "on" or (mode == "auto" and (has_password or _is_loopback(host)))
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def is_offered(settings: Settings) -> bool:
+    """Whether there is a page: as ``M2N2_PLAYGROUND`` says, with ``auto`` where only people of this machine, or with a
+    password, reach it."""
+    is_guarded = is_loopback(settings.host.strip("[]").lower()) or settings.basic_auth_password is not None
+    return settings.playground == "on" or (settings.playground == "auto" and is_guarded)
 
 
 def check_visitor(headers: Headers, host: str) -> str:
