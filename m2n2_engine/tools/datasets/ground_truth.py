@@ -104,7 +104,7 @@ def _pack_colours(pixels: npt.NDArray[Any]) -> Labels:
     return np.asarray(colours @ np.array([1 << 16, 1 << 8, 1]))
 
 
-def _check_values(path: Path, values: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> None:
+def _check_values(path: Path, values: npt.NDArray[np.integer[Any]], counts: npt.NDArray[np.integer[Any]]) -> None:
     between = ~np.isin(values, (0, _WHITE))
     if values[-1] == _WHITE and between.sum() > _MOST_GREYS and counts[between].sum() < _SMOOTHED_SHARE * counts.sum():
         raise InvalidImage(
