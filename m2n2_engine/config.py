@@ -179,6 +179,13 @@ class MethodConfig:
     majority: float = 0.5
     """Share of the votes that a pixel needs. Here."""
 
+    vote_places: int = 0
+    """Places evenly around the first click whose maps vote with its own, so that a few pixels change little; 0: none.
+    Here."""
+
+    vote_distance_cells: float = 1.0
+    """How far from the click they lie, in grid cells. Here."""
+
     box_majority: float = 0.4
     """The same in a box: several places vote, and an object may have parts that look different. Here."""
 

@@ -19,6 +19,7 @@ _CONSENSUS = MethodConfig(
     click_area_limit=0.6,
     decision=Decision.CONSENSUS,
     working_size_pixels=320,
+    vote_places=8,
     zoom_largest=0.5,
 )
 

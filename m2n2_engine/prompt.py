@@ -136,6 +136,27 @@ def sample_stroke(
     return list(zip(x.tolist(), y.tolist(), strict=True))
 
 
+def find_around(
+    click: Click | Stroke, image_size: tuple[int, int], grid: tuple[int, int], count: int, distance_cells: float
+) -> list[tuple[float, float]]:
+    """Points (x, y) evenly around a click, those that lie in the image; none around a stroke, which has many points.
+
+    Args:
+        click: in pixels of the image.
+        image_size: ``(H, W)`` in pixels.
+        grid: ``(h, w)`` cells.
+        count: of points.
+        distance_cells: of each from the click.
+    """
+    if isinstance(click, Stroke):
+        return []
+    turns = 2 * np.pi * np.arange(count) / max(count, 1)
+    x = click.x + distance_cells * image_size[1] / grid[1] * np.cos(turns)
+    y = click.y + distance_cells * image_size[0] / grid[0] * np.sin(turns)
+    inside = (x >= 0) & (x < image_size[1]) & (y >= 0) & (y < image_size[0])
+    return list(zip(x[inside].tolist(), y[inside].tolist(), strict=True))
+
+
 def find_path(click: Click | Stroke, image_size: tuple[int, int], size: tuple[int, int]) -> list[tuple[int, int]]:
     """The pixels (x, y) of an image of ``size`` (H, W) under a path, in its order and each once: a line one pixel wide
     of the full-size image, of ``image_size``, in whose pixels the path is."""

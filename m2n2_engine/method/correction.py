@@ -138,7 +138,8 @@ def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Change:
         clicks=before.clicks,
     )
     opposite = _find_opposite(before.marks, click.pixels, positive)
-    ballots = [_cast(click, free, found, opposite, scene, is_walk=False)]
+    own = (dataclasses.replace(each, path=click.pixels) for each in (click, *click.around))
+    ballots = [_cast(each, free, found, opposite, scene, is_walk=False) for each in own]
     if found.mask_pixels:
         ballots.append(_cast(_walk(before, click, positive, scene), free, found, opposite, scene, is_walk=True))
     shares, edge = count_votes(ballots)

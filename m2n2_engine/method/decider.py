@@ -16,7 +16,7 @@ from m2n2_engine.method.edge_map import EdgeMap, join_maps
 from m2n2_engine.method.evidence import Frame
 from m2n2_engine.method.scene import Scene
 from m2n2_engine.method.shapes import drop_small_parts, find_extent, measure_depths, reduce_mask
-from m2n2_engine.prompt import Prompt, find_path, sample_stroke
+from m2n2_engine.prompt import Prompt, find_around, find_path, sample_stroke
 from m2n2_engine.types import Box, Click, Mask, Stroke
 
 FindMaps = Callable[[Sequence[tuple[float, float]]], Sequence[EdgeMap]]
@@ -111,7 +111,7 @@ class PromptDecider:
             return [_finish(first, first, frame)]
         last = prompt.clicks[-1]
         before = self._go_on(dataclasses.replace(prompt, clicks=prompt.clicks[:-1]), first, scene)
-        (last_map,) = self._map_clicks([last])
+        (last_map,) = self._map_clicks([last], _find_first(prompt) - len(prompt.clicks) + 1)
         return [_finish(step, first, frame) for step in offer_sizes(before, last_map, last.positive, scene)]
 
     def _frame(self, prompt: Prompt) -> tuple[Frame | None, Scene]:
@@ -125,7 +125,8 @@ class PromptDecider:
         """The step after all clicks. first: the one before them."""
         step, done = self._find_last(prompt, first)
         rest = prompt.clicks[done:]
-        for count, (click, click_map) in enumerate(zip(rest, self._map_clicks(rest), strict=True), start=done + 1):
+        maps = self._map_clicks(rest, _find_first(prompt) - done)
+        for count, (click, click_map) in enumerate(zip(rest, maps, strict=True), start=done + 1):
             work = functools.partial(correct, step, click_map, click.positive, scene)
             step = self._keep(_name(prompt, count), work)
         return step
@@ -146,17 +147,22 @@ class PromptDecider:
         signs = {pixel: click.positive for click in settled for pixel in find_path(click, self._image_size, scene.size)}
         return settle(mask if frame is None else mask & frame.inside, signs, len(settled), scene)
 
-    def _map_clicks(self, clicks: Sequence[Click | Stroke]) -> list[EdgeMap]:
-        """The map of each click and each stroke; all walks are made together."""
-        scene, grid = self._scene, self._scene.grid
-        samples = [sample_stroke(click, self._image_size, grid) for click in clicks]
-        maps = iter(self._find_maps([point for points in samples for point in points]))
-        return [
-            join_maps(
-                [next(maps) for _ in points], find_path(click, self._image_size, scene.size), scene.method.edge_levels
-            )
+    def _map_clicks(self, clicks: Sequence[Click | Stroke], first: int) -> list[EdgeMap]:
+        """The map of each click and each stroke; all walks are made together. first: index of the one that finds the
+        object, if it is among them."""
+        size, image_size, grid, method = self._scene.size, self._image_size, self._scene.grid, self._scene.method
+        samples = [sample_stroke(click, image_size, grid) for click in clicks]
+        around: list[tuple[float, float]] = []
+        if 0 <= first < len(clicks):
+            around = find_around(clicks[first], image_size, grid, method.vote_places, method.vote_distance_cells)
+        maps = iter(self._find_maps([*(point for points in samples for point in points), *around]))
+        found = [
+            join_maps([next(maps) for _ in points], find_path(click, image_size, size), method.edge_levels)
             for click, points in zip(clicks, samples, strict=True)
         ]
+        if around:
+            found[first] = dataclasses.replace(found[first], around=tuple(maps))
+        return found
 
     def _find_last(self, prompt: Prompt, first: Step) -> tuple[Step, int]:
         """The step after as many clicks as one is kept for, and how many they are."""
@@ -176,6 +182,13 @@ class PromptDecider:
         while len(self._steps) > _KEPT_STEPS:
             self._steps.popitem(last=False)
         return step
+
+
+def _find_first(prompt: Prompt) -> int:
+    """Index of the click that finds the object; -1 where a box or a mask does, or nothing."""
+    if prompt.box is not None or prompt.start is not None:
+        return -1
+    return next((number for number, click in enumerate(prompt.clicks) if click.positive), -1)
 
 
 def _name(prompt: Prompt, count: int) -> _Key:

@@ -17,13 +17,15 @@ class EdgeMap:
     """A click's map and its edges.
 
     values: (H, W) float32, 0 at the click to 1. pixel: (x, y) of the click. levels: (H, W) int32, Sobel magnitude of
-    the map, 0 to ``edge_levels``. path: (x, y) of all pixels under a stroke; none for a click.
+    the map, 0 to ``edge_levels``. path: (x, y) of all pixels under a stroke; none for a click. around: maps of places
+    around a click, which vote with it.
     """
 
     values: Map
     pixel: tuple[int, int]
     levels: npt.NDArray[np.int32]
     path: tuple[tuple[int, int], ...] = ()
+    around: tuple[EdgeMap, ...] = ()
 
     @property
     def pixels(self) -> tuple[tuple[int, int], ...]:

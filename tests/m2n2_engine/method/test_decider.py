@@ -132,7 +132,36 @@ def test_whoever_looks_at_all_clicks_before_the_newest_one_costs_one_click(make_
         for before in range(1, count):
             decider.inspect(Prompt(tuple(clicks[:before])))
         ask(decider, clicks[:count])
-        assert asked == [(clicks[count - 1].x, clicks[count - 1].y)]
+        # The places around the first one are asked for once.
+        assert asked[0] == (clicks[count - 1].x, clicks[count - 1].y)
+        assert len(asked) == 1 or count == 1
+
+
+def test_places_around_the_first_click_vote_with_it(make_scene, draw_map, square):
+    # The click's own map misses the object by some pixels; those of the places around it do not.
+    def find_maps(points):
+        return [draw_map((LEFT.x + 8 * (point == (LEFT.x, LEFT.y)), LEFT.y)) for point in points]
+
+    def find_mask(places):
+        return ask(PromptDecider(make_scene(vote_places=places, colour_band_cells=0), SIZE, find_maps), [LEFT])[0]
+
+    assert find_mask(0)[30, 31:38].all()
+    np.testing.assert_array_equal(find_mask(8), square(LEFT))
+
+
+def test_only_the_click_that_finds_the_object_asks_around(make_scene, draw_map):
+    asked = []
+
+    def find_maps(points):
+        asked.append(len(points))
+        return [draw_map(point) for point in points]
+
+    decider = PromptDecider(make_scene(vote_places=4), SIZE, find_maps)
+    stop = Click(90, 50, positive=False)
+    for clicks in ([stop], [stop, LEFT], [stop, LEFT, RIGHT], [stop, LEFT, RIGHT, LEFT]):
+        ask(decider, clicks)
+    ask(decider, [LEFT], Box(8, 18, 33, 43))
+    assert asked == [1, 5, 1, 1, 9, 1]
 
 
 def test_the_order_of_questions_does_not_matter(decider, make_scene, draw_map):
