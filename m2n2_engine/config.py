@@ -375,6 +375,10 @@ class EngineConfig:
     threads: int | None = None
     """Threads of the compiled kernels and of torch; None takes the processors this process may use."""
 
+    defer_network: bool = False
+    """True: a network that can be is loaded by the first image that needs it, for programs of a few images that may be
+    on disk. A server wants to know at its start that it can be loaded."""
+
     preset: str = "paper"
     """A name of ``presets.PRESETS``, or ``auto``: the backbone's own."""
 

@@ -122,7 +122,9 @@ def load_backbone(config: EngineConfig) -> LoadedBackbone:
     if side < 2:
         raise ConfigurationError(f"a grid of {side} cells a side has no neighbours: use 2 or more")
     method = choose_method(config, spec.preset)
-    load = cast(_Load, importlib.import_module(f"{__name__}.{spec.module}").load)
+    module = importlib.import_module(f"{__name__}.{spec.module}")
+    # Not every network can be named before it is loaded.
+    load = cast(_Load, getattr(module, "defer", module.load) if config.defer_network else module.load)
     _log.info("loading backbone %s on %s: %s; preset %s", name, device, reason, method.name)
     started = time.perf_counter()
     backbone = load(name, (side, side), device, config.weights, method.constants.chain.key_sharpness)

@@ -133,11 +133,8 @@ class HookedBackbone:
         self.name = name
         self.grid = grid
         self.device = device
-        self.fingerprint = (
-            _fingerprint(name, weights, grid, dtype, layers)
-            + (" compact" if is_compact else "")
-            + ("" if key_sharpness is None else f" keys*{key_sharpness:g}")
-        )
+        named = [(layer.name, layer.weight) for layer in layers]
+        self.fingerprint = name_factors(name, weights, grid, dtype, named, is_compact, key_sharpness)
         self._is_compact = is_compact
         self._key_sharpness = key_sharpness
         self._layers = tuple(layers)
@@ -187,8 +184,17 @@ def _to_integers(values: torch.Tensor) -> tuple[torch.Tensor, float]:
     return (values / step).round().to(torch.int16), step
 
 
-def _fingerprint(
-    name: str, weights: str, grid: tuple[int, int], dtype: torch.dtype, layers: Sequence[AttentionLayer]
+def name_factors(
+    name: str,
+    weights: str,
+    grid: tuple[int, int],
+    dtype: torch.dtype,
+    layers: Sequence[tuple[str, float]],
+    is_compact: bool,
+    key_sharpness: float | None,
 ) -> str:
-    names = ",".join(f"{layer.name}*{layer.weight:g}" for layer in layers)
-    return f"{name} weights={weights} grid={grid[0]}x{grid[1]} {dtype} layers={names}"
+    """The fingerprint of a backbone, by all that its factors depend on. layers: name and weight of each; the rest as of
+    ``HookedBackbone``."""
+    names = ",".join(f"{layer}*{weight:g}" for layer, weight in layers)
+    kept = (" compact" if is_compact else "") + ("" if key_sharpness is None else f" keys*{key_sharpness:g}")
+    return f"{name} weights={weights} grid={grid[0]}x{grid[1]} {dtype} layers={names}{kept}"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import Dinov2Model
-from transformers.utils import logging as transformers_logging
 
-from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
+from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone, name_factors
+from m2n2_engine.backbones.deferred import DeferredBackbone
 from m2n2_engine.backbones.pixels import resize, to_batch
 from m2n2_engine.backbones.pretrained import loading
 from m2n2_engine.config import WeightsConfig
+from m2n2_engine.errors import WeightsCorrupt
 from m2n2_engine.types import Image
 from m2n2_engine.weights import store
 
 PATCH_PIXELS = 14
+_LAYER = "encoder.layer.{}.attention"
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 """Of RGB in 0..1 over ImageNet: what DINOv2 was trained with (its published preprocessing)."""
@@ -29,6 +32,10 @@ def load(
 
     Raises WeightsUnavailable or WeightsCorrupt.
     """
+    # Imported here: it takes some seconds, which an image found on disk need not wait for.
+    from transformers import Dinov2Model
+    from transformers.utils import logging as transformers_logging
+
     folder = store.resolve(name, config)
     with loading(name, folder, transformers_logging):
         model: Any = Dinov2Model.from_pretrained(
@@ -38,7 +45,7 @@ def load(
     index = len(model.encoder.layer) - 1
     attention = model.encoder.layer[index].attention
     layer = AttentionLayer(
-        name=f"encoder.layer.{index}.attention",
+        name=_LAYER.format(index),
         query=attention.q_proj,
         key=attention.k_proj,
         heads=attention.num_attention_heads,
@@ -54,6 +61,29 @@ def load(
         key_sharpness=key_sharpness,
         run=lambda image: model(_pixel_values(image, grid).to(device)),
     )
+
+
+def defer(
+    name: str, grid: tuple[int, int], device: str, config: WeightsConfig, key_sharpness: float | None = None
+) -> DeferredBackbone:
+    """The same, loaded by the first image that needs it. Weights that are not at hand are fetched now.
+
+    Raises WeightsUnavailable or WeightsCorrupt now; what only loading shows, the first image raises.
+    """
+    folder = store.resolve(name, config)
+    layer = _LAYER.format(_count_layers(name, folder) - 1)
+    named = name_factors(name, store.identity(folder), grid, torch.float32, [(layer, 1.0)], False, key_sharpness)
+    return DeferredBackbone(name, grid, device, named, lambda: load(name, grid, device, config, key_sharpness))
+
+
+def _count_layers(name: str, folder: Path) -> int:
+    try:
+        return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsCorrupt(
+            f"the weights of {name} in {folder} have no config.json that can be read: "
+            f"run `m2n2 weights get {name} --force`, or put a sound copy there"
+        ) from error
 
 
 def _pixel_values(image: Image, grid: tuple[int, int]) -> torch.Tensor:

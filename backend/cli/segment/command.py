@@ -134,7 +134,8 @@ def segment(
     start = None if mask is None else read_mask(mask)
     pixels = None if is_many else read_image(tasks[0].image.path)
     with working_on("loading the network" if is_many else "loading the network and segmenting"):
-        engine = settings.load(engine_config(context, backbone, grid, preset, constants))
+        config = engine_config(context, backbone, grid, preset, constants)
+        engine = settings.load(dataclasses.replace(config, defer_network=True))
         # One object is segmented while this is shown: there is no bar to draw for it.
         only = None if pixels is None else _segment(engine, tasks[0], pixels, start)
     if only is None:

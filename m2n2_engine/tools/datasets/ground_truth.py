@@ -80,7 +80,7 @@ def read_own_objects(path: Path) -> list[GroundTruth]:
         raise
     except Exception:  # Pillow's decoders share no base
         raise InvalidImage(f"{path} cannot be decoded as a mask: put a sound copy in its place") from None
-    values, counts = np.unique(labels, return_counts=True)
+    values, counts = np.unique(labels.astype(np.int64), return_counts=True)
     void = labels == _VOID if has_palette and np.count_nonzero(values) > 1 else np.zeros(labels.shape, bool)
     _check_values(path, values, counts)
     unknown = void if void.any() else None
