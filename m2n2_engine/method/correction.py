@@ -52,11 +52,12 @@ class Step:
 @dataclasses.dataclass(frozen=True)
 class Change:
     """What a click changes. region: (H, W). edge: mean edge of its border, 0 to 1; None where it agrees with the mask.
-    ballots: of the vote."""
+    ballots: of the vote. support: score of the best candidate of the click's own maps; there is none without a vote."""
 
     region: Mask
     edge: float | None = None
     ballots: tuple[Ballot, ...] = ()
+    support: float = -math.inf
 
 
 def correct(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Step:
@@ -108,8 +109,7 @@ def _apply(before: Step, click: EdgeMap, positive: bool, scene: Scene, change: C
     if (mask != before.mask).any():
         mask = _refine(before.mask, mask, marks, positive, scene)
         mask[stamp] = positive
-    support = max((float(ballot.scores.max()) for ballot in change.ballots), default=-math.inf)
-    return Step(mask, marks, scores, before.clicks + 1, support)
+    return Step(mask, marks, scores, before.clicks + 1, change.support)
 
 
 def settle(mask: Mask, clicked: Mapping[tuple[int, int], bool], clicks: int, scene: Scene) -> Step:
@@ -138,12 +138,14 @@ def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Change:
         clicks=before.clicks,
     )
     opposite = _find_opposite(before.marks, click.pixels, positive)
-    own = (dataclasses.replace(each, path=click.pixels) for each in (click, *click.around))
-    ballots = [_cast(each, free, found, opposite, scene, is_walk=False) for each in own]
+    own = [_cast(click, free, found, opposite, scene, is_walk=False)]
     if found.mask_pixels:
-        ballots.append(_cast(_walk(before, click, positive, scene), free, found, opposite, scene, is_walk=True))
+        own.append(_cast(_walk(before, click, positive, scene), free, found, opposite, scene, is_walk=True))
+    around = (dataclasses.replace(each, path=click.pixels) for each in click.around)
+    ballots = (*own, *(_cast(each, free, found, opposite, scene, is_walk=False) for each in around))
     shares, edge = count_votes(ballots)
-    return Change(find_parts(free & (shares > method.majority), click.pixels), edge, tuple(ballots))
+    support = max(float(ballot.scores.max()) for ballot in own)
+    return Change(find_parts(free & (shares > method.majority), click.pixels), edge, ballots, support)
 
 
 def _find_opposite(marks: Sequence[Mark], path: Sequence[tuple[int, int]], positive: bool) -> Sequence[tuple[int, int]]:
