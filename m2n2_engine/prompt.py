@@ -139,7 +139,7 @@ def sample_stroke(
 def find_around(
     click: Click | Stroke, image_size: tuple[int, int], grid: tuple[int, int], count: int, distance_cells: float
 ) -> list[tuple[float, float]]:
-    """Points (x, y) evenly around a click, those that lie in the image; none around a stroke, which has many points.
+    """Points (x, y) evenly around a click, those that lie in the image; none around a stroke of several points.
 
     Args:
         click: in pixels of the image.
@@ -148,11 +148,12 @@ def find_around(
         count: of points.
         distance_cells: of each from the click.
     """
-    if isinstance(click, Stroke):
+    middle, *others = dict.fromkeys(list_points(click))
+    if others:
         return []
     turns = 2 * np.pi * np.arange(count) / max(count, 1)
-    x = click.x + distance_cells * image_size[1] / grid[1] * np.cos(turns)
-    y = click.y + distance_cells * image_size[0] / grid[0] * np.sin(turns)
+    x = middle[0] + distance_cells * image_size[1] / grid[1] * np.cos(turns)
+    y = middle[1] + distance_cells * image_size[0] / grid[0] * np.sin(turns)
     inside = (x >= 0) & (x < image_size[1]) & (y >= 0) & (y < image_size[0])
     return list(zip(x[inside].tolist(), y[inside].tolist(), strict=True))
 

@@ -43,13 +43,12 @@ def test_weights_that_are_missing_or_damaged_are_named(config: EngineConfig, tmp
     with pytest.raises(WeightsUnavailable, match="offline mode forbids"):
         load_backbone(deferring)
     shutil.copytree(config.weights.cache_folder / "weights" / "dinov2-small", folder)
-    (folder / "model.safetensors").write_bytes(b"damaged")
     backbone = load_backbone(deferring).backbone
+    (folder / "model.safetensors").write_bytes(b"damaged")
     for _ in range(2):
-        with pytest.raises(WeightsCorrupt, match="cannot be loaded"):
+        with pytest.raises(WeightsCorrupt, match="should have sha256"):
             backbone.extract(np.zeros((9, 9, 3), np.uint8))
-    (folder / "config.json").write_text("{}")
-    with pytest.raises(WeightsCorrupt, match=r"have no config\.json that can be read"):
+    with pytest.raises(WeightsCorrupt, match="should have sha256"):
         load_backbone(deferring)
 
 
