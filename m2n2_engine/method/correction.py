@@ -40,7 +40,7 @@ _OTHER_SIZES = 2
 class Step:
     """The mask after some clicks. mask: (H, W) at working size. marks: of all pixels that were clicked. scores: of the
     positive clicks that changed something, and of the box: mean edge along the border, 0 to 1. clicks: and strokes, how
-    many. support: score of the best candidate of the last vote; there is none without a vote."""
+    many. support: of the last click's change."""
 
     mask: Mask
     marks: tuple[Mark, ...] = ()

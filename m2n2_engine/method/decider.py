@@ -48,7 +48,7 @@ class Decided:
 class Impression:
     """Of a prompt with clicks. extent: the box around its mask without specks, in pixels of the image; None without a
     mask. centring: depth of the last click in it, as a share of the deepest place. support: score of the best candidate
-    of the last vote."""
+    of the last click's own maps."""
 
     extent: Box | None
     centring: float
