@@ -112,14 +112,8 @@ def segment(
 ) -> None:
     """Segment the objects that points, strokes, a box, a mask or a file of prompts describe."""
     settings: ToolSettings = context.obj
-    has_prompt = bool(point or stroke or box is not None or mask is not None)
-    if prompts is not None and (has_prompt or negative or negative_stroke):
-        raise typer.BadParameter("--prompts names the objects: leave --point, --stroke, --box and --mask away")
-    if prompts is None and not has_prompt:
-        raise typer.BadParameter(
-            "no object is named: give --point X,Y, --stroke 'X,Y X,Y ...', --box LEFT,TOP,RIGHT,BOTTOM, --mask FILE or "
-            "--prompts FILE"
-        )
+    is_named = bool(point or stroke or box is not None or mask is not None)
+    _check_named(has_file=prompts is not None, is_named=is_named, has_any=is_named or bool(negative or negative_stroke))
     files = find_images(images)
     is_many = prompts is not None or len(files) > 1 or any(path.is_dir() for path in images)
     if is_many and overlay is not None:
@@ -145,6 +139,18 @@ def segment(
     if overlay is not None:
         write_object(overlay, Form.OVERLAY, only)
     output.print(_describe(target, only, engine), highlight=False)
+
+
+def _check_named(*, has_file: bool, is_named: bool, has_any: bool) -> None:
+    """Raise BadParameter unless objects are named in one way: by a file of prompts, or by options. has_any: options,
+    also those that name no object."""
+    if has_file and has_any:
+        raise typer.BadParameter("--prompts names the objects: leave --point, --stroke, --box and --mask away")
+    if not has_file and not is_named:
+        raise typer.BadParameter(
+            "no object is named: give --point X,Y, --stroke 'X,Y X,Y ...', --box LEFT,TOP,RIGHT,BOTTOM, --mask FILE or "
+            "--prompts FILE"
+        )
 
 
 def _name(tasks: list[Task], target: Path, form: Form, is_many: bool) -> list[Task]:
