@@ -162,6 +162,11 @@ class Settings(BaseSettings):
         description="`auto`: a GPU of NVIDIA that can be used, else the processor; or `cpu`, `cuda`, `cuda:N`; or "
         "`mps`: the network on Apple's GPU and all else on the processor.",
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Numbers that DINOv2 multiplies on a processor: `float32`, or `bfloat16`, which is faster if the "
+        "processor has instructions for it. `auto`: the faster one, and `float32` for the preset `paper`.",
+    )
     preset: Annotated[str, AfterValidator(_check_preset)] = Field(
         AUTO,
         description=f"Constants of the method: {', '.join(f'`{name}`' for name in PRESETS)}, or `auto`: the backbone's "
@@ -465,6 +470,7 @@ class Settings(BaseSettings):
             ),
             backbone=self.backbone,
             device=self.device,
+            precision=self.precision,
             grid=self.grid,
             session_cache_bytes=None if self.session_cache_mib is None else self.session_cache_mib * MEBIBYTE,
             host_cache_bytes=self.host_cache_mib * MEBIBYTE,

@@ -353,6 +353,10 @@ class EngineConfig:
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:N``, or ``mps`` for the network alone on Apple's GPU."""
 
+    precision: str = AUTO
+    """Of DINOv2 on a processor: ``float32``, ``bfloat16``, or ``auto``: the latter where the processor has instructions
+    for it and the preset is not the paper's."""
+
     grid: int | None = None
     """Cells along each side of the attention grid; None takes the backbone's own."""
 

@@ -98,6 +98,7 @@ def build_engine(loaded: LoadedBackbone, config: EngineConfig, release: str = __
             backbone_reason=loaded.reason,
             preset=loaded.preset,
             device=backbone.device,
+            precision=loaded.precision,
             device_warning=loaded.device_warning,
             grid=f"{backbone.grid[0]}x{backbone.grid[1]}",
         ),

@@ -275,9 +275,10 @@ class EngineStatus:
     """What an engine says of itself. What it does not know is None; a tier that it does not have is not in ``tiers``.
 
     model_version: what platforms keep with the masks. state, reason: whether it answers, and what went wrong. backbone,
-    backbone_reason: the network, and why it is this one. device_warning: why a GPU of the machine is not used, where
-    there is one. grid: cells, as ``48x48``. replicas: how many engines answer as this one. device_memory_*: of a device
-    with memory of its own. disk_write_failures: images that could not be written, since the start.
+    backbone_reason: the network, and why it is this one. precision: of its numbers, where it has a choice.
+    device_warning: why a GPU of the machine is not used, where there is one. grid: cells, as ``48x48``. replicas: how
+    many engines answer as this one. device_memory_*: of a device with memory of its own. disk_write_failures: images
+    that could not be written, since the start.
     """
 
     model_version: str
@@ -287,6 +288,7 @@ class EngineStatus:
     backbone_reason: str | None = None
     preset: str | None = None
     device: str | None = None
+    precision: str | None = None
     device_warning: str | None = None
     grid: str | None = None
     threads: int | None = None

@@ -72,6 +72,7 @@ def render_status(status: EngineStatus) -> dict[str, str | int | None]:
         "preset",
         "device",
         "device_warning",
+        "precision",
         "grid",
         "threads",
         "replicas",

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
 from m2n2_engine.backbones.devices import choose_device, explain_unused_gpu, look_at_hardware
+from m2n2_engine.backbones.precision import Precision, choose_precision
 from m2n2_engine.config import AUTO, EngineConfig, MethodConfig, WeightsConfig
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.presets import CONSENSUS, PAPER, choose_method
+from m2n2_engine.presets import CONSENSUS, PAPER, ChosenMethod, choose_method
 from m2n2_engine.types import Image
 from m2n2_engine.weights import store
 
@@ -60,34 +61,44 @@ class Backbone(Protocol):
 @dataclasses.dataclass(frozen=True, slots=True)
 class BackboneSpec:
     """How to load one backbone. module: in this package, with a ``load``. grid: default cells along a side. preset: of
-    the method's constants, where none is asked for."""
+    the method's constants, where none is asked for. takes_precision: whether ``load`` can be told one."""
 
     module: str
     grid: int
     preset: str = PAPER
+    takes_precision: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoadedBackbone:
     """A backbone, a sentence that says why it is this one, for /health and the log, and the constants it runs with.
 
-    preset: what these are called. device_warning: why a GPU of this machine is not used, where there is one.
+    preset: what these are called. precision: of the network, where it has a choice. device_warning: why a GPU of this
+    machine is not used, where there is one.
     """
 
     backbone: Backbone
     reason: str
     method: MethodConfig
     preset: str
+    precision: Precision | None = None
     device_warning: str | None = None
 
 
 class _Load(Protocol):
     def __call__(
-        self, name: str, grid: tuple[int, int], device: str, config: WeightsConfig, key_sharpness: float | None, /
+        self,
+        name: str,
+        grid: tuple[int, int],
+        device: str,
+        config: WeightsConfig,
+        key_sharpness: float | None,
+        /,
+        **options: Precision,
     ) -> Backbone: ...
 
 
-_DINOV2 = BackboneSpec("dinov2", DINOV2_GRID, CONSENSUS)
+_DINOV2 = BackboneSpec("dinov2", DINOV2_GRID, CONSENSUS, takes_precision=True)
 _STABLE_DIFFUSION_1 = BackboneSpec("stable_diffusion", STABLE_DIFFUSION_1_GRID)
 _STABLE_DIFFUSION_2 = BackboneSpec("stable_diffusion", STABLE_DIFFUSION_2_GRID)
 
@@ -122,14 +133,27 @@ def load_backbone(config: EngineConfig) -> LoadedBackbone:
     if side < 2:
         raise ConfigurationError(f"a grid of {side} cells a side has no neighbours: use 2 or more")
     method = choose_method(config, spec.preset)
+    precision = _choose_precision(config.precision, name, device, method)
     module = importlib.import_module(f"{__name__}.{spec.module}")
     # Not every network can be named before it is loaded.
     load = cast(_Load, getattr(module, "defer", module.load) if config.defer_network else module.load)
     _log.info("loading backbone %s on %s: %s; preset %s", name, device, reason, method.name)
     started = time.perf_counter()
-    backbone = load(name, (side, side), device, config.weights, method.constants.chain.key_sharpness)
+    options = {} if precision is None else {"precision": precision}
+    backbone = load(name, (side, side), device, config.weights, method.constants.chain.key_sharpness, **options)
     _log.info("backbone %s loaded after %.1f s", name, time.perf_counter() - started)
-    return LoadedBackbone(backbone, reason, method.constants, method.name, warning)
+    return LoadedBackbone(backbone, reason, method.constants, method.name, precision, warning)
+
+
+def _choose_precision(asked: str, name: str, device: str, method: ChosenMethod) -> Precision | None:
+    """The precision of a backbone; None where it has no choice. Raises ConfigurationError for one it cannot have."""
+    # Queries attend to keys as published in the paper's own chain alone.
+    precision = choose_precision(asked, device, as_published=method.constants.chain.key_sharpness is None)
+    if BACKBONES[name].takes_precision:
+        return precision
+    if asked == Precision.BFLOAT16:
+        raise ConfigurationError(f"the precision {asked} is for DINOv2, and the backbone is {name}: use auto")
+    return None
 
 
 def choose_backbone(config: EngineConfig, device: str) -> tuple[str, str]:

@@ -95,7 +95,9 @@ def _attend_to_keys(layer: LayerFactors, sharpness: float) -> LayerFactors:
 def _split_heads(projected: torch.Tensor, heads: int) -> torch.Tensor:
     """``(1, tokens, heads * d)`` -> ``(heads, tokens, d)``."""
     _, tokens, size = projected.shape
-    return projected.reshape(tokens, heads, size // heads).transpose(0, 1).contiguous()
+    parts = projected.reshape(tokens, heads, size // heads).transpose(0, 1).contiguous()
+    # No kernel reads bfloat16, and what follows would lose by it.
+    return parts.float() if parts.dtype is torch.bfloat16 else parts
 
 
 class HookedBackbone:

@@ -118,7 +118,7 @@ def _measure_backbone(
     steps = []
     if options.with_direct:
         progress.update(task, description=f"{name}, steps beside their direct forms")
-        steps = list(_compare_steps(loaded, images[0], options.rounds.repeats))
+        steps = list(_compare_steps(loaded, images[0], config, options.rounds.repeats))
     return BackboneReport(
         backbone=backbone.name,
         grid=f"{backbone.grid[0]}x{backbone.grid[1]}",
@@ -132,10 +132,10 @@ def _measure_backbone(
     )
 
 
-def _compare_steps(loaded: LoadedBackbone, image: Image, repeats: int) -> Iterator[Comparison]:
+def _compare_steps(loaded: LoadedBackbone, image: Image, config: EngineConfig, repeats: int) -> Iterator[Comparison]:
     kernels = choose_kernels(loaded.backbone.device)
     if isinstance(kernels, CpuKernels):
-        return compare_steps(loaded, image, repeats)
+        return compare_steps(loaded, image, config, repeats)
     return compare_device_steps(cast("CudaKernels", kernels), loaded, image, repeats)
 
 

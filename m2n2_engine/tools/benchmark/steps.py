@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from m2n2_engine.backbones import Backbone, LoadedBackbone
+from m2n2_engine.backbones import Backbone, LoadedBackbone, load_backbone
+from m2n2_engine.backbones.precision import Precision
 from m2n2_engine.config import EngineConfig, MethodConfig
 from m2n2_engine.engine import build_engine
 from m2n2_engine.kernels import choose_kernels
@@ -50,8 +51,13 @@ class Forms:
     direct: Callable[[], object] | None = None
 
 
-def compare_steps(loaded: LoadedBackbone, image: Image, repeats: int) -> Iterator[Comparison]:
+def compare_steps(loaded: LoadedBackbone, image: Image, config: EngineConfig, repeats: int) -> Iterator[Comparison]:
     """The processor's steps in their order, the first two also together. image: RGB uint8 ``(H, W, 3)``."""
+    if loaded.precision not in (None, Precision.FLOAT32):
+        exact = load_backbone(dataclasses.replace(config, precision=Precision.FLOAT32)).backbone
+        what = f"1 network in {loaded.precision}, beside 32 bits"
+        forms = Forms(what, lambda: loaded.backbone.extract(image), lambda: exact.extract(image))
+        yield from compare_forms([forms], repeats, loaded.backbone.device)
     yield from compare_forms(_list_steps(loaded.backbone, image, loaded.method), repeats, loaded.backbone.device)
 
 
