@@ -208,6 +208,16 @@ class MethodConfig:
     correction: ClickEvidence = ClickEvidence()
     """Weights where a mask is corrected. Here."""
 
+    largest_change: float = 0.8
+    """Share of the mask's pixels that a click changes at most, once some clicks were made. Of corrections on GrabCut,
+    ECSSD and COCO64 that were larger then, more than half made the mask worse. Here."""
+
+    free_additions: int = 2
+    """So many clicks are made before that holds for a positive click. Here, as above."""
+
+    free_removals: int = 3
+    """The same for a negative click. Here, as above."""
+
     box: BoxEvidence = BoxEvidence()
     """Weights for the object in a box. Here."""
 

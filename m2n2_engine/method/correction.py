@@ -13,6 +13,7 @@ A positive click never takes a pixel away and a negative one never adds one. No 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -138,11 +139,13 @@ def _vote(before: Step, click: EdgeMap, positive: bool, scene: Scene) -> Change:
         clicks=before.clicks,
     )
     opposite = _find_opposite(before.marks, click.pixels, positive)
-    own = [_cast(click, free, found, opposite, scene, is_walk=False)]
+    most = _find_largest_change(found, positive, scene)
+    cast = functools.partial(_cast, free=free, found=found, opposite=opposite, most=most, scene=scene)
+    own = [cast(click, is_walk=False)]
     if found.mask_pixels:
-        own.append(_cast(_walk(before, click, positive, scene), free, found, opposite, scene, is_walk=True))
+        own.append(cast(_walk(before, click, positive, scene), is_walk=True))
     around = (dataclasses.replace(each, path=click.pixels) for each in click.around)
-    ballots = (*own, *(_cast(each, free, found, opposite, scene, is_walk=False) for each in around))
+    ballots = (*own, *(cast(each, is_walk=False) for each in around))
     shares, edge = count_votes(ballots)
     support = max(float(ballot.scores.max()) for ballot in own)
     return Change(find_parts(free & (shares > method.majority), click.pixels), edge, ballots, support)
@@ -154,16 +157,31 @@ def _find_opposite(marks: Sequence[Mark], path: Sequence[tuple[int, int]], posit
     return [mark.pixel for mark in marks if mark.positive != positive and mark.pixel not in overruled]
 
 
+def _find_largest_change(found: Situation, positive: bool, scene: Scene) -> float:
+    """Pixels that a click may change at most.
+
+    An annotator clicks on the largest mistake first. So after some clicks a mistake that is nearly as large as the mask
+    is hardly left, and a region of that size is most likely a wrong one.
+    """
+    method = scene.method
+    free_clicks = method.free_additions if positive else method.free_removals
+    most = method.click_area_limit * scene.size[0] * scene.size[1]
+    is_bounded = found.mask_pixels > 0 and found.clicks >= free_clicks
+    return min(most, method.largest_change * found.mask_pixels) if is_bounded else most
+
+
 def _cast(
     edge_map: EdgeMap,
+    *,
     free: Mask,
     found: Situation,
     opposite: Sequence[tuple[int, int]],
+    most: float,
     scene: Scene,
-    *,
     is_walk: bool,
 ) -> Ballot:
-    """The candidates of one map and their scores. They keep below the map's value at clicks of the other sign."""
+    """The candidates of one map, of ``most`` pixels at most, and their scores. They keep below the map's value at
+    clicks of the other sign."""
     method = scene.method
     least, weights = (
         (method.smallest_correction, method.correction)
@@ -171,8 +189,7 @@ def _cast(
         else (method.smallest_object, method.first_click)
     )
     limit = min((float(edge_map.values[y, x]) for x, y in opposite), default=np.inf)
-    sizes = least * free.size, method.click_area_limit * free.size
-    candidates = cut_map(edge_map, free, sizes, limit, method.candidates)
+    candidates = cut_map(edge_map, free, (least * free.size, most), limit, method.candidates)
     return score_click(edge_map, candidates, scene.appearance, found, weights, method.edge_levels, is_walk=is_walk)
 
 

@@ -71,6 +71,26 @@ def test_where_the_map_says_nothing_the_walk_over_regions_does(scene, both):
     assert step.mask[~both.mask].mean() < 0.05
 
 
+@pytest.mark.parametrize(("positive", "free_clicks"), [(True, 2), (False, 3)])
+def test_after_some_clicks_one_more_changes_less_than_there_is(scene, both, positive, free_clicks):
+    """The click's map grows within a square: all of the mask, or four times as much as there is."""
+    x, y = (70, 30) if positive else (20, 30)
+    left = both.mask & (np.arange(100) < 50)
+    mask = left & (np.arange(100) < 15) if positive else left
+    rows, columns = np.mgrid[:60, :100]
+    square = both.mask & (abs(columns - x) <= 10)
+    values = np.where(square, 0.01 * np.hypot(columns - x, rows - y), 1).astype(np.float32)
+    most = scene.method.largest_change * mask.sum()
+    free, bounded = (
+        (correct(Step(mask, clicks=clicks), find_edges(values, (x, y), 1024), positive, scene).mask ^ mask).sum()
+        for clicks in (free_clicks - 1, free_clicks)
+    )
+    assert bounded < free
+    # The walk takes a region or leaves it.
+    assert bounded <= most + scene.method.region_pixels**2
+    assert most < free
+
+
 @pytest.mark.parametrize("positive", [True, False])
 def test_a_click_that_agrees_leaves_a_mark_alone(scene, draw_map, both, positive):
     pixel = (20, 30) if positive else (50, 30)
