@@ -201,7 +201,11 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Those features are kept here. Guard it like the images themselves.",
     )
-    threads: int | None = Field(None, ge=1, description="Threads of the computation; unset: all processors at hand.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="Threads of the computation; unset: all processors at hand, no more than the container's quota.",
+    )
     working_size_pixels: Annotated[int | None, AfterValidator(_check_working_size)] = Field(
         None,
         ge=0,
