@@ -127,7 +127,8 @@ class Warmth:
                 messages.print(f"failed: {error}", markup=False, highlight=False)
 
     def render(self, config: EngineConfig) -> str:
-        """What was prepared, how long it took, and what lies on disk now."""
+        """What was prepared, how long it took, and what lies on disk once all is written."""
+        self._engine.flush()
         new, status = len(self._new_seconds), self._engine.status()
         disk = status.tiers[Tier.DISK]
         each = f" ({sum(self._new_seconds) / new:.2f} s each)" if new else ""
