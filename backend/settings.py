@@ -287,7 +287,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1000,
         description="Images of opened tasks that may wait to be prepared in the background, while no click is under "
-        "way; one too many drops the oldest. 0: images are prepared by their first click.",
+        "way or in a tenth of the time; one too many drops the oldest. 0: images are prepared by their first click.",
     )
     prepare_next: int = Field(
         1,
