@@ -67,7 +67,9 @@ FROM runtime AS cuda
 USER 0
 RUN /usr/local/lib/m2n2/install_packages.sh gcc libpython3-dev
 USER 10001:10001
-ENV NVIDIA_VISIBLE_DEVICES=all \
+# A container that was given no GPU, or none that can be used, ends with the reason, and does not serve slowly instead.
+ENV M2N2_DEVICE=cuda \
+    NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build-cuda /opt/m2n2 /opt/m2n2
 COPY --from=build-cuda --chown=10001:10001 /cache /cache

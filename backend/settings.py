@@ -206,7 +206,11 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Those features are kept here. Guard it like the images themselves.",
     )
-    threads: int | None = Field(None, ge=1, description="Threads of the computation; unset: all processors at hand.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="Threads of the computation; unset: all processors at hand, no more than the container's quota.",
+    )
     working_size_pixels: Annotated[int | None, AfterValidator(_check_working_size)] = Field(
         None,
         ge=0,
@@ -288,7 +292,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1000,
         description="Images of opened tasks that may wait to be prepared in the background, while no click is under "
-        "way; one too many drops the oldest. 0: images are prepared by their first click.",
+        "way or in a tenth of the time; one too many drops the oldest. 0: images are prepared by their first click.",
     )
     prepare_next: int = Field(
         1,

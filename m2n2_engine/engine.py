@@ -318,6 +318,13 @@ class Engine:
             )
         )
 
+    def flush(self) -> None:
+        """Return once everything that was prepared until now is on disk, where there is one.
+
+        Clicks do not wait for that. A process that ends on its own does it by itself.
+        """
+        self._source.flush()
+
     def with_room(self, picture: Picture, work: Callable[[], ResultT]) -> ResultT:
         """What ``work`` gives; where there is no memory left for it, it is tried once more without the idle sessions.
 

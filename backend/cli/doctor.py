@@ -16,7 +16,7 @@ from m2n2_engine.backbones import BACKBONES, choose_backbone
 from m2n2_engine.backbones.devices import choose_device, explain_unused_gpu
 from m2n2_engine.config import MEBIBYTE, EngineConfig
 from m2n2_engine.errors import M2N2Error
-from m2n2_engine.processors import count_processors
+from m2n2_engine.processors import count_allowed_processors, count_processors
 from m2n2_engine.tools.context import output
 from m2n2_engine.weights import store
 from m2n2_engine.weights.catalogue import WEIGHTS
@@ -88,7 +88,9 @@ def _check_device(config: EngineConfig) -> str:
     if warning is not None:
         raise _Problem(f"{device}: {warning}")
     if not device.startswith("cuda"):
-        return f"{device}, {count_processors()} processors"
+        usable, allowed = count_processors(), count_allowed_processors()
+        quota = "" if usable == allowed else f" of {allowed}: the quota of the container, or of the group that it is in"
+        return f"{device}, {usable} processors{quota}"
     properties = torch.cuda.get_device_properties(device)
     return f"{device}, {properties.name}, {properties.total_memory // MEBIBYTE} MiB"
 

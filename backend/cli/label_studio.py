@@ -1,29 +1,21 @@
-"""``m2n2 label-studio``: prints a configuration, connects a project, finds out why clicks stay unanswered."""
+"""``m2n2 label-studio``: prints a configuration, connects a project, finds out why clicks stay unanswered.
+
+Imports what it needs when it runs.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import SecretStr
 
-from backend.label_studio.client import LabelStudioClient
-from backend.label_studio.project_check import check_project
-from backend.label_studio.project_setup import (
-    HINTS,
-    Attachment,
-    Kinds,
-    add_instructions,
-    attach_backend,
-    create_project,
-    parse_kinds,
-    parse_labels,
-    render_label_config,
-    set_labels,
-)
-from backend.settings import Settings
 from backend.tools.context import read_server_settings
 from m2n2_engine.tools.context import output, working_on
+
+if TYPE_CHECKING:
+    from backend.label_studio.client import LabelStudioClient
+    from backend.label_studio.project_setup import Attachment
+    from backend.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Set a Label Studio project up, and find out why it does not answer.")
 
@@ -44,12 +36,16 @@ AnswersOption = Annotated[
 
 def use_label_studio(settings: Settings, url: str | None, token: str | None) -> Settings:
     """The settings with the Label Studio of a command's options, where it has any."""
+    from pydantic import SecretStr
+
     given = {"label_studio_url": url, "label_studio_api_key": SecretStr(token) if token else None}
     return settings.model_copy(update={name: value for name, value in given.items() if value})
 
 
 def open_client(settings: Settings) -> LabelStudioClient:
     """The Label Studio of the settings. Raises BadParameter where none is set."""
+    from backend.label_studio.client import LabelStudioClient
+
     if settings.label_studio_url is None or settings.label_studio_api_key is None:
         raise typer.BadParameter("give --url and --token, or set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY")
     return LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
@@ -62,6 +58,8 @@ def config(
     answers: AnswersOption = "brush",
 ) -> None:
     """Print a labelling configuration that works."""
+    from backend.label_studio.project_setup import parse_kinds, parse_labels, render_label_config
+
     typer.echo(render_label_config(parse_labels(labels), parse_kinds(prompts, answers)), nl=False)
 
 
@@ -80,6 +78,16 @@ def connect(
     backend: BackendOption = None,
 ) -> None:
     """Make this server the model of a project, and try a click."""
+    from backend.label_studio.project_setup import (
+        Kinds,
+        add_instructions,
+        attach_backend,
+        create_project,
+        parse_kinds,
+        parse_labels,
+        set_labels,
+    )
+
     client, attachment = _open(context, url, token, backend)
     parsed = parse_labels(labels) if labels is not None else None
     kinds = parse_kinds(prompts, answers)
@@ -114,6 +122,8 @@ def check(
 def _open(
     context: typer.Context, url: str | None, token: str | None, backend: str | None
 ) -> tuple[LabelStudioClient, Attachment]:
+    from backend.label_studio.project_setup import Attachment
+
     settings = use_label_studio(read_server_settings(context), url, token)
     attachment = Attachment(
         url=(backend or f"http://localhost:{settings.port}").rstrip("/"),
@@ -131,6 +141,9 @@ def _parse_project(text: str) -> int:
 
 def _report(client: LabelStudioClient, project: int, backend: Attachment) -> None:
     """Print the check's findings and the hints; exit status 1 where one is not ok."""
+    from backend.label_studio.project_check import check_project
+    from backend.label_studio.project_setup import HINTS
+
     is_ok = True
     for finding in check_project(client, project, backend):
         output.print("[green]ok     [/]" if finding.is_ok else "[red]problem[/]", end=" ")

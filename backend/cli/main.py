@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import functools
+import atexit
+import gc
 import logging
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backend.cli import label_studio, plan, serve, warm
 from backend.cli.commands import app
 from backend.process import calm_idle_threads
-from backend.settings import Settings, load_settings
 from backend.tools import benchmark_cvat, benchmark_serve
 from backend.tools.context import ServerToolSettings
-from backend.tools.remote_segmenter import connect
 from m2n2_engine import __version__
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.benchmark import commands as benchmark_commands
 from m2n2_engine.tools.context import messages, output
+
+if TYPE_CHECKING:
+    from backend.settings import Settings
+    from m2n2_engine.types import ClickSegmenter
 
 app.add_typer(label_studio.app, name="label-studio")
 app.command()(serve.serve)
@@ -43,6 +46,9 @@ def read_settings(
     ] = False,
 ) -> None:
     """Training-free interactive segmentation for annotation platforms."""
+    # Imported here: pydantic takes longer than all else that --help, --version and the shell's completion need.
+    from backend.settings import load_settings
+
     calm_idle_threads()
     settings = load_settings()
     # Progress is shown by the commands themselves; the log speaks when it was asked to, or of problems.
@@ -56,16 +62,24 @@ def read_settings(
 
 def make_tool_settings(settings: Settings) -> ServerToolSettings:
     """What the commands are given: the engine of this process, servers over HTTP."""
+
+    def connect(url: str) -> ClickSegmenter:
+        from backend.tools.remote_segmenter import connect
+
+        return connect(settings, url)
+
     return ServerToolSettings(
         engine=settings.engine_config(),
         port=settings.port,
-        connect=functools.partial(connect, settings),
+        connect=connect,
         server=settings,
     )
 
 
 def main() -> None:
     """Entry point; what goes wrong on purpose ends in one line and exit status 1."""
+    # The interpreter looks for cycles before it ends, in all that torch and numba have made: 0.4 s for nothing.
+    atexit.register(gc.freeze)
     try:
         app()
     except M2N2Error as error:

@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import track
 
-from backend.cli.label_studio import (
-    TokenOption,
-    UrlOption,
-    open_client,
-    use_label_studio,
-)
-from backend.images.fetcher import create_picture_cache
-from backend.label_studio.label_config import parse_label_config
-from backend.label_studio.tasks import explain_no_image, fetch_all_tasks, find_images
-from backend.settings import Settings
+from backend.cli.label_studio import TokenOption, UrlOption, open_client, use_label_studio
 from backend.tools.context import ServerToolSettings
 from m2n2_engine.config import MEBIBYTE, EngineConfig
 from m2n2_engine.errors import ConfigurationError, M2N2Error
@@ -32,6 +23,7 @@ from m2n2_engine.tools.context import INTERRUPTED, engine_config, messages, outp
 from m2n2_engine.types import Picture, Tier
 
 if TYPE_CHECKING:
+    from backend.settings import Settings
     from m2n2_engine.engine import Engine
 
 _FETCHING_THREADS = 4
@@ -84,6 +76,10 @@ def warm(
 
 
 def _list_project(settings: Settings, project: int) -> list[Source]:
+    from backend.images.fetcher import create_picture_cache
+    from backend.label_studio.label_config import parse_label_config
+    from backend.label_studio.tasks import explain_no_image, fetch_all_tasks, find_images
+
     client = open_client(settings)
     # Every image is wanted once.
     pictures = create_picture_cache(settings, max_bytes=0)
@@ -131,7 +127,8 @@ class Warmth:
                 messages.print(f"failed: {error}", markup=False, highlight=False)
 
     def render(self, config: EngineConfig) -> str:
-        """What was prepared, how long it took, and what lies on disk now."""
+        """What was prepared, how long it took, and what lies on disk once all is written."""
+        self._engine.flush()
         new, status = len(self._new_seconds), self._engine.status()
         disk = status.tiers[Tier.DISK]
         each = f" ({sum(self._new_seconds) / new:.2f} s each)" if new else ""

@@ -47,7 +47,8 @@ def _join_cluster(address: str, app: str) -> Segmenter:
         from backend.engines.ray_cluster import connect
     except ImportError as error:
         raise ConfigurationError(
-            f"M2N2_ENGINE=ray needs Ray, which cannot be imported ({error}): pip install 'm2n2-annotation[ray]'"
+            f"M2N2_ENGINE=ray needs Ray, which cannot be imported ({error}): install the extra `ray`, as "
+            "docs/operate/ray.md says"
         ) from None
     from backend.engines.ray_segmenter import RaySegmenter
 

@@ -15,7 +15,7 @@ def greet(settings: Settings, has_page: bool, status: EngineStatus, seconds: flo
 
 
 def render_greeting(settings: Settings, has_page: bool, status: EngineStatus, seconds: float) -> str:
-    """Three lines, with an empty one before and after them."""
+    """Three lines, with an empty one before and after them; a fourth where a GPU of the machine is not used."""
     url = render_url(settings.host, settings.port)
     connect = "m2n2 label-studio connect --help"
     lines = [
@@ -26,4 +26,6 @@ def render_greeting(settings: Settings, has_page: bool, status: EngineStatus, se
         else f"Try next:  connect Label Studio: {connect}",
         f"Guide:     {url}/guide",
     ]
+    if status.device_warning is not None:
+        lines.insert(1, f"Slow:      {status.device_warning}")
     return "\n".join(["", *lines, ""])

@@ -38,6 +38,9 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0,
 
 logger = logging.getLogger(__name__)
 
+_PROBES = frozenset({"/health", "/ready", "/metrics"})
+"""What orchestrators and monitoring ask."""
+
 _thread = threading.local()
 
 
@@ -152,7 +155,10 @@ class RequestRecorder:
 
     def _log(self, record: RequestRecord, status: int) -> None:
         milliseconds = record.elapsed_seconds * 1000
-        logger.info(
+        # A probe asks every few seconds, for ever; one that is refused is worth a line.
+        is_probe = request.path in _PROBES and status < 400
+        logger.log(
+            logging.DEBUG if is_probe else logging.INFO,
             "%s %r %d %.0f ms %s %s%s",
             request.method,
             request.path,

@@ -15,6 +15,8 @@ from m2n2_engine.errors import M2N2Error
 _TIMEOUT_SECONDS = 120.0
 _PERSONAL_DOTS = 2
 _LONGEST_SHOWN = 500
+_OF_NO_FIELD = ("non_field_errors", "__all__")
+"""Where Label Studio's framework puts what is wrong with a request as a whole."""
 
 
 class LabelStudioError(M2N2Error):
@@ -100,15 +102,27 @@ def _read_reason(response: requests.Response) -> str:
         return f"it sends on to {response.headers['Location']}; give that address"
     try:
         body = response.json()
-        problems = body.get("validation_errors")
-        texts = _flatten(problems) if problems else [str(body["detail"])]
+        # Some of its answers have the fields beside each other, and no more.
+        problems = body.get("validation_errors") or (None if "detail" in body else body)
+        text = str(body["detail"]) if problems is None else "; ".join(_describe_fields(problems))
     except (ValueError, KeyError, AttributeError):
-        return response.reason or "no reason given"
-    return " ".join(" ".join(texts).split())[:_LONGEST_SHOWN]
+        text = ""
+    return " ".join(text.split())[:_LONGEST_SHOWN] or response.reason or "no reason given"
+
+
+def _describe_fields(problems: object) -> list[str]:
+    """``field: what is wrong with it`` of each; of what is no mapping of fields, the messages alone."""
+    if not isinstance(problems, Mapping):
+        return _flatten(problems)
+    told = []
+    for field, problem in problems.items():
+        text = " ".join(_flatten(problem))
+        told.append(text if field in _OF_NO_FIELD else f"{field}: {text}")
+    return told
 
 
 def _flatten(problems: object) -> list[str]:
-    """The messages in an answer's nested lists and objects, field names left out."""
+    """The messages in a field's nested lists and objects."""
     if isinstance(problems, Mapping):
         problems = list(problems.values())
     if isinstance(problems, list):

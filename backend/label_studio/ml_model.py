@@ -94,8 +94,7 @@ def create_model_class(load_predictor: Callable[[], Predictor]) -> type:
         from label_studio_ml.model import LabelStudioMLBase
     except ImportError as error:
         raise ConfigurationError(
-            f"label-studio-ml cannot be imported ({error}): pip install 'm2n2-annotation[label-studio-ml]', then "
-            "pip install --no-deps label-studio-ml==1.0.9"
+            f"label-studio-ml cannot be imported ({error}): install it as docs/label-studio.md says"
         ) from None
 
     class M2N2Model(LabelStudioMLBase):  # type: ignore[misc]

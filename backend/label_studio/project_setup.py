@@ -24,6 +24,7 @@ OPEN_REMEDY = (
 )
 """Where Label Studio, in a container or elsewhere, does not reach a server that its own machine does."""
 
+_TITLE_WORDS = " title: "
 _UNREACHED_WORDS = "connect to ML backend"
 _MODEL_TITLE = "M2N2"
 _BLOCKED_WORDS = "reserved network address"
@@ -146,9 +147,19 @@ def create_project(
     backend_url: str,
     kinds: Kinds = _POINTS_AND_BRUSH,
 ) -> int:
-    """The id of a new project with these labels, and instructions that link to this server's guide."""
+    """The id of a new project with these labels, and instructions that link to this server's guide.
+
+    Raises LabelStudioError, which names the title where Label Studio refuses that.
+    """
     fields = {"title": title, "label_config": render_label_config(labels, kinds)}
-    return int(client.post("/api/projects/", fields | _render_instructions(backend_url))["id"])
+    try:
+        return int(client.post("/api/projects/", fields | _render_instructions(backend_url))["id"])
+    except LabelStudioError as error:
+        if _TITLE_WORDS not in str(error):
+            raise
+        raise LabelStudioError(
+            f"{error}; the title is {title!r}, so give another one (--project)", error.status
+        ) from None
 
 
 def set_labels(

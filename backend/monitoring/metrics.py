@@ -97,6 +97,9 @@ class _StateCollector(Collector):
         status, prepared = self._source.status(), self._preparation.statistics
         yield GaugeMetricFamily("m2n2_ready", "1 where /ready answers 200.", int(status.is_ready))
         yield _describe_build(status)
+        if status.device is not None:
+            text = "1 where a GPU of the machine is not used, or only in part: /ready says why."
+            yield GaugeMetricFamily("m2n2_device_warning", text, int(status.device_warning is not None))
         # An engine without a device of its own, or one that is still loading, tells less of itself.
         told = {field.name: getattr(status, field.name) for field in dataclasses.fields(status)}
         told |= {f"queue_{name}": value for name, value in dataclasses.asdict(self._queue.statistics).items()}

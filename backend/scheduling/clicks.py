@@ -187,10 +187,14 @@ class ClickQueue:
         with self._pass(self._computing, ticket):
             yield
 
-    def wait_until_idle(self) -> None:
-        """Return at a moment when no click is under way and no picture passes the network."""
+    def wait_until_idle(self, find_remaining_seconds: Callable[[], float] = lambda: threading.TIMEOUT_MAX) -> None:
+        """Return at a moment when no click is under way and no picture passes the network, or once no time remains.
+
+        find_remaining_seconds: asked again whenever something changes here.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: not self._joined and not self._network.inside)
+            while (self._joined or self._network.inside) and (remaining := find_remaining_seconds()) > 0:
+                self._changed.wait(min(remaining, threading.TIMEOUT_MAX))
 
     @property
     def statistics(self) -> QueueStatistics:

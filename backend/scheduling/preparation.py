@@ -1,7 +1,7 @@
 """Prepares pictures before their first click, in the background: of tasks that were opened, and of what comes next.
 
 Nobody waits for it. So clicks go first, what goes wrong is only told to the log, and of more images than the queue
-holds the newest are taken.
+holds the newest are taken. On a server where somebody clicks at every moment it has a share of the time.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import dataclasses
 import itertools
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from backend.http.request import RequestRecord
 from backend.images.cache import TaskImage
 from backend.scheduling.clicks import ClickService, Ticket
+from backend.scheduling.share import Share
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.types import Tier
 
@@ -51,12 +53,15 @@ class _Place:
 
 
 class BackgroundPreparation:
-    """A bounded queue of images and one thread that prepares them while no click is under way; safe under threads.
+    """A bounded queue of images and one thread that prepares them; safe under threads.
 
-    places: images that may wait; 0 prepares nothing.
+    An image is prepared at a moment when no click is under way or, where there is none, when its share comes.
+
+    places: images that may wait; 0 prepares nothing. clock: in seconds, for the share.
     """
 
-    def __init__(self, places: int, clicks: ClickService) -> None:
+    def __init__(self, places: int, clicks: ClickService, clock: Callable[[], float] = time.monotonic) -> None:
+        self._share = Share(clock)
         self._places = places
         self._clicks = clicks
         self._changed = threading.Condition()
@@ -133,11 +138,14 @@ class BackgroundPreparation:
         ticket = Ticket(None, RequestRecord())
         # Not held while clicks go first: they may need the room to decode their own.
         fetched = weakref.ref(self._clicks.fetch(image, ticket))
-        self._clicks.queue.wait_until_idle()
+        self._share.begin_waiting()
+        self._clicks.queue.wait_until_idle(lambda: self._share.remaining_seconds)
         place = self._take_newest(image)
         if place is None:
             return
         tier = self._clicks.prepare(fetched() or self._clicks.fetch(image, ticket), ticket)
+        # Without what it waited for: behind first clicks, which go before it.
+        self._share.use(ticket.record.seconds.get("attention", 0.0))
         with self._changed:
             self._found[tier] += 1
         if place.look_ahead is not None:

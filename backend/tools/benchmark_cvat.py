@@ -1,4 +1,7 @@
-"""``m2n2 benchmark cvat``: what the bytes of an answer to CVAT cost beside Python's own way to make them."""
+"""``m2n2 benchmark cvat``: what the bytes of an answer to CVAT cost beside Python's own way to make them.
+
+Imports what it needs when it runs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from backend.cvat.answer import compress, render_mask, render_shapes
 from m2n2_engine.tools.benchmark.commands import MarkdownOption
 from m2n2_engine.tools.context import output, working_on
 from m2n2_engine.types import Mask
@@ -85,6 +87,8 @@ def draw_mask(shape: tuple[int, int]) -> Mask:
 
 def measure(mask: Mask, repeats: int) -> AnswerFigures:
     """Every form in turn, so that all are timed under the same conditions."""
+    from backend.cvat.answer import compress, render_mask, render_shapes
+
     body = render_mask(mask)
     forms: tuple[Callable[[], bytes], ...] = (
         lambda: render_mask(mask),

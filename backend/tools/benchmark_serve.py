@@ -1,21 +1,24 @@
-"""``m2n2 benchmark serve``: what clicks take over HTTP while several annotators work."""
+"""``m2n2 benchmark serve``: what clicks take over HTTP while several annotators work.
+
+Imports what it needs when it runs.
+"""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
 from backend.tools.context import ServerToolSettings
-from backend.tools.load import Load, Work, draw_files, draw_uris, run_load
-from backend.tools.local_server import LocalServer
-from backend.tools.predict_client import read_auth, read_health
 from m2n2_engine.tools.benchmark.commands import MarkdownOption
 from m2n2_engine.tools.context import output, working_on
+
+if TYPE_CHECKING:
+    from backend.tools.load import Load
 
 _COLUMNS = ["what", "median, s", "p95, s", "longest, s", "answers"]
 
@@ -33,6 +36,8 @@ def serve(
     markdown: MarkdownOption = None,
 ) -> None:
     """Time clicks through the server: throughput, latency, and /health meanwhile."""
+    from backend.tools.load import Work, draw_uris, run_load
+    from backend.tools.predict_client import read_auth, read_health
     from m2n2_engine.tools.benchmark.files import write_json
     from m2n2_engine.tools.benchmark.images import parse_size
     from m2n2_engine.tools.benchmark.machine import describe_run
@@ -78,6 +83,10 @@ def _summarise(seconds: list[float]) -> dict[str, float]:
 
 
 def _load_own_server(annotators: int, clicks: int, images: int, size: tuple[int, int]) -> tuple[Load, dict[str, Any]]:
+    from backend.tools.load import Work, draw_files, run_load
+    from backend.tools.local_server import LocalServer
+    from backend.tools.predict_client import read_health
+
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "images"
         files.mkdir()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import typer
 
-from backend.settings import Settings
 from m2n2_engine.tools.context import ToolSettings
+
+if TYPE_CHECKING:
+    from backend.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,9 +84,10 @@ def defer(
 ) -> DeferredBackbone:
     """The same, loaded by the first image that needs it. Weights that are not at hand are fetched now.
 
-    Raises WeightsUnavailable or WeightsCorrupt now; what only loading shows, the first image raises.
+    Raises WeightsUnavailable or WeightsCorrupt now; what only loading shows, the files' hashes too, the first image
+    raises.
     """
-    folder = store.resolve(name, config)
+    folder = store.resolve(name, config, is_hashed=False)
     layer = _LAYER.format(_count_layers(name, folder) - 1)
     named = name_factors(name, store.identity(folder), grid, _DTYPES[precision], [(layer, 1.0)], False, key_sharpness)
     return DeferredBackbone(

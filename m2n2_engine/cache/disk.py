@@ -265,8 +265,11 @@ class DiskStore:
     def _file_lock(self, stem: str, timeout_seconds: float) -> FileLock:
         with contextlib.suppress(OSError):  # acquiring says what is wrong
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A lock that is a mere file would outlive its holder.
-        return FileLock(self._folder / f"{stem}{_LOCK}", timeout=timeout_seconds, fallback_to_soft=False)
+        # A lock that is a mere file would outlive its holder. One thread may take it and another release it: what is
+        # written behind a click holds that of its image.
+        return FileLock(
+            self._folder / f"{stem}{_LOCK}", timeout=timeout_seconds, fallback_to_soft=False, thread_local=False
+        )
 
 
 def _touch(path: Path) -> None:

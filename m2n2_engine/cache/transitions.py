@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import torch
 from m2n2_engine.backbones import Backbone
 from m2n2_engine.cache.disk import DiskStore
 from m2n2_engine.cache.memory import AttentionKey, ResidentCache
+from m2n2_engine.cache.writer import DiskWriter
 from m2n2_engine.config import ChainConfig
 from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.method.chain import BalancedFactors
@@ -56,6 +58,9 @@ class TransitionSource(Protocol):
     def write_failures(self) -> int | None:
         """Images that could not be written to disk, since the start; None without a disk."""
 
+    def flush(self) -> None:
+        """Return once all is on disk that was prepared before and is to be kept there."""
+
 
 class AttentionAggregator(Protocol):
     """Anything that turns an image into attention."""
@@ -93,6 +98,9 @@ class AggregatorSource:
         """Nowhere."""
         return Tier.NETWORK
 
+    def flush(self) -> None:
+        """Nothing is kept."""
+
     def build_transition(self, image: Image) -> torch.Tensor:
         """The transition matrix ``(h, w, h, w)``."""
         with self._lock, torch.inference_mode():
@@ -119,6 +127,7 @@ class BackboneSource:
         self._kernels = choose_kernels(backbone.device)
         self._host: ResidentCache[BalancedFactors] = ResidentCache(host_budget_bytes, keep_newest=False)
         self._disk = disk
+        self._writer = None if disk is None else DiskWriter(disk)
         self._expected_bytes = 0
         # One image passes network and balancing at a time: a second one would only make both later, at twice the
         # memory. Restoring is short, and does not wait for it.
@@ -169,19 +178,26 @@ class BackboneSource:
         """See ``TransitionSource``."""
         return None if self._disk is None else self._disk.write_failures
 
+    def flush(self) -> None:
+        """See ``TransitionSource``."""
+        if self._writer is not None:
+            self._writer.flush()
+
     def _load_or_build(self, picture: Picture, key: AttentionKey, deadline: Deadline, slots: Slots) -> FoundTransition:
-        if self._disk is None:
+        if self._disk is None or self._writer is None:
             return self._build(picture, deadline, slots)
-        # The file's lock before the network's slot: who waits for another process keeps nobody here from the network.
-        with self._disk.building(key, deadline):
+        with contextlib.ExitStack() as held:
+            # The file's lock before the network's slot: who waits for another process keeps nobody here from the
+            # network.
+            held.enter_context(self._disk.building(key, deadline))
             kept = self._disk.load(key)
             if kept is not None:
                 return FoundTransition(Tier.DISK, factors=kept)
             found = self._build(picture, deadline, slots)
             assert found.factors is not None
-            # The click waits for the write: it goes to the kernel's memory, and there is no queue that could grow or
-            # be lost.
-            self._disk.save(key, found.factors)
+            # Behind the click: a tenth of a second and more for 42 MB, about as long as a GPU takes to prepare the
+            # image. The lock is held until the file is there, so nobody prepares the image again meanwhile.
+            self._writer.put(key, found.factors, held.pop_all().close)
             return found
 
     def _build(self, picture: Picture, deadline: Deadline, slots: Slots) -> FoundTransition:

@@ -18,7 +18,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from m2n2_engine.method.candidates import cut_map
 from m2n2_engine.method.colour_cut import Mark, refine_border, shrink_marks
@@ -217,6 +216,9 @@ def _draw_claims(
     opposite = [mark.pixel for mark in marks if mark.positive != positive]
     if not opposite:
         return np.zeros(scene.size, bool), draw_discs(scene.size, path, [scene.click_radius] * len(path))
+    # Imported here: one click alone, as `m2n2 segment` often has it, need not wait for it.
+    from scipy.spatial import KDTree
+
     theirs, own = (KDTree(there).query(here)[0] / 2 for here, there in ((opposite, path), (path, opposite)))
     return (
         draw_discs(scene.size, opposite, np.minimum(theirs, scene.click_radius).tolist()),

@@ -14,8 +14,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import sparse
-from scipy.sparse.linalg import spsolve
 
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.types import Image, Map, Mask
@@ -82,6 +80,10 @@ def walk_regions(
         before: mask ``(H, W)`` so far.
         previous_mask_weight: chance, at each step, of ending in what ``before`` says.
     """
+    # Imported here: one click alone, as `m2n2 segment` often has it, need not wait for it.
+    from scipy import sparse
+    from scipy.sparse.linalg import spsolve
+
     seeds = {int(regions.labels[y, x]): positive for (x, y), positive in clicked.items()}
     shape = (regions.count, regions.count)
     links = sparse.coo_matrix((regions.strengths, (regions.first, regions.second)), shape)

@@ -20,7 +20,7 @@ class OptionalPackage:
 
     module: str
     name: str
-    requirement: str = "'m2n2-annotation[research]'"
+    requirement: str
 
     def require(self, purpose: str) -> None:
         """Pass where the package is installed; does not import it, so that it costs nothing to ask early.
@@ -41,8 +41,8 @@ class OptionalPackage:
             return False
 
 
-MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib")
+MATPLOTLIB = OptionalPackage("matplotlib", "matplotlib", "matplotlib")
 SCIKIT_IMAGE = OptionalPackage("skimage", "scikit-image", "scikit-image")
-SIMPY = OptionalPackage("simpy", "SimPy")
+SIMPY = OptionalPackage("simpy", "SimPy", "simpy")
 PYCOCOTOOLS = OptionalPackage("pycocotools", "pycocotools", "pycocotools")
 """Comes with the product, but only data sets use it."""

@@ -26,7 +26,9 @@ from m2n2_engine.weights.sources import SOURCES, Sources, fill, find_first, find
 _log = logging.getLogger(__name__)
 
 
-def resolve(name: str, config: WeightsConfig, *, half: bool = False, sources: Sources = SOURCES) -> Path:
+def resolve(
+    name: str, config: WeightsConfig, *, half: bool = False, sources: Sources = SOURCES, is_hashed: bool = True
+) -> Path:
     """A folder that ``from_pretrained`` loads: the user's, the cache's, the hub cache's, or fetched now.
 
     Args:
@@ -34,6 +36,7 @@ def resolve(name: str, config: WeightsConfig, *, half: bool = False, sources: So
         config: Where weights lie on this machine, and whether a connection may be opened.
         half: Fetch half-precision files where the repository has them; files at hand serve in either precision.
         sources: What brings weights that are not at hand.
+        is_hashed: False leaves the sha256 of what is at hand to a later call, for one who loads nothing yet.
 
     Raises:
         ConfigurationError: The catalogue has no such name.
@@ -44,7 +47,7 @@ def resolve(name: str, config: WeightsConfig, *, half: bool = False, sources: So
     folder = _folder_at_hand(entry, config)
     if folder is not None:
         # A folder of the user's own may hold what the catalogue has never seen.
-        _compare(entry, folder, config, is_recorded=config.folder is None)
+        _compare(entry, folder, config, is_recorded=config.folder is None, is_hashed=is_hashed)
         return folder
     if config.folder is not None:
         lacking = ", ".join(entry.list_missing(config.folder))
@@ -201,15 +204,19 @@ def _put_in_place(partial: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _compare(entry: Weights, folder: Path, config: WeightsConfig, is_recorded: bool) -> tuple[str, ...]:
-    """The paths that were compared. is_recorded: with what the catalogue records, beside the manifest."""
+def _compare(
+    entry: Weights, folder: Path, config: WeightsConfig, *, is_recorded: bool, is_hashed: bool = True
+) -> tuple[str, ...]:
+    """The paths that were compared. is_recorded: with what the catalogue records, beside the manifest. is_hashed: by
+    their bytes, too; else by the commit alone."""
     try:
         described = manifest.read(folder)
         expected = dict(described.sha256) if described is not None else {}
         if is_recorded:
             _check_commit(entry, described)
             expected |= find_recorded(entry, folder)
-        manifest.check_sha256(folder, expected)
+        if is_hashed:
+            manifest.check_sha256(folder, expected)
     except WeightsCorrupt as error:
         is_own = config.folder is not None or folder != _cache_folder(entry, config)
         remedy = "put a sound copy in its place" if is_own else f"run `m2n2 weights get {entry.name} --force`"

@@ -78,7 +78,7 @@ def test_without_ray_the_engine_of_a_cluster_is_refused_with_the_remedy(monkeypa
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "backend.engines.ray_cluster", raising=False)
     load = wsgi.choose_load(load_settings({"M2N2_ENGINE": "ray"}))
-    with pytest.raises(ConfigurationError, match=r"pip install 'm2n2-annotation\[ray\]'"):
+    with pytest.raises(ConfigurationError, match=r"install the extra `ray`, as docs/operate/ray\.md says"):
         load()
 
 

@@ -36,6 +36,11 @@ def test_hadolint_would_notice(tmp_path):
     assert "DL3006" in output
 
 
+def test_the_image_for_gpus_does_not_serve_on_the_processor_instead():
+    target = DOCKERFILE.read_text().split(" AS cuda\n")[1].split("\nFROM ")[0]
+    assert re.search(r"^ENV M2N2_DEVICE=cuda ", target, re.MULTILINE)
+
+
 def test_what_it_copies_and_runs_is_there():
     named = re.findall(r"deploy/image/\w+\.\w+", DOCKERFILE.read_text())
     assert named

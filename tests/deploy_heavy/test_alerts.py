@@ -49,6 +49,7 @@ BAD = {
         f'{BATCHES}, le="+Inf"}}': "0+9000x30",
     },
     "M2N2CacheNotWritten": {'m2n2_disk_write_failures_total{job="m2n2", instance="a"}': "0+1x30"},
+    "M2N2DeviceUnused": {f"m2n2_device_warning{{{SERVER}}}": "1x30"},
     "M2N2DeviceMemoryLow": {
         'm2n2_device_memory_used_bytes{job="m2n2", instance="a"}': "96x30",
         'm2n2_device_memory_bytes{job="m2n2", instance="a"}': "100x30",
@@ -67,6 +68,7 @@ GOOD = {
     f'{SECONDS}, le="10.0"}}': "0+99x30",
     f'{SECONDS}, le="+Inf"}}': "0+100x30",
     'm2n2_disk_write_failures_total{job="m2n2", instance="a"}': "2x30",
+    f"m2n2_device_warning{{{SERVER}}}": "0x30",
     'm2n2_device_memory_used_bytes{job="m2n2", instance="a"}': "90x30",
     'm2n2_device_memory_bytes{job="m2n2", instance="a"}': "100x30",
 }

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from backend.cli.doctor import run_doctor
 from backend.cli.main import app, make_tool_settings
 from backend.settings import load_settings
+from m2n2_engine import processors
 from m2n2_engine.backbones.devices import Hardware
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import M2N2Error
@@ -456,7 +457,15 @@ def test_doctor_works_where_processors_cannot_be_told_apart(
     monkeypatch.setenv("M2N2_PORT", str(free_port))
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 10)
-    assert "cpu, 10 processors" in succeed(m2n2("doctor"))
+    monkeypatch.setattr(processors, "read_quota", lambda: None)
+    assert "cpu, 10 processors\n" in succeed(m2n2("doctor"))
+
+
+def test_doctor_names_the_quota_of_a_container(m2n2: Run, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    monkeypatch.setenv("M2N2_PORT", str(free_port))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.setattr(processors, "read_quota", lambda: 4.0)
+    assert "cpu, 4 processors of 64: the quota of the container" in succeed(m2n2("doctor"))
 
 
 def test_doctor_goes_on_after_a_problem(

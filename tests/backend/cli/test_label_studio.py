@@ -7,8 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from backend.cli import label_studio
 from backend.cli.main import app
+from backend.label_studio import project_check
 from backend.label_studio.project_check import Finding
 from backend.label_studio.project_setup import HINTS, Kinds, render_label_config
 
@@ -24,7 +24,7 @@ def m2n2(monkeypatch):
             monkeypatch.delenv(name, raising=False)
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(label_studio, "check_project", lambda *asked: run.asked.append(asked) or findings)
+        monkeypatch.setattr(project_check, "check_project", lambda *asked: run.asked.append(asked) or findings)
         return CliRunner().invoke(app, ["label-studio", *arguments])
 
     run.asked = []

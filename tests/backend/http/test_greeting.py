@@ -32,3 +32,10 @@ def test_it_goes_where_the_log_goes(capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "(replicas on Ray, after 1 s; Ctrl+C stops it)" in printed.err
+
+
+def test_a_gpu_that_is_not_used_is_told_before_anything_else_is_tried():
+    slow = EngineStatus("m2n2-1", backbone="dinov2-small", device="cpu", device_warning="no driver of NVIDIA is loaded")
+    lines = render_greeting(load_settings({}), True, slow, 1).strip().splitlines()
+    assert lines[1] == "Slow:      no driver of NVIDIA is loaded"
+    assert len(lines) == 4

@@ -49,7 +49,12 @@ def test_an_upload_is_a_form(server, client):
     ("status", "body", "reason"),
     [
         (404, b'{"detail": "No Project matches"}', "No Project matches"),
-        (400, b'{"detail": "x", "validation_errors": {"title": ["too", {"deep": "short"}]}}', "too short"),
+        (400, b'{"detail": "x", "validation_errors": {"title": ["too", {"deep": "short"}]}}', "title: too short"),
+        (400, b'{"validation_errors": {"title": ["a"], "label_config": ["b"]}}', "title: a; label_config: b"),
+        (400, b'{"title": ["too short"]}', "title: too short"),
+        (400, b'{"detail": "x", "validation_errors": {"non_field_errors": ["no such model"]}}', "no such model"),
+        (400, b'{"validation_errors": ["Can not connect"]}', "Can not connect"),
+        (400, b"{}", "Bad Request"),
         (404, b"<html>a page</html>", "Not Found"),
         (500, b"[]", "Internal Server Error"),
     ],

@@ -203,3 +203,15 @@ def test_a_server_that_is_not_reached_is_told_with_the_remedy(server, client):
     told = r"status 400: Can't connect to ML backend; .*--backend.*M2N2_HOST=0\.0\.0\.0"
     with pytest.raises(LabelStudioError, match=told):
         attach_backend(client, 3, BACKEND)
+
+
+def test_a_title_that_label_studio_refuses_is_named_with_the_remedy(server, client):
+    refusal = {"detail": "Validation error", "validation_errors": {"title": ["Ensure this field has at least 3"]}}
+    say(server, "/api/projects/", refusal, 400)
+    with pytest.raises(LabelStudioError) as caught:
+        create_project(client, "P1", ["Car"], BACKEND.url)
+    told = "title: Ensure this field has at least 3; the title is 'P1', so give another one (--project)"
+    assert str(caught.value).endswith(told)
+    say(server, "/api/projects/", {"detail": "x", "validation_errors": {"label_config": ["no tag"]}}, 400)
+    with pytest.raises(LabelStudioError, match=r"label_config: no tag$"):
+        create_project(client, "P1", ["Car"], BACKEND.url)

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backend.engines.background import BackgroundEngine
 from m2n2_engine import __version__
 from m2n2_engine.errors import OutOfMemory
-from m2n2_engine.types import EngineStatus, Tier, TierStatus
+from m2n2_engine.types import EngineStatus, State, Tier, TierStatus
 
 FULL = EngineStatus(
     "disc-1",
@@ -228,3 +228,12 @@ def test_each_application_counts_for_itself(make_client):
     one, other = make_client(), make_client()
     one.get("/health")
     assert "m2n2_requests_total{/health,200}" not in read(other)
+
+
+def test_a_gpu_that_is_not_used_is_told(client, segmenter):
+    segmenter.told = EngineStatus("m2n2-1", device="cpu")
+    assert read(client)["m2n2_device_warning"] == 0
+    segmenter.told = EngineStatus("m2n2-1", device="cpu", device_warning="no driver of NVIDIA is loaded")
+    assert read(client)["m2n2_device_warning"] == 1
+    segmenter.told = EngineStatus("m2n2-1", State.LOADING)
+    assert "m2n2_device_warning" not in read(client)

@@ -90,11 +90,11 @@ class Shelf:
 class Background:
     """The queue of images without an application around it; images go by their widths in pixels."""
 
-    def __init__(self, gate, places):
+    def __init__(self, gate, places, clock):
         self.queue = ClickQueue(places=9, computing=4)
         self.shelf = Shelf()
         clicks = ClickService(LoadedEngine(gate.segmenter), self.shelf.pictures, self.queue)
-        self.preparation = BackgroundPreparation(places, clicks)
+        self.preparation = BackgroundPreparation(places, clicks, clock)
         self.other_threads = set(threading.enumerate())
 
     def add(self, *widths, is_opened=True, look_ahead=None):
@@ -117,7 +117,7 @@ def name(*widths):
 
 @pytest.fixture
 def make_background(gate):
-    yield lambda places=8: Background(gate, places)
+    yield lambda places=8, clock=time.monotonic: Background(gate, places, clock)
     gate.allowed.release(1000)
 
 
@@ -198,6 +198,31 @@ def test_clicks_go_first(make_background, gate):
         assert gate.announced == []
     gate.allowed.release(2)
     gate.wait_for(2, 1)
+
+
+def test_where_there_is_a_click_at_every_moment_images_have_their_share(make_background, gate):
+    now = [0.0]
+    background = make_background(clock=lambda: now[0])
+
+    def let_time_pass():
+        """A click more begins and ends, and somebody looks at the clock."""
+        now[0] += 1000
+        with background.queue.join(None, RequestRecord()):
+            pass
+
+    with background.queue.join(None, RequestRecord()):
+        background.add(1)
+        assert background.shelf.asked.wait(DEADLINE_SECONDS)
+        background.add(2)
+        assert gate.announced == []
+        for expected in ([2], [2, 1]):
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while len(gate.announced) < len(expected):
+                let_time_pass()
+                assert time.monotonic() < deadline
+            gate.allowed.release()
+            background.wait_for(found={Tier.NETWORK: len(expected)})
+        assert gate.announced == [2, 1]
 
 
 def test_no_picture_is_held_while_clicks_go_first(make_background, gate):

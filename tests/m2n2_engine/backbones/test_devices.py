@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from m2n2_engine.backbones.devices import Gpu, Hardware, choose_device, explain_
 from m2n2_engine.config import EngineConfig
 from m2n2_engine.engine import build_engine
 from m2n2_engine.errors import ConfigurationError
-from m2n2_engine.processors import count_processors
 from m2n2_engine.types import Click
 
 HOPPER = Gpu("NVIDIA H200", (9, 0))
@@ -138,16 +136,3 @@ def test_behind_apple_s_gpu_all_else_runs_on_the_processor() -> None:
         assert engine.status().device == backbone.device
         masks.append(engine.segment(image, [Click(20, 20)]).mask)
     np.testing.assert_array_equal(masks[0], masks[1])
-
-
-def test_processors_are_counted_where_the_system_does_not_tell_whose_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 10)
-    assert count_processors() == 10
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert count_processors() == 1
-
-
-def test_processors_that_this_process_may_not_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {4, 7, 9}, raising=False)
-    assert count_processors() == 3

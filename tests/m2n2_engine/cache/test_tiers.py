@@ -297,6 +297,7 @@ def test_where_an_image_would_be_found_is_known_without_looking_into_it(
     assert engine.find_tier(image) is Tier.DEVICE
     engine.prepare(image[::-1])  # the budget is for one session
     assert engine.find_tier(image) is Tier.HOST
+    engine.flush()
     assert start(backbone, config).find_tier(image) is Tier.DISK
     assert start(backbone, dataclasses.replace(config, disk_cache_bytes=0)).find_tier(image) is Tier.NETWORK
     with pytest.raises(InvalidImage):

@@ -158,6 +158,7 @@ def test_what_is_kept_is_counted(make_source: MakeSource, nbytes: int) -> None:
     source = make_source()
     for name in ("a", "b", "a"):
         find(source, name)
+    source.flush()
     host, disk = source.tiers[Tier.HOST], source.tiers[Tier.DISK]
     assert host == TierStatus(images=2, bytes=2 * nbytes, budget_bytes=LARGE, hits=1, misses=2, evictions=0)
     assert disk.bytes > 2 * nbytes

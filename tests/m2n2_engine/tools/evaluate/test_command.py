@@ -163,7 +163,7 @@ def test_without_matplotlib_there_are_figures_only(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = evaluate("--dataset", dataset_folder, "--limit", 1)
     succeed(result)
-    assert "no pictures: a plot needs matplotlib: pip install 'm2n2-annotation[research]'" in result.stderr
+    assert "no pictures: a plot needs matplotlib: pip install matplotlib" in result.stderr
     assert not list((tmp_path / "out").glob("*.png"))
 
 
