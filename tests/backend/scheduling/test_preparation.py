@@ -450,11 +450,13 @@ def test_a_next_task_that_another_server_will_answer_is_left_to_it(
     peers = next(pair for pair in pairs if [rank_peers(pair, f"task {n}")[0] == own for n in (100, 103, 200)] == wanted)
     application = make_application(**environ, M2N2_PEERS=",".join(peers), M2N2_OWN_PEER=own)
     gate.allowed.release(3)
-    widths = [100, 300] if is_own else [100]
     application.open(100)
-    application.wait_for('m2n2_preparation_found_total{level="network"}', len(widths))
+    application.wait_for('m2n2_preparation_found_total{level="network"}', 1 + is_own)
     application.open(200)
-    gate.wait_for(*widths, 200)
+    application.wait_for('m2n2_preparation_found_total{level="network"}', 2 + is_own)
+    # An image leaves the queue when it has been fetched.
+    application.wait_for("m2n2_preparation_waiting", 0)
+    assert ("/data/upload/1/300.png" in find_asked(server)) == is_own
 
 
 def test_a_batch_of_many_tasks_asks_for_no_next_ones(make_application, server, environ, gate):
