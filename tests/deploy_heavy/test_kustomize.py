@@ -32,9 +32,11 @@ def run_kubectl(folder):
     return sorted(yaml.safe_load_all(result.stdout), key=identify)
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_kubectl_renders_the_same(name):
-    assert run_kubectl(FOLDERS[name]) == sorted(render(FOLDERS[name]), key=identify)
+@pytest.mark.parametrize(
+    "folder", [*FOLDERS.values(), ROOT / "deploy/ray", ROOT / "deploy/ray-cpu"], ids=lambda path: path.name
+)
+def test_kubectl_renders_the_same(folder):
+    assert run_kubectl(folder) == sorted(render(folder), key=identify)
 
 
 @pytest.mark.parametrize("names", list_combinations(), ids="+".join)
