@@ -143,9 +143,8 @@ class Peers:
 
     def _note_absent(self, peer: str, error: Exception) -> None:
         self._forwarded.labels("unreachable").inc()
-        logger.warning(
-            "%s does not answer for %.0f s at least: %s", peer, ABSENT_SECONDS, error or type(error).__name__
-        )
+        reason = error or type(error).__name__
+        logger.warning("%s does not answer, and is not asked for %.0f s: %s", peer, ABSENT_SECONDS, reason)
         with self._lock:
             self._absent_until[peer] = self._clock() + ABSENT_SECONDS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import socket
@@ -48,16 +49,16 @@ class Server:
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts two servers that share the images."""
+    """Starts two servers that share the images; others: names of what is there in the place of one."""
     with contextlib.ExitStack() as stack:
 
-        def make(**settings):
-            listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        def make(*others, **settings):
+            listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2 - len(others))]
             names = ["{}:{}".format(*listener.getsockname()) for listener in listeners]
             servers = []
             for name, listener in zip(names, listeners, strict=True):
                 own = {
-                    "M2N2_PEERS": ",".join(names),
+                    "M2N2_PEERS": ",".join([*names, *others]),
                     "M2N2_OWN_PEER": name,
                     "M2N2_PREPARE_AHEAD": "0",
                     "M2N2_DISK_CACHE_FOLDER": str(tmp_path / name.replace(":", "-")),
@@ -180,6 +181,42 @@ def test_a_server_that_falls_silent_loses_no_click(start, make_click):
     finally:
         answered.set()
     assert len(first.engine.asked) == 1
+
+
+def test_a_server_that_is_killed_in_the_middle_of_a_click_loses_none(start, make_click, make_raw_server):
+    def break_off(connection, closing):
+        connection.recv(1000)
+
+    raw = make_raw_server(break_off)
+    (first,) = start(f"127.0.0.1:{raw.port}")
+    names = [first.name, f"127.0.0.1:{raw.port}"]
+    task = next(number for number in range(1, 1000) if rank_peers(names, f"task {number}")[0] == names[1])
+    assert regions(first.post("/predict", make_click(task)))
+    assert first.read('m2n2_forwarded_total{result="unreachable"}') == 1
+
+
+def test_a_restart_of_one_server_loses_no_click(start, make_click):
+    """Clicks on images of both come to the first, as a Service sends them while the second one ends."""
+    first, second = servers = start()
+    names = [server.name for server in servers]
+    owned = [[task for task in range(1, 1000) if rank_peers(names, f"task {task}")[0] == name] for name in names]
+    # One of the one, one of the other; each task once, for a newer click on an object overtakes the one before.
+    tasks = [task for pair in zip(*owned, strict=False) for task in pair][:40]
+    answered = threading.Semaphore(0)
+
+    def click(task):
+        answer = first.post("/predict", make_click(task))
+        answered.release()
+        return answer
+
+    with concurrent.futures.ThreadPoolExecutor(4) as clients:
+        answers = [clients.submit(click, task) for task in tasks]
+        for _ in range(10):
+            assert answered.acquire(timeout=60)
+        second.end()
+        assert all(regions(answer.result()) for answer in answers)
+    assert len(first.engine.asked) + len(second.engine.asked) == 40
+    assert second.engine.asked
 
 
 def test_a_server_that_is_not_ready_gives_the_click_back_at_once(start, make_click):
