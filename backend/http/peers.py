@@ -25,7 +25,7 @@ from flask import Response, request
 from prometheus_client import CollectorRegistry, Counter
 
 from backend.errors import NotReady
-from backend.http.request import RequestRecord
+from backend.http.request import FORWARDED_HEADER, RequestRecord
 from backend.settings import Settings
 
 CONNECT_SECONDS = 1.0
@@ -37,9 +37,6 @@ ready."""
 
 _SHARE_OF_DEADLINE = 0.5
 """Of the time that a click has left, for the peer's answer. Here: what is left then is enough to answer it here."""
-
-FORWARDED_HEADER = "X-M2N2-Forwarded-By"
-"""Marks a request that a peer has passed on; its value is that peer's name."""
 
 _REQUEST_HEADERS = ("Authorization", "Accept-Encoding", "Content-Type", "X-Nuclio-Function-Name")
 _ANSWER_HEADERS = ("Content-Type", "Content-Encoding", "Vary")

@@ -30,6 +30,9 @@ MOST_CLICKS = 200
 """Points in one list of a request; more than anybody sets for one object would hold up everyone else."""
 
 
+FORWARDED_HEADER = "X-M2N2-Forwarded-By"
+"""Marks a request that another server has passed on, see `peers`; its value is that server's name."""
+
 _HEADER = "X-Request-ID"
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -179,7 +182,7 @@ class RequestRecorder:
         path = request.url_rule.rule if request.url_rule else "none"
         self._requests.labels(path, str(status)).inc()
         platform = self._platforms.get(path) if request.method == "POST" else None
-        kind = "other" if platform is None else _find_kind(record)
+        kind = "other" if platform is None else _find_kind(record, status)
         self._request_seconds.labels(path, kind).observe(record.elapsed_seconds)
         if kind == "click" and platform is not None:
             outcome = Outcome.FAILED if status >= 500 else Outcome.REFUSED if status >= 400 else record.outcome
@@ -190,8 +193,9 @@ class RequestRecorder:
             self._errors.labels(record.error_kind).inc()
 
 
-def _find_kind(record: RequestRecord) -> str:
-    if record.is_forwarded:
+def _find_kind(record: RequestRecord, status: int) -> str:
+    # Whoever passed the request on answers it where this server cannot.
+    if record.is_forwarded or (status == 503 and FORWARDED_HEADER in request.headers):
         return "forwarded"
     return "batch" if record.is_batch else "click"
 

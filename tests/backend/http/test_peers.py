@@ -226,6 +226,8 @@ def test_a_server_that_is_not_ready_gives_the_click_back_at_once(start, make_cli
     assert regions(first.post("/predict", make_click(task)))
     assert (len(first.engine.asked), len(second.engine.asked)) == (1, 0)
     assert first.read('m2n2_forwarded_total{result="unavailable"}') == 1
+    # It was no click that failed.
+    assert second.read('m2n2_clicks_total{outcome="failed",platform="label_studio"}') == 0
     second.engine.told = dataclasses.replace(second.engine.told, state=State.READY)
     assert regions(first.post("/predict", make_click(task)))
     assert (len(first.engine.asked), len(second.engine.asked)) == (1, 1)
