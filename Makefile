@@ -104,6 +104,7 @@ soak: setup-test
 deploy-test: setup-test $(RELEASE)/.setup
 	PATH="$$PATH:/usr/sbin" command -v nginx || tests/install_debian.sh nginx-light
 	command -v kubectl || tests/install_debian.sh kubernetes-client
+	command -v npm || tests/install_debian.sh npm
 	command -v debootstrap && command -v podman && command -v runc || tests/install_debian.sh debootstrap podman runc
 	command -v promtool || test -x out/deploy-test/promtool || tests/deploy_heavy/fetch_promtool.sh out/deploy-test
 	$(BIN)/python -m pytest tests/deploy_heavy --verbose --capture=no --durations=0

@@ -51,7 +51,7 @@ def test_the_labelling_configuration_has_a_brush_for_its_key_points():
         ("docker-compose.yml", r"^    M2N2_HOST: 0\.0\.0\.0$"),
         ("cvat/docker-compose.m2n2.yml", r"^      M2N2_HOST: 0\.0\.0\.0$"),
         ("kubernetes/base/configmap.yaml", r"^  M2N2_HOST: 0\.0\.0\.0$"),
-        ("ray/rayservice.yaml", r"^            - name: M2N2_HOST\n              value: 0\.0\.0\.0$"),
+        ("ray/servers.yaml", r"^  M2N2_HOST: 0\.0\.0\.0$"),
         # Behind nginx on the same machine, and behind the function in the same container.
         ("systemd/m2n2@.service", r"^Environment=M2N2_HOST=127\.0\.0\.1$"),
         ("cvat/nuclio/function-gpu.yaml", r"^    - name: M2N2_HOST\n      value: 127\.0\.0\.1$"),
