@@ -17,7 +17,7 @@ from tests.helpers.paths import ROOT
 _DEPLOY = ROOT / "deploy"
 _EMAIL = "admin@example.com"
 _ORIGIN = "https://labels.example.com:8443"
-_START_SECONDS = 300.0
+_START_SECONDS = 600.0
 _REQUEST_SECONDS = 60.0
 
 
