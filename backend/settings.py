@@ -191,6 +191,11 @@ class Settings(BaseSettings):
     weights_folder: _ExistingFolder | None = Field(
         None, description="Folder with one model, taken instead of anything else."
     )
+    bundled_folder: _HomePath | None = Field(
+        None,
+        description="Weights that came with the program are here, and are taken before those of M2N2_CACHE_FOLDER; "
+        "the container image sets it.",
+    )
     cache_folder: _HomePath = Field(
         Path("~/.cache/m2n2"), validate_default=True, description="Fetched weights are kept here."
     )
@@ -456,12 +461,13 @@ class Settings(BaseSettings):
         file = info.data.get(f"{info.field_name}_file")
         if file is None:
             return secret
-        if secret is not None:
-            raise ValueError("should not be set where its file is, too")
         try:
-            return file.read_text(encoding="utf-8").strip() or None
+            kept = file.read_text(encoding="utf-8").strip() or None
         except (OSError, UnicodeDecodeError):
             raise ValueError(f"{file} should be a text file that this process may read") from None
+        if secret is not None and kept is not None:
+            raise ValueError(f"should not be set where {file} holds one, too")
+        return secret or kept
 
     @field_validator("cvat_port")
     @classmethod
@@ -495,6 +501,7 @@ class Settings(BaseSettings):
         return EngineConfig(
             weights=WeightsConfig(
                 cache_folder=self.cache_folder,
+                bundled_folder=self.bundled_folder,
                 folder=self.weights_folder,
                 model_id=self.model_id,
                 revision=self.model_revision,

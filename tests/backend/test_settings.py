@@ -26,6 +26,7 @@ def test_every_engine_setting_arrives_in_its_unit(tmp_path):
             "M2N2_MODEL_REVISION": "main",
             "M2N2_WEIGHTS_FOLDER": str(tmp_path),
             "M2N2_CACHE_FOLDER": "/var/cache/m2n2",
+            "M2N2_BUNDLED_FOLDER": "/opt/m2n2/bundled",
             "M2N2_OFFLINE": "true",
             "M2N2_SESSION_CACHE_MIB": "3",
             "M2N2_HOST_CACHE_MIB": "0",
@@ -38,7 +39,14 @@ def test_every_engine_setting_arrives_in_its_unit(tmp_path):
             "M2N2_ZOOM": "false",
         }
     ).engine_config()
-    assert config.weights == WeightsConfig(Path("/var/cache/m2n2"), tmp_path.resolve(), "team/mirror", "main", True)
+    assert config.weights == WeightsConfig(
+        Path("/var/cache/m2n2"),
+        tmp_path.resolve(),
+        "team/mirror",
+        "main",
+        offline=True,
+        bundled_folder=Path("/opt/m2n2/bundled"),
+    )
     assert (config.backbone, config.device, config.grid, config.threads) == ("dinov2", "cuda:1", 32, 2)
     assert config.session_cache_bytes == 3 * 1024 * 1024
     assert (config.host_cache_bytes, config.disk_cache_bytes) == (0, 5 * 1024 * 1024)
@@ -219,12 +227,20 @@ def test_an_empty_secret_file_means_unset(tmp_path):
         load_settings({**files, "M2N2_BASIC_AUTH_USER": "studio"})
 
 
+def test_a_secret_is_taken_where_its_file_is_empty(tmp_path):
+    """As in compose, which names the file at all times."""
+    empty = tmp_path / "empty"
+    empty.touch()
+    settings = load_settings({"LABEL_STUDIO_API_KEY_FILE": str(empty), "LABEL_STUDIO_API_KEY": "a-token"})
+    assert settings.label_studio_api_key.get_secret_value() == "a-token"
+
+
 @pytest.mark.parametrize(
     ("content", "own", "message"),
     [
         (b"two words", None, "LABEL_STUDIO_API_KEY cannot be used: should be one word"),
         (b"\xff\xfe", None, "LABEL_STUDIO_API_KEY cannot be used: .*/token should be a text file"),
-        (b"tell-nobody", "another", "LABEL_STUDIO_API_KEY cannot be used: should not be set where its file is, too"),
+        (b"tell-nobody", "another", "LABEL_STUDIO_API_KEY cannot be used: should not be set where .*/token holds one"),
         (None, None, "LABEL_STUDIO_API_KEY_FILE='.*/token' cannot be used: should be an existing file"),
     ],
 )
