@@ -28,11 +28,16 @@ class Podman:
 
     folder: Path
 
-    def __call__(self, *arguments: str | Path) -> str:
-        """Its output; RuntimeError with what it said where it fails."""
+    @property
+    def command(self) -> list[str | Path]:
+        """What every command of it begins with."""
         places = ["--root", self.folder / "store", "--runroot", self.folder / "run"]
         # cgroups of version 1 and machines without systemd are served too.
-        command = ["podman", *places, "--runtime=runc", "--cgroup-manager=cgroupfs", *arguments]
+        return ["podman", *places, "--runtime=runc", "--cgroup-manager=cgroupfs"]
+
+    def __call__(self, *arguments: str | Path) -> str:
+        """Its output; RuntimeError with what it said where it fails."""
+        command = [*self.command, *arguments]
         environment = {**os.environ, "TMPDIR": str(self.folder)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode != 0:
