@@ -8,10 +8,12 @@ FROM ${DEBIAN} AS system
 COPY deploy/image/install_packages.sh deploy/image/add_user.sh /usr/local/lib/m2n2/
 RUN /usr/local/lib/m2n2/install_packages.sh python3 && /usr/local/lib/m2n2/add_user.sh
 # All addresses of the container, which alone decides who reaches it; by itself the server listens on loopback.
-# Weights, kernels and the attention cache in two volumes; the home folder is for libraries that keep files there.
+# Fetched weights, kernels and the attention cache in two volumes; the home folder is for libraries that keep files there.
+# Baked-in weights are in neither: a volume keeps what it has when the image is exchanged.
 ENV PATH=/opt/m2n2/bin:$PATH \
     HOME=/cache \
     M2N2_HOST=0.0.0.0 \
+    M2N2_BUNDLED_FOLDER=/opt/m2n2/bundled \
     M2N2_CACHE_FOLDER=/weights \
     M2N2_DISK_CACHE_FOLDER=/cache/attention \
     NUMBA_CACHE_DIR=/cache/kernels \
@@ -71,12 +73,10 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build-cuda /opt/m2n2 /opt/m2n2
 COPY --from=build-cuda --chown=10001:10001 /cache /cache
-COPY --from=build-cuda --chown=10001:10001 /weights /weights
 VOLUME ["/cache", "/weights"]
 
 # The last target is what a build without --target makes.
 FROM runtime AS cpu
 COPY --from=build-cpu /opt/m2n2 /opt/m2n2
 COPY --from=build-cpu --chown=10001:10001 /cache /cache
-COPY --from=build-cpu --chown=10001:10001 /weights /weights
 VOLUME ["/cache", "/weights"]

@@ -175,6 +175,11 @@ class Settings(BaseSettings):
     weights_folder: _ExistingFolder | None = Field(
         None, description="Folder with one model, taken instead of anything else."
     )
+    bundled_folder: _HomePath | None = Field(
+        None,
+        description="Weights that came with the program are here, and are taken before those of M2N2_CACHE_FOLDER; "
+        "the container image sets it.",
+    )
     cache_folder: _HomePath = Field(
         Path("~/.cache/m2n2"), validate_default=True, description="Fetched weights are kept here."
     )
@@ -458,6 +463,7 @@ class Settings(BaseSettings):
         return EngineConfig(
             weights=WeightsConfig(
                 cache_folder=self.cache_folder,
+                bundled_folder=self.bundled_folder,
                 folder=self.weights_folder,
                 model_id=self.model_id,
                 revision=self.model_revision,

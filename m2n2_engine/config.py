@@ -340,6 +340,10 @@ class WeightsConfig:
     """Where an ordinary Hugging Face client keeps what it fetched, which is read and never written; None takes the
     client's own."""
 
+    bundled_folder: Path | None = None
+    """What came with the program, such as with a container's image, in the layout of ``cache_folder``. It is looked at
+    before that one, which may hold what an older version fetched, and is never written to."""
+
 
 @dataclasses.dataclass(frozen=True)
 class EngineConfig:

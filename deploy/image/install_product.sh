@@ -1,6 +1,6 @@
 #!/bin/sh
 # install_product.sh [WEIGHTS...]: the product from the sources at hand into /opt/m2n2, everything there compiled, and
-# the weights of these names (`m2n2 weights list`) into M2N2_CACHE_FOLDER.
+# the weights of these names (`m2n2 weights list`) into M2N2_BUNDLED_FOLDER, where the server only reads.
 set -eu
 bin=/opt/m2n2/bin
 # By the setuptools of the lock: pip would fetch another one to build with.
@@ -24,5 +24,7 @@ for preset in PRESETS:
     load_warm(load_settings(settings).engine_config())'
 
 for name in "$@"; do
-    "$bin/m2n2" weights get "$name"
+    M2N2_CACHE_FOLDER=$M2N2_BUNDLED_FOLDER M2N2_BUNDLED_FOLDER= "$bin/m2n2" weights get "$name"
+    # Another user serves than the one that installs.
+    chmod -R a+rX "$M2N2_BUNDLED_FOLDER"
 done

@@ -49,9 +49,10 @@ def watching_size(folder: Path, megabytes: int, progress: Progress, pause_second
 
 
 def _measure(folder: Path) -> int:
-    """Bytes of the files below a folder; those that go away meanwhile do not count."""
+    """Bytes of the files below a folder; those that go away meanwhile do not count, nor what follows a folder that does."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
+    with contextlib.suppress(OSError):
+        for path in folder.rglob("*"):
+            with contextlib.suppress(OSError):
+                total += path.stat().st_size if path.is_file() else 0
     return total

@@ -1,4 +1,5 @@
-"""Model name -> local files: a folder of the user's, this product's cache, the hub or a registry package.
+"""Model name -> local files: a folder of the user's, what came with the program, this product's cache, the hub or a
+registry package.
 
 Everything is read by ``from_pretrained`` from a plain folder; safetensors only, so no file can run code. What this
 product fetches is described by a ``manifest.json`` beside it, with a sha256 of every file, and is checked by these
@@ -16,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from m2n2_engine.config import WeightsConfig
-from m2n2_engine.errors import WeightsCorrupt, WeightsUnavailable
+from m2n2_engine.errors import ConfigurationError, WeightsCorrupt, WeightsUnavailable
 from m2n2_engine.weights import hub, manifest
 from m2n2_engine.weights.arrival import Progress, watching_size
 from m2n2_engine.weights.catalogue import WEIGHTS, Weights, find_entry
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def resolve(name: str, config: WeightsConfig, *, half: bool = False, sources: Sources = SOURCES) -> Path:
-    """A folder that ``from_pretrained`` loads: the user's, the cache's, the hub cache's, or fetched now.
+    """A folder that ``from_pretrained`` loads: the user's, a bundled one, the cache's, the hub cache's, or fetched now.
 
     Args:
         name: Of the catalogue.
@@ -74,7 +75,9 @@ def fetch(
     progress: Progress = _log.debug,
     sources: Sources = SOURCES,
 ) -> Path:
-    """Download weights into the cache and return their folder; does nothing where the cache has them, unless ``force``.
+    """Download weights into the cache and return their folder.
+
+    Does nothing where they are bundled or in the cache, unless ``force``.
 
     Nothing half-written is ever left in the folder's place, and of two processes one downloads while the other waits.
 
@@ -87,9 +90,19 @@ def fetch(
         sources: What brings the files.
 
     Raises:
-        ConfigurationError, WeightsUnavailable, WeightsCorrupt: As ``resolve`` does.
+        ConfigurationError: As ``resolve`` does, and where ``force`` asks for bundled weights: those that were fetched
+            would never be taken.
+        WeightsUnavailable, WeightsCorrupt: As ``resolve`` does.
     """
     entry = find_entry(name, config)
+    bundled = _bundled_folder(entry, config)
+    if bundled is not None and not entry.list_missing(bundled):
+        if force:
+            raise ConfigurationError(
+                f"the weights of {name} are in {bundled}, which is taken before what is fetched: set "
+                f"M2N2_BUNDLED_FOLDER to nothing to fetch others"
+            )
+        return bundled
     target = _cache_folder(entry, config)
     if not force and not entry.list_missing(target):
         return target
@@ -145,17 +158,27 @@ def root_reason(error: BaseException) -> str:
 
 
 def _cache_folder(entry: Weights, config: WeightsConfig) -> Path:
+    return _subfolder(entry, config.cache_folder)
+
+
+def _bundled_folder(entry: Weights, config: WeightsConfig) -> Path | None:
+    return None if config.bundled_folder is None else _subfolder(entry, config.bundled_folder)
+
+
+def _subfolder(entry: Weights, folder: Path) -> Path:
     name = entry.name
     if entry != WEIGHTS[name]:
         name = f"{name}@{entry.repository}@{entry.revision}".replace("/", "--")
-    return config.cache_folder / "weights" / name
+    return folder / "weights" / name
 
 
 def _folder_at_hand(entry: Weights, config: WeightsConfig) -> Path | None:
     if config.folder is not None:
         candidates = [config.folder]
     else:
-        candidates = [_cache_folder(entry, config), *hub.find_cached(entry, config.hub_cache_folder)]
+        bundled = _bundled_folder(entry, config)
+        candidates = [] if bundled is None else [bundled]
+        candidates += [_cache_folder(entry, config), *hub.find_cached(entry, config.hub_cache_folder)]
     return next((folder for folder in candidates if not entry.list_missing(folder)), None)
 
 

@@ -26,6 +26,7 @@ def test_every_engine_setting_arrives_in_its_unit(tmp_path):
             "M2N2_MODEL_REVISION": "main",
             "M2N2_WEIGHTS_FOLDER": str(tmp_path),
             "M2N2_CACHE_FOLDER": "/var/cache/m2n2",
+            "M2N2_BUNDLED_FOLDER": "/opt/m2n2/bundled",
             "M2N2_OFFLINE": "true",
             "M2N2_SESSION_CACHE_MIB": "3",
             "M2N2_HOST_CACHE_MIB": "0",
@@ -38,7 +39,14 @@ def test_every_engine_setting_arrives_in_its_unit(tmp_path):
             "M2N2_ZOOM": "false",
         }
     ).engine_config()
-    assert config.weights == WeightsConfig(Path("/var/cache/m2n2"), tmp_path.resolve(), "team/mirror", "main", True)
+    assert config.weights == WeightsConfig(
+        Path("/var/cache/m2n2"),
+        tmp_path.resolve(),
+        "team/mirror",
+        "main",
+        offline=True,
+        bundled_folder=Path("/opt/m2n2/bundled"),
+    )
     assert (config.backbone, config.device, config.grid, config.threads) == ("dinov2", "cuda:1", 32, 2)
     assert config.session_cache_bytes == 3 * 1024 * 1024
     assert (config.host_cache_bytes, config.disk_cache_bytes) == (0, 5 * 1024 * 1024)

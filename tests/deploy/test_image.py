@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
+
+from backend.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "Dockerfile"
@@ -49,6 +52,19 @@ def test_every_step_is_a_script_that_runs_without_docker_too():
     programs = {command.split()[0] for step in steps for command in step.split("&&")}
     assert programs
     assert {Path(program).name for program in programs} <= {path.name for path in (ROOT / "deploy/image").iterdir()}
+
+
+def test_baked_in_weights_are_in_no_volume_and_fetched_ones_are():
+    """A volume keeps what it has when the image is exchanged."""
+    text = DOCKERFILE.read_text()
+    settings = load_settings(dict(re.findall(r"(M2N2_\w+)=(\S+)", text)))
+    volumes = [Path(name) for line in re.findall(r"^VOLUME (.*)$", text, re.MULTILINE) for name in json.loads(line)]
+    assert volumes
+    assert not any(settings.bundled_folder.is_relative_to(volume) for volume in volumes)
+    assert any(settings.cache_folder.is_relative_to(volume) for volume in volumes)
+    copied = re.findall(r"^COPY --from=build-(cpu|cuda) (\S+) (\S+)$", text, re.MULTILINE)
+    assert [target for target, *places in copied if places == ["/opt/m2n2"] * 2] == ["cuda", "cpu"]
+    assert settings.bundled_folder.is_relative_to("/opt/m2n2")
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_licences_are_kept(container):
     packages = "/opt/m2n2/lib/python3.11/site-packages"
     assert "MIT" in container.run(f"cat {packages}/m2n2_annotation-*.dist-info/licenses/LICENSE")
     assert container.run(f"ls {packages}/torch-*.dist-info/licenses/LICENSE")
-    assert "Apache-2.0" in container.run("cat /weights/weights/dinov2-small/manifest.json")
+    assert "Apache-2.0" in container.run("cat /opt/m2n2/bundled/weights/dinov2-small/manifest.json")
     assert container.run("ls /usr/share/common-licenses/Apache-2.0 /usr/share/doc/python3.11/copyright")
 
 

@@ -594,6 +594,22 @@ def test_weights_verify_finds_a_changed_file(
     assert found.endswith("; run `m2n2 weights get dinov2-small --force`")
 
 
+def test_weights_that_came_with_the_program_are_taken_before_those_of_the_cache_folder(
+    m2n2: Run, fetched: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As an upgraded image finds them, beside a volume that an older one has filled."""
+    old = tmp_path / "volume" / "weights" / "dinov2-small"
+    old.mkdir(parents=True)
+    for name in ("manifest.json", "config.json", "model.safetensors"):
+        (old / name).write_bytes(b"of an older version")
+    monkeypatch.setenv("M2N2_CACHE_FOLDER", str(tmp_path / "volume"))
+    monkeypatch.setenv("M2N2_BUNDLED_FOLDER", str(fetched.parents[1]))
+    assert succeed(m2n2("weights", "verify")) == "dinov2-small: ok, 2 files have their recorded sha256\n"
+    printed = succeed(m2n2("weights", "get", "dinov2-small"))
+    assert "".join(printed.split()) == f"dinov2-smallisin{fetched}"
+    assert "M2N2_BUNDLED_FOLDER" in problem(m2n2("weights", "get", "dinov2-small", "--force"))
+
+
 def test_weights_that_nobody_knows(m2n2: Run) -> None:
     assert problem(m2n2("weights", "verify", "resnet")).startswith("unknown weights 'resnet': use one of dinov2-small")
 

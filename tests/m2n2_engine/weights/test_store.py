@@ -23,6 +23,7 @@ import pytest
 from m2n2_engine.config import WeightsConfig
 from m2n2_engine.errors import ConfigurationError, WeightsCorrupt, WeightsUnavailable
 from m2n2_engine.weights import store
+from m2n2_engine.weights.arrival import watching_size
 from m2n2_engine.weights.catalogue import WEIGHTS
 from m2n2_engine.weights.sources import Sources
 
@@ -93,6 +94,64 @@ def test_fetched_weights_are_found_offline(config: WeightsConfig) -> None:
     assert store.is_at_hand(NAME, offline)
     assert store.resolve(NAME, offline, sources=NO_NETWORK) == folder
     assert {entry.name: where for entry, where in store.list_weights(offline)}[NAME] == folder
+
+
+# --- weights that came with the program, as those of a container's image do
+
+
+def _bundle(config: WeightsConfig, folder: Path, sources: Sources = REGISTRY) -> WeightsConfig:
+    """The configuration of a program that came with weights in this folder, which is read-only from then on."""
+    store.fetch(NAME, dataclasses.replace(config, cache_folder=folder), sources=sources)
+    return dataclasses.replace(config, bundled_folder=folder)
+
+
+def _write_newer_model(folder: Path) -> None:
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"newer tensors")
+
+
+def test_bundled_weights_are_taken_before_those_that_an_older_version_left(
+    config: WeightsConfig, tmp_path: Path
+) -> None:
+    old = store.fetch(NAME, config, sources=REGISTRY)
+    upgraded = _bundle(config, tmp_path / "bundled", Sources(package=_write_newer_model, hub=_refuse))
+    folder = store.resolve(NAME, upgraded, sources=NO_NETWORK)
+    assert (folder / "model.safetensors").read_bytes() == b"newer tensors"
+    assert {entry.name: where for entry, where in store.list_weights(upgraded)}[NAME] == folder
+    assert store.verify(NAME, upgraded) == ("config.json", "model.safetensors")
+    assert (old / "model.safetensors").read_bytes() == b"tensors"
+
+
+def test_what_is_not_bundled_is_fetched_into_the_cache_and_found_there(config: WeightsConfig, tmp_path: Path) -> None:
+    upgraded = dataclasses.replace(config, bundled_folder=tmp_path / "bundled")
+    folder = store.resolve(NAME, upgraded, sources=REGISTRY)
+    assert folder == config.cache_folder / "weights" / NAME
+    assert store.resolve(NAME, upgraded, sources=NO_NETWORK) == folder
+    assert not (tmp_path / "bundled").exists()
+
+
+def test_bundled_weights_are_not_fetched(config: WeightsConfig, tmp_path: Path) -> None:
+    upgraded = _bundle(config, tmp_path / "bundled")
+    assert store.fetch(NAME, upgraded, sources=NO_NETWORK) == tmp_path / "bundled" / "weights" / NAME
+    with pytest.raises(ConfigurationError, match=r"bundled/weights/dinov2-small.*set M2N2_BUNDLED_FOLDER to nothing"):
+        store.fetch(NAME, upgraded, force=True, sources=NO_NETWORK)
+    assert not config.cache_folder.exists()
+
+
+def test_the_users_folder_comes_before_bundled_weights(config: WeightsConfig, tmp_path: Path) -> None:
+    _write_model(tmp_path)
+    upgraded = dataclasses.replace(_bundle(config, tmp_path / "bundled"), folder=tmp_path)
+    assert store.resolve(NAME, upgraded, sources=NO_NETWORK) == tmp_path
+
+
+def test_a_damaged_bundled_file_is_not_loaded(config: WeightsConfig, tmp_path: Path) -> None:
+    upgraded = _bundle(config, tmp_path / "bundled")
+    (tmp_path / "bundled" / "weights" / NAME / "model.safetensors").write_bytes(b"tensorz")
+    with pytest.raises(WeightsCorrupt, match=r"bundled/weights.*model\.safetensors .*put a sound copy in its place"):
+        store.resolve(NAME, upgraded, sources=NO_NETWORK)
+
+
+# --- the hub's client's own cache
 
 
 def _write_snapshot(config: WeightsConfig, name: str, commit: str) -> Path:
@@ -188,6 +247,18 @@ def test_a_folder_that_cannot_be_written_to_is_named_with_the_setting_of_another
     assert str(caught.value) == (
         f"{folder} cannot be written to (Not a directory): set M2N2_CACHE_FOLDER to a folder that can"
     )
+
+
+def test_a_folder_that_goes_away_while_it_is_measured_ends_nothing() -> None:
+    looked = threading.Event()
+
+    class Vanishing(type(Path())):  # type: ignore[misc]
+        def rglob(self, pattern: str) -> NoReturn:
+            looked.set()
+            raise FileNotFoundError(pattern)
+
+    with watching_size(Vanishing("gone"), 1, _refuse, pause_seconds=0.001):
+        assert looked.wait(30)
 
 
 def test_what_has_arrived_is_told_while_it_is_fetched(config: WeightsConfig) -> None:
