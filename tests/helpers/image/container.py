@@ -19,15 +19,15 @@ BOX = np.s_[150:232, 120:310]
 
 
 class Container:
-    """A container of the image that listens on a free port of this machine."""
+    """A container of an image that listens on a free port of this machine."""
 
-    def __init__(self, podman, *options):
+    def __init__(self, podman, *options, image=IMAGE):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.podman = podman
         settings = [f"--env=M2N2_PORT={self.port}", "--env=M2N2_HOST=127.0.0.1"]
-        self.id = podman.start(IMAGE, *settings, *options)
+        self.id = podman.start(image, *settings, *options)
 
     def ask(self, path, body=None):
         method = "GET" if body is None else "POST"
