@@ -1,5 +1,6 @@
 # docker build --target cpu -t m2n2 .     docker run -p 9090:9090 m2n2
 # docker build --target cuda -t m2n2 .    docker run -p 9090:9090 --gpus all m2n2
+# docker build --target ray-cpu -t m2n2-ray .    or ray-cuda: the same with Ray, see docs/operate/ray.md
 #
 # Every RUN is a script of deploy/image, which docs/operate/containers.md describes with the build arguments.
 # The digest is what counts; the tag says what it was. docs/operate/containers.md says how to learn another one.
@@ -75,8 +76,26 @@ COPY --from=build-cuda /opt/m2n2 /opt/m2n2
 COPY --from=build-cuda --chown=10001:10001 /cache /cache
 VOLUME ["/cache", "/weights"]
 
-# The last target is what a build without --target makes.
 FROM runtime AS cpu
 COPY --from=build-cpu /opt/m2n2 /opt/m2n2
 COPY --from=build-cpu --chown=10001:10001 /cache /cache
 VOLUME ["/cache", "/weights"]
+
+# Head, workers and servers of a Ray cluster. Head and workers have no server that could be asked for its health.
+# wget: KubeRay's probes call it.
+FROM cpu AS ray-cpu
+USER 0
+COPY deploy/ray/requirements.lock deploy/image/install_ray.sh /usr/local/lib/m2n2/
+RUN /usr/local/lib/m2n2/install_packages.sh wget && /usr/local/lib/m2n2/install_ray.sh
+USER 10001:10001
+HEALTHCHECK NONE
+
+FROM cuda AS ray-cuda
+USER 0
+COPY deploy/ray/requirements.lock deploy/image/install_ray.sh /usr/local/lib/m2n2/
+RUN /usr/local/lib/m2n2/install_packages.sh wget && /usr/local/lib/m2n2/install_ray.sh
+USER 10001:10001
+HEALTHCHECK NONE
+
+# The last target is what a build without --target makes.
+FROM cpu AS default

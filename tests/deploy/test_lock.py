@@ -101,7 +101,7 @@ def logical_lines(path):
 
 def test_whatever_an_image_installs_is_checked_by_its_hash():
     """But for a torch of the operator's own choice, and the product itself, which is here."""
-    files = [ROOT / "Dockerfile", ROOT / "deploy/ray/Dockerfile", *sorted((ROOT / "deploy/image").glob("*.sh"))]
+    files = [ROOT / "Dockerfile", *sorted((ROOT / "deploy/image").glob("*.sh"))]
     steps = [line.strip() for path in files for line in logical_lines(path)]
     installs = [step for step in steps if INSTALL.match(step)]
     checked = [step for step in installs if "--require-hashes" in step]
@@ -114,10 +114,22 @@ def test_whatever_an_image_installs_is_checked_by_its_hash():
 
 def test_the_locks_that_the_image_installs_from_are_copied_to_it():
     dockerfile = (ROOT / "Dockerfile").read_text()
-    for path in (PRODUCT_LOCK, *TORCH_LOCKS):
-        assert path.relative_to(ROOT).as_posix() in dockerfile
+    for path in LOCKS:
+        assert path in dockerfile
     assert set(re.findall(r"^ARG TORCH_LOCK=(.*)$", dockerfile, re.MULTILINE)) == {path.name for path in TORCH_LOCKS}
-    assert RAY_LOCK.relative_to(ROOT).as_posix() in (ROOT / "deploy/ray/Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_ray_s_image_is_the_server_s_and_ray(kind):
+    """So that what the cluster runs is built by the same steps, and from the same sources."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    (stage,) = re.findall(rf"^FROM {kind} AS ray-{kind}$((?:\n\S.*)+)", dockerfile, re.MULTILINE)
+    assert "install_ray.sh" in stage
+    assert stage.index("USER 0") < stage.index("USER 10001:10001")
+
+
+def test_a_build_without_a_target_makes_the_server_for_processors():
+    assert re.findall(r"^FROM (\S+) AS", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[-1] == "cpu"
 
 
 def test_base_images_are_named_by_their_digest():
