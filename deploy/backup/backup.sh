@@ -7,9 +7,9 @@
 #   restore FOLDER    puts it back, where nothing is yet; Label Studio must not run
 #
 #   --data PLACE      Label Studio's data: a volume, or a folder with a / in it. Default: the volume m2n2_label-studio
-#   --settings PLACE  folder that holds .env, m2n2.env and secrets, or some of them. Default: deploy
-#   --database WHERE  data: SQLite among the data. service: the service `postgres` of docker-compose.yml. here: the
-#                     PostgreSQL that PGHOST, PGUSER, PGPASSWORD and PGDATABASE name. Default: data
+#   --settings PLACE  folder that holds .env, m2n2.env, label-studio.env and secrets, or some of them. Default: deploy
+#   --database WHERE  data: SQLite among the data. service: the service `postgres` of docker-compose.yml, which restore
+#                     starts. here: the PostgreSQL that PGHOST, PGUSER, PGPASSWORD and PGDATABASE name. Default: data
 #   --replace         restore: delete what is there
 #
 # ENGINE: docker (default) or podman. LABEL_STUDIO_IMAGE: an image with Python, in which volumes are read and written.
@@ -23,7 +23,8 @@ data=m2n2_label-studio
 settings=$(dirname "$here")
 database=data
 replace=
-SETTINGS_FILES=(.env m2n2.env secrets)
+SETTINGS_FILES=(.env m2n2.env label-studio.env secrets)
+POSTGRES_VOLUME=m2n2_postgres
 
 stop() {
     echo "backup: $*" >&2
@@ -83,7 +84,7 @@ check() {
 
 # All that can be known beforehand is asked before anything is written.
 restore() {
-    local source=$1 present
+    local source=$1
     check "$source"
     if [ -f "$source/database.dump" ]; then
         [ "$database" != data ] || stop "$source has a PostgreSQL database: give --database service or --database here"
@@ -92,31 +93,45 @@ restore() {
     fi
     is_idle || stop "a container uses $data: stop Label Studio first"
     make_data
-    if [ -z "$replace" ]; then
-        present=$(on_data count)
-        [ "$present" = 0 ] || stop "$data has data: --replace deletes it"
-        if [ "$database" != data ]; then
-            present=$(count_tables)
-            [ "$present" = 0 ] || stop "the database has tables: --replace deletes them"
-        fi
-        present=$(list_settings | tr '\n' ' ')
-        [ -z "$present" ] || stop "$settings has ${present% } already: --replace puts the backup's in their place"
-    fi
+    [ -n "$replace" ] || refuse_to_replace
     mkdir -p "$settings"
     tar --extract --preserve-permissions --file "$source/settings.tar" --directory "$settings"
     on_data restore <"$source/label-studio.tar"
     if [ "$database" != data ]; then
-        at_database psql --quiet --set ON_ERROR_STOP=1 --command "$CLEAR_TABLES" >/dev/null
+        empty_database
         at_database pg_restore --no-owner --single-transaction --exit-on-error <"$source/database.dump"
     fi
     echo "backup: $source is restored; start Label Studio now"
 }
 
-CLEAR_TABLES="SET client_min_messages = warning; DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
+refuse_to_replace() {
+    local present
+    present=$(on_data count)
+    [ "$present" = 0 ] || stop "$data has data: --replace deletes it"
+    present=$(list_settings | tr '\n' ' ')
+    [ -z "$present" ] || stop "$settings has ${present% } already: --replace puts the backup's in their place"
+    case $database in
+        here)
+            present=$(at_database psql --tuples-only --no-align --command \
+                "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")
+            [ "$present" = 0 ] || stop "the database $PGDATABASE has tables: --replace deletes them"
+            ;;
+        service)
+            ! has_volume "$POSTGRES_VOLUME" || stop "the volume $POSTGRES_VOLUME is there: --replace deletes it"
+            ;;
+    esac
+}
 
-count_tables() {
-    at_database psql --tuples-only --no-align \
-        --command "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
+# The service's volume is made anew, with the password that has just been restored.
+empty_database() {
+    if [ "$database" = here ]; then
+        at_database psql --quiet --set ON_ERROR_STOP=1 --command \
+            "SET client_min_messages = warning; DROP SCHEMA public CASCADE; CREATE SCHEMA public" >/dev/null
+        return
+    fi
+    compose rm --stop --force postgres
+    if has_volume "$POSTGRES_VOLUME"; then "$engine" volume rm "$POSTGRES_VOLUME" >/dev/null; fi
+    compose up --detach --wait postgres
 }
 
 # A PostgreSQL program, with the database that is meant as its default.
@@ -126,9 +141,13 @@ at_database() {
         return
     fi
     # In its container everyone is let in who gives the name of the user and of the database.
-    "$engine" compose --project-directory "$(dirname "$here")" exec -T postgres \
+    compose exec -T postgres \
         sh -c 'exec "$@" --username="$POSTGRES_USER" --dbname="$POSTGRES_DB"' sh "$@"
 }
+
+compose() { "$engine" compose --project-directory "$(dirname "$here")" "$@"; }
+
+has_volume() { "$engine" volume inspect "$1" >/dev/null 2>&1; }
 
 list_settings() {
     local name
@@ -150,7 +169,7 @@ on_data() {
 }
 
 is_there() {
-    if is_folder; then [ -d "$data" ]; else "$engine" volume inspect "$data" >/dev/null 2>&1; fi
+    if is_folder; then [ -d "$data" ]; else has_volume "$data"; fi
 }
 
 is_idle() {

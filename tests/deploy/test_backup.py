@@ -134,7 +134,10 @@ def test_a_database_that_is_elsewhere_is_not_forgotten(run, data, tmp_path):
     ("options", "message"),
     [
         (["--data", "./none"], "there is no ./none: name Label Studio's volume or folder with --data"),
-        (["--settings", "/dev"], "/dev has none of .env m2n2.env secrets: name their folder with --settings"),
+        (
+            ["--settings", "/dev"],
+            "/dev has none of .env m2n2.env label-studio.env secrets: name their folder with --settings",
+        ),
         (["--database", "mysql"], "--database is data, service or here, not mysql"),
         (["--force"], "--force is no option: --data, --settings, --database, --replace"),
         (["--data"], "--data needs a value"),
@@ -155,15 +158,21 @@ def test_it_is_told_what_to_do(tmp_path):
 
 @pytest.fixture
 def engine(tmp_path):
-    """An engine with one volume, m2n2_label-studio, which a container uses. What it is asked is kept in a file."""
+    """An engine whose volume is the folder ``volume``, and which prints what it is asked into the file ``asked``.
+
+    A container uses the volume while the file ``used`` is there. The service postgres dumps a word, and takes it back.
+    """
     program = tmp_path / "engine"
+    (tmp_path / "volume").mkdir()
     program.write_text(
-        f"""#!/bin/sh
-echo "$@" >> {tmp_path}/asked
-case "$1" in
-    volume) exit 0 ;;
-    ps) echo 0123456789ab ;;
-    *) exit 1 ;;
+        f"""#!/bin/bash
+cd {tmp_path}
+echo "$*" >> asked
+case "$1 $4 $6" in
+    "volume "*) [ "$2 $3" != "inspect m2n2_postgres" ] || [ -e postgres ] ;;
+    "ps "*) if [ -e used ]; then echo 0123456789ab; fi ;;
+    "run "*) exec python3 -c "${{@: -3:1}}" "${{@: -2:1}}" volume ;;
+    "compose exec postgres") if [[ "$*" == *pg_dump* ]]; then echo dumped; else cat > restored; fi ;;
 esac
 """
     )
@@ -171,14 +180,46 @@ esac
     return program
 
 
-def test_a_volume_in_use_is_not_written_to(engine, backup, tmp_path):
-    command = [BACKUP, "restore", backup, "--replace", "--settings", tmp_path / "new"]
-    done = subprocess.run(
-        command, env={**os.environ, "ENGINE": str(engine)}, capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def run_on_volume(engine, settings):
+    def run(verb, folder, *options, settings=settings):
+        command = [BACKUP, verb, folder, "--settings", settings, *options]
+        environ = {**os.environ, "ENGINE": str(engine)}
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_volume_in_use_is_not_written_to(run_on_volume, backup, tmp_path):
+    (tmp_path / "used").touch()
+    done = run_on_volume("restore", backup, "--replace")
     expected = "backup: a container uses m2n2_label-studio: stop Label Studio first\n"
     assert (done.returncode, done.stderr) == (1, expected)
     assert "run" not in (tmp_path / "asked").read_text()
+
+
+def test_the_service_s_database_is_dumped_and_comes_back_into_a_new_volume(run_on_volume, tmp_path):
+    (tmp_path / "volume" / "picture.png").write_bytes(b"picture")
+    done = run_on_volume("save", tmp_path / "monday", "--database", "service")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "monday" / "database.dump").read_text() == "dumped\n"
+    forgotten = run_on_volume("restore", tmp_path / "monday", "--replace")
+    assert "has a PostgreSQL database: give --database service or --database here" in forgotten.stderr
+
+    (tmp_path / "volume" / "picture.png").unlink()
+    (tmp_path / "postgres").touch()
+    elsewhere = {"settings": tmp_path / "new"}
+    refused = run_on_volume("restore", tmp_path / "monday", "--database", "service", **elsewhere)
+    assert refused.stderr == "backup: the volume m2n2_postgres is there: --replace deletes it\n"
+    assert not (tmp_path / "restored").exists()
+    (tmp_path / "asked").unlink()
+    done = run_on_volume("restore", tmp_path / "monday", "--database", "service", "--replace", **elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "restored").read_text() == "dumped\n"
+    assert (tmp_path / "volume" / "picture.png").read_bytes() == b"picture"
+    asked = [line.split()[-2:] for line in (tmp_path / "asked").read_text().splitlines()]
+    made_anew = [["--force", "postgres"], ["rm", "m2n2_postgres"], ["--wait", "postgres"]]
+    assert [words for words in asked if words in made_anew] == made_anew
 
 
 def test_volume_and_image_are_those_of_compose():

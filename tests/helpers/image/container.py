@@ -54,6 +54,11 @@ class Container:
         started = self.podman.inspect("container", self.id)["State"]["StartedAt"]
         return self.run(f"find /cache/kernels -name '*.nbc' -newermt '{started}'")
 
+    def measure_memory(self):
+        """Bytes of all its processes; what several share is shared out among them."""
+        rollups = self.run("cat /proc/[0-9]*/smaps_rollup 2>/dev/null || true")
+        return 1024 * sum(int(line.split()[1]) for line in rollups.splitlines() if line.startswith("Pss:"))
+
     def run(self, command):
         return self.podman("exec", self.id, "sh", "-c", command)
 
