@@ -432,12 +432,13 @@ class Settings(BaseSettings):
         file = info.data.get(f"{info.field_name}_file")
         if file is None:
             return secret
-        if secret is not None:
-            raise ValueError("should not be set where its file is, too")
         try:
-            return file.read_text(encoding="utf-8").strip() or None
+            kept = file.read_text(encoding="utf-8").strip() or None
         except (OSError, UnicodeDecodeError):
             raise ValueError(f"{file} should be a text file that this process may read") from None
+        if secret is not None and kept is not None:
+            raise ValueError(f"should not be set where {file} holds one, too")
+        return secret or kept
 
     @field_validator("cvat_port")
     @classmethod

@@ -49,7 +49,7 @@ def watching_size(folder: Path, megabytes: int, progress: Progress, pause_second
 
 
 def _measure(folder: Path) -> int:
-    """Bytes of the files below a folder; those that go away meanwhile do not count, nor what follows a folder that does."""
+    """Bytes of the files below a folder, of which those that go away meanwhile do not count."""
     total = 0
     with contextlib.suppress(OSError):
         for path in folder.rglob("*"):

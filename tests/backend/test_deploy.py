@@ -48,8 +48,7 @@ def test_the_labelling_configuration_has_a_brush_for_its_key_points():
     ("file", "line"),
     [
         ("../Dockerfile", r"^    M2N2_HOST=0\.0\.0\.0 \\$"),
-        ("docker-compose.yml", r"^    M2N2_HOST: 0\.0\.0\.0$"),
-        ("cvat/docker-compose.m2n2.yml", r"^      M2N2_HOST: 0\.0\.0\.0$"),
+        ("defaults/m2n2.env", r"^M2N2_HOST=\$\{M2N2_HOST:-0\.0\.0\.0\}$"),
         ("kubernetes/base/configmap.yaml", r"^  M2N2_HOST: 0\.0\.0\.0$"),
         ("ray/rayservice.yaml", r"^            - name: M2N2_HOST\n              value: 0\.0\.0\.0$"),
         # Behind nginx on the same machine, and behind the function in the same container.

@@ -227,12 +227,20 @@ def test_an_empty_secret_file_means_unset(tmp_path):
         load_settings({**files, "M2N2_BASIC_AUTH_USER": "studio"})
 
 
+def test_a_secret_is_taken_where_its_file_is_empty(tmp_path):
+    """As in compose, which names the file at all times."""
+    empty = tmp_path / "empty"
+    empty.touch()
+    settings = load_settings({"LABEL_STUDIO_API_KEY_FILE": str(empty), "LABEL_STUDIO_API_KEY": "a-token"})
+    assert settings.label_studio_api_key.get_secret_value() == "a-token"
+
+
 @pytest.mark.parametrize(
     ("content", "own", "message"),
     [
         (b"two words", None, "LABEL_STUDIO_API_KEY cannot be used: should be one word"),
         (b"\xff\xfe", None, "LABEL_STUDIO_API_KEY cannot be used: .*/token should be a text file"),
-        (b"tell-nobody", "another", "LABEL_STUDIO_API_KEY cannot be used: should not be set where its file is, too"),
+        (b"tell-nobody", "another", "LABEL_STUDIO_API_KEY cannot be used: should not be set where .*/token holds one"),
         (None, None, "LABEL_STUDIO_API_KEY_FILE='.*/token' cannot be used: should be an existing file"),
     ],
 )

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import yaml
 
-from backend.settings import load_settings
-
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "cvat"
 DOCUMENT = (ROOT / "docs" / "cvat.md").read_text(encoding="utf-8")
@@ -21,12 +19,6 @@ def test_the_compose_file_sets_what_the_document_says_on_both_containers() -> No
     assert told
     for name in ("cvat_server", "cvat_worker_annotation"):
         assert set(COMPOSE[name]["environment"]) == told
-
-
-def test_the_compose_file_has_cvat_and_the_server_at_one_port() -> None:
-    settings = load_settings(COMPOSE["m2n2"]["environment"])
-    cvat = COMPOSE["cvat_server"]["environment"]
-    assert (cvat["CVAT_NUCLIO_HOST"], cvat["CVAT_NUCLIO_PORT"]) == ("m2n2", str(settings.cvat_port))
 
 
 def test_the_programs_run_where_nothing_of_this_project_is() -> None:

@@ -1,105 +1,15 @@
-"""A real compose client takes every profile of deploy/docker-compose.yml, and each part keeps to the same rules."""
+"""Each part of deploy/docker-compose.yml keeps to the same rules, as a real compose client sees it."""
 
 from __future__ import annotations
 
-import functools
-import json
-import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 
 from backend.settings import load_settings
-
-DEPLOY = Path(__file__).parents[2] / "deploy"
-EXAMPLE = DEPLOY / ".env.example"
-SERVERS = {"cpu": "m2n2", "gpu": "m2n2-gpu"}
-PROFILES = [f"{server}{parts}" for server in SERVERS for parts in ("", ",tls", ",monitoring", ",tls,monitoring")]
-ALL = "cpu,gpu,tls,monitoring"
-
-
-def compose(*arguments, **variables):
-    """The client's result, with nothing of this process' environment but where programs are."""
-    command = [Path(sys.executable).with_name("docker-compose"), "--project-directory", DEPLOY, *arguments]
-    environment = {"PATH": os.environ["PATH"], **variables}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="session")
-def render():
-    """Profiles -> the project as the client sees it, with .env as it is copied and a password."""
-
-    @functools.cache
-    def render(profiles):
-        result = compose(
-            "--env-file", EXAMPLE, "config", "--format=json", COMPOSE_PROFILES=profiles, LABEL_STUDIO_PASSWORD="x"
-        )
-        assert (result.returncode, result.stderr) == (0, "")
-        return json.loads(result.stdout)
-
-    return render
-
-
-@pytest.fixture
-def cvat(tmp_path):
-    """CVAT's project with deploy/cvat/docker-compose.m2n2.yml added, as the client sees it."""
-    file = tmp_path / "docker-compose.yml"
-    # Of CVAT's own file, what ours adds to.
-    file.write_text(
-        """
-services:
-  cvat_server: {image: cvat/server, environment: {CVAT_SERVERLESS: "", ALLOWED_HOSTS: "*"}, networks: [cvat]}
-  cvat_worker_annotation: {image: cvat/server, environment: {CVAT_SERVERLESS: ""}, networks: [cvat]}
-networks: {cvat: {}}
-"""
-    )
-    files = ["--file", file, "--file", DEPLOY / "cvat" / "docker-compose.m2n2.yml"]
-    result = compose(*files, "config", "--format=json")
-    assert (result.returncode, result.stderr) == (0, "")
-    return json.loads(result.stdout)["services"]
-
-
-def test_cvat_asks_the_server_that_is_added_to_it(cvat):
-    for name in ("cvat_server", "cvat_worker_annotation"):
-        environment = cvat[name]["environment"]
-        assert (environment["CVAT_SERVERLESS"], environment["CVAT_NUCLIO_HOST"]) == ("1", "m2n2")
-        assert set(cvat[name]["networks"]) & set(cvat["m2n2"]["networks"])
-    assert cvat["cvat_server"]["environment"]["ALLOWED_HOSTS"] == "*"
-
-
-def test_the_server_beside_cvat_is_locked_down_as_ever(cvat, render):
-    known = ("read_only", "tmpfs", "cap_drop", "security_opt", "stop_grace_period")
-    expected = render("cpu")["services"]["m2n2"]
-    assert {name: cvat["m2n2"][name] for name in known} == {name: expected[name] for name in known}
-    assert cvat["m2n2"]["deploy"]["resources"] == expected["deploy"]["resources"]
-    assert {volume["target"] for volume in cvat["m2n2"]["volumes"]} == {"/weights", "/cache"}
-    assert "ports" not in cvat["m2n2"]
-
-
-@pytest.mark.parametrize("profiles", PROFILES)
-def test_a_profile_has_its_parts(render, profiles):
-    server, *parts = profiles.split(",")
-    expected = {"label-studio", SERVERS[server]}
-    expected |= {"nginx"} if "tls" in parts else set()
-    expected |= {"prometheus", "grafana"} if "monitoring" in parts else set()
-    assert set(render(profiles)["services"]) == expected
-
-
-def test_the_copied_env_chooses_the_processor():
-    result = compose("--env-file", EXAMPLE, "config", "--services", LABEL_STUDIO_PASSWORD="x")
-    assert set(result.stdout.split()) == {"label-studio", "m2n2"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "remedy"),
-    [(["--env-file", "/dev/null"], "copy .env.example to .env"), (["--env-file", EXAMPLE], "set the first account's")],
-)
-def test_what_is_not_filled_in_is_named(arguments, remedy):
-    result = compose(*arguments, "config")
-    assert result.returncode != 0
-    assert remedy in result.stderr
+from tests.helpers.deploy.compose import ALL, LABEL_STUDIOS, SERVERS, find_server, read_settings
+from tests.helpers.paths import ROOT
 
 
 def test_every_part_is_limited_healthy_pinned_and_restarted(render):
@@ -119,16 +29,24 @@ def test_parts_start_when_what_they_need_is_healthy(render):
     services = render(ALL)["services"]
     order = {name: set(service.get("depends_on", {})) for name, service in services.items()}
     servers = set(SERVERS.values())
+    studios = {"label-studio", "label-studio-postgres"}
     assert order == {
         "label-studio": set(),
-        "m2n2": {"label-studio"},
-        "m2n2-gpu": {"label-studio"},
+        "label-studio-postgres": {"postgres"},
+        "postgres": set(),
+        "m2n2": studios,
+        "m2n2-gpu": studios,
         "nginx": servers,
         "prometheus": servers,
         "grafana": {"prometheus"},
     }
-    needs = [need for service in services.values() for need in service.get("depends_on", {}).values()]
-    assert all(need["condition"] == "service_healthy" for need in needs)
+    needs = {
+        (name, of): need for of, service in services.items() for name, need in service.get("depends_on", {}).items()
+    }
+    assert all(need["condition"] == "service_healthy" for need in needs.values())
+    # Of those that one profile has without the other, none is insisted on.
+    required = {pair for pair, need in needs.items() if need["required"]}
+    assert required == {("postgres", "label-studio-postgres"), ("prometheus", "grafana")}
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -148,20 +66,25 @@ def test_the_server_is_locked_down_and_writes_to_its_volumes_alone(render, serve
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_label_studio_and_cvat_have_a_port_each(render, server):
-    service = render(server)["services"][SERVERS[server]]
-    settings = load_settings({name: value for name, value in service["environment"].items() if "FILE" not in name})
-    published = {int(port["published"]): port["target"] for port in service["ports"]}
+    project = render(server)
+    settings = load_settings(read_settings(project))
+    published = {int(port["published"]): port["target"] for port in find_server(project)["ports"]}
     assert published == {settings.port: settings.port, settings.cvat_port: settings.cvat_port}
 
 
 def test_the_gpu_is_reserved(render):
     reserved = render("gpu")["services"]["m2n2-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert reserved == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
-    assert render("gpu")["services"]["m2n2-gpu"]["networks"]["default"]["aliases"] == ["m2n2"]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_server_has_what_its_image_gives_it_unless_it_is_told_otherwise(render, server):
+    resources = render(server)["services"][SERVERS[server]]["deploy"]["resources"]["limits"]
+    assert (resources["cpus"], int(resources["memory"])) == {"cpu": (4, 8 * 1024**3), "gpu": (8, 16 * 1024**3)}[server]
 
 
 def test_the_server_takes_its_environment(render, tmp_path):
-    """Empty secrets, as the guide makes them, mean unset."""
+    """Empty secrets, as the script makes them, mean unset."""
     environment = render("cpu")["services"]["m2n2"]["environment"]
     empty = tmp_path / "secret"
     empty.touch()
@@ -173,8 +96,9 @@ def test_the_server_takes_its_environment(render, tmp_path):
     assert settings.basic_auth_password is None
 
 
-def test_a_private_backend_is_legal_and_nobody_is_told(render):
-    environment = render("cpu")["services"]["label-studio"]["environment"]
+@pytest.mark.parametrize("studio", LABEL_STUDIOS)
+def test_a_private_backend_is_legal_and_nobody_is_told(render, studio):
+    environment = render(f"cpu,{studio}")["services"][studio]["environment"]
     expected = {
         "ML_BLOCK_LOCAL_IP": "false",
         "SSRF_PROTECTION_ENABLED": "false",
@@ -195,6 +119,44 @@ def test_what_is_mounted_is_there_or_made_by_the_operator(render):
     }
     assert mounted
     assert {path for path in mounted if not path.exists()} == set()
-    guide = (DEPLOY.parent / "docs" / "operate" / "containers.md").read_text()
-    for secret in project["secrets"].values():
-        assert f"secrets/{Path(secret['file']).name}" in guide
+
+
+@pytest.mark.parametrize("studio", LABEL_STUDIOS)
+def test_label_studio_is_found_by_one_name_and_has_its_secrets(render, studio):
+    service = render(f"cpu,{studio}")["services"][studio]
+    aliases = (service["networks"]["default"] or {}).get("aliases", [studio])
+    assert "label-studio" in aliases
+    given = {value for name, value in service["environment"].items() if name.endswith("_FILE")}
+    assert given == {secret["target"] for secret in service["secrets"]}
+    assert given >= {"/run/secrets/label_studio_password", "/run/secrets/label_studio_secret_key"}
+
+
+def test_label_studio_and_postgres_agree(render):
+    services = render("cpu,label-studio-postgres")["services"]
+    studio, postgres = services["label-studio-postgres"]["environment"], services["postgres"]["environment"]
+    assert studio["DJANGO_DB"] == "default"
+    assert (studio["POSTGRE_HOST"], studio["POSTGRE_PORT"]) == ("postgres", "5432")
+    pairs = {"POSTGRE_NAME": "POSTGRES_DB", "POSTGRE_USER": "POSTGRES_USER"}
+    pairs["POSTGRE_PASSWORD_FILE"] = "POSTGRES_PASSWORD_FILE"
+    assert {studio[own]: postgres[other] for own, other in pairs.items()} == {studio[own]: studio[own] for own in pairs}
+    assert "ports" not in services["postgres"]
+    assert "platforms" not in services["postgres"]["networks"]
+
+
+def test_tls_is_for_both_and_each_has_an_address(render):
+    nginx = render("cpu,label-studio,tls")["services"]["nginx"]
+    listened = {
+        int(port)
+        for volume in nginx["volumes"]
+        for port in re.findall(r"^\s*listen (\d+) ssl;$", Path(volume["source"]).read_text(), re.MULTILINE)
+    }
+    assert listened == {port["target"] for port in nginx["ports"]} == {443, 8443}
+    assert len({port["published"] for port in nginx["ports"]}) == 2
+
+
+def test_what_must_not_be_committed_is_ignored():
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    left_out = (ROOT / ".dockerignore").read_text().splitlines()
+    for name in (".env", "m2n2.env", "label-studio.env", "secrets"):
+        assert {f"/deploy/{name}", f"/deploy/{name}/"} & set(ignored), name
+        assert f"deploy/{name}" in left_out, name

@@ -148,7 +148,8 @@ def test_images_of_others_are_named_by_their_digest():
     """But for Label Studio's, whose tag the operator can put a digest to."""
     services = yaml.safe_load((ROOT / "deploy/docker-compose.yml").read_text())["services"]
     images = {name: service["image"] for name, service in services.items() if "build" not in service}
-    assert set(images) == {"label-studio", "nginx", "prometheus", "grafana"}
-    assert images.pop("label-studio") == "${LABEL_STUDIO_IMAGE:-heartexlabs/label-studio:1.23.2}"
+    assert set(images) == {"label-studio", "label-studio-postgres", "postgres", "nginx", "prometheus", "grafana"}
+    for name in ("label-studio", "label-studio-postgres"):
+        assert images.pop(name) == "${LABEL_STUDIO_IMAGE:-heartexlabs/label-studio:1.23.2}"
     for name, image in images.items():
         assert DIGEST.fullmatch(image), name
