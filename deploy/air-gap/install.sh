@@ -40,6 +40,7 @@ load_images() {
 
 install_server() {
     local weights=$2 wheel version environment
+    [ -d "$pack/wheels" ] || stop "the pack has images alone: install.sh --images"
     mkdir -p "$1"
     local target
     target=$(cd "$1" && pwd)

@@ -6,6 +6,7 @@
 #   --weights NAME    of `m2n2 weights list`; may be given several times. Default: dinov2-small
 #   --image IMAGE     an image that the engine here has, such as m2n2:cpu; may be given several times. Default: none
 #   --wheels FOLDER   take wheels from there before any index is asked, such as those of an earlier pack
+#   --images-only     leave wheels and weights out, for machines that run containers alone
 #
 # ENGINE: docker (default) or podman. PYTHON: that of the machine to install on. Default: python3
 # TORCH_INDEX_URL: where torch's CPU build is; empty: pip's own index.
@@ -20,6 +21,7 @@ torch=torch-cpu
 weights=()
 images=()
 known=()
+images_only=
 
 stop() {
     echo "pack: $*" >&2
@@ -33,18 +35,25 @@ main() {
     local target=$1
     shift
     while [ $# -gt 0 ]; do
-        [ $# -ge 2 ] || stop "$1 needs a value"
+        case $1 in
+            --images-only) images_only=yes; shift; continue ;;
+            --torch | --weights | --image | --wheels) [ $# -ge 2 ] || stop "$1 needs a value" ;;
+            *) stop "$1 is no option: --torch, --weights, --image, --wheels, --images-only" ;;
+        esac
         case $1 in
             --torch) torch=${2%.lock} ;;
             --weights) weights+=("$2") ;;
             --image) images+=("$2") ;;
-            --wheels) known+=(--find-links "$(cd "$2" && pwd)") ;;
-            *) stop "$1 is no option: --torch, --weights, --image, --wheels" ;;
+            --wheels)
+                [ -d "$2" ] || stop "there is no folder $2"
+                known+=(--find-links "$(cd "$2" && pwd)")
+                ;;
         esac
         shift 2
     done
     [ -f "$root/deploy/image/$torch.lock" ] || stop "there is no deploy/image/$torch.lock: torch-cpu or torch-cuda"
     [ ! -e "$target" ] || stop "$target is there already: name a new folder"
+    [ -z "$images_only" ] || [ ${#images[@]} -gt 0 ] || stop "--images-only needs an image: --image m2n2:cpu"
     [ ${#weights[@]} -gt 0 ] || weights=(dinov2-small)
 
     # Whole, or not there.
@@ -52,13 +61,15 @@ main() {
     scratch=$(mktemp --directory)
     trap 'rm -rf "$scratch" "$partial"' EXIT
     rm -rf "$partial"
-    mkdir -p "$partial/wheels"
+    mkdir -p "$partial"
     partial=$(cd "$partial" && pwd)
     pack_files
-    pack_wheels
-    pack_product
-    # What is packed is installed here once, without an index: the weights are fetched by it.
-    try_it
+    if [ -z "$images_only" ]; then
+        pack_wheels
+        pack_product
+        # What is packed is installed here once, without an index: the weights are fetched by it.
+        try_it
+    fi
     for image in "${images[@]}"; do
         pack_image "$image"
     done
@@ -87,6 +98,7 @@ download() {
 # Each file has a sha256 of its lock.
 pack_wheels() {
     say "Wheels"
+    mkdir "$partial/wheels"
     download --requirement "$partial/requirements.lock"
     local index=()
     if [ "$torch" = torch-cpu ] && [ -n "$torch_index" ]; then index=(--index-url "$torch_index"); fi

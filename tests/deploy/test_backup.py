@@ -222,10 +222,12 @@ def test_the_service_s_database_is_dumped_and_comes_back_into_a_new_volume(run_o
     assert [words for words in asked if words in made_anew] == made_anew
 
 
-def test_volume_and_image_are_those_of_compose():
+def test_volumes_and_image_are_those_of_compose():
     compose = yaml.safe_load((ROOT / "deploy" / "docker-compose.yml").read_text())
     script = BACKUP.read_text()
     assert "label-studio" in compose["volumes"]
     assert f"data={compose['name']}_label-studio\n" in script
-    image = compose["services"]["label-studio"]["image"]
-    assert f"image={image}\n" in script
+    assert compose["services"]["postgres"]["volumes"] == ["postgres:/var/lib/postgresql/data"]
+    assert f"POSTGRES_VOLUME={compose['name']}_postgres\n" in script
+    for name in ("label-studio", "label-studio-postgres"):
+        assert f"image={compose['services'][name]['image']}\n" in script

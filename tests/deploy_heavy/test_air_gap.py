@@ -54,19 +54,10 @@ def pack(clone, target, *options, **environ):
 
 
 @pytest.fixture(scope="module")
-def engine(podman, tmp_path_factory):
-    """podman by one word, as an operator names it."""
-    program = tmp_path_factory.mktemp("engine") / "podman"
-    program.write_text(f'#!/bin/sh\nexec {" ".join(map(str, podman.command))} "$@"\n')
-    program.chmod(0o755)
-    return program
-
-
-@pytest.fixture(scope="module")
-def packs(engine, image, tmp_path_factory):
-    """Of this version, with its image, and of a newer one, which takes the wheels of the first."""
+def packs(tmp_path_factory):
+    """Of this version, and of a newer one, which takes the wheels of the first."""
     folder = tmp_path_factory.mktemp("packs")
-    pack(ROOT, folder / "this", "--image", IMAGE, ENGINE=str(engine))
+    pack(ROOT, folder / "this")
     clone = folder / "clone"
     clone.mkdir()
     for name in CLONE:
@@ -167,15 +158,22 @@ def test_a_damaged_pack_changes_nothing(packs, offline, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_its_image_starts_in_an_engine_that_has_never_seen_it(packs, offline, click, tmp_path):
+def write_program(engine, path):
+    """The engine by one word, as an operator names it."""
+    path.write_text(f'#!/bin/sh\nexec {" ".join(map(str, engine.command))} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_its_image_starts_in_an_engine_that_has_never_seen_it(podman, image, offline, click, tmp_path):
+    here = write_program(podman, tmp_path / "engine-here")
+    pack(ROOT, tmp_path / "pack", "--images-only", "--image", IMAGE, ENGINE=str(here))
     other = Podman(tmp_path / "engine")
     other.folder.mkdir()
-    program = tmp_path / "podman"
-    program.write_text(f'#!/bin/sh\nexec {" ".join(map(str, other.command))} "$@"\n')
-    program.chmod(0o755)
+    program = write_program(other, tmp_path / "engine-there")
     environ = {"ENGINE": str(program), "TMPDIR": str(tmp_path)}
     try:
-        loaded = run(*offline, packs[0] / "install.sh", "--images", **environ)
+        loaded = run(*offline, tmp_path / "pack" / "install.sh", "--images", **environ)
         assert loaded.returncode == 0, loaded.stderr
         port = find_port()
         settings = [f"--env=M2N2_PORT={port}", "--env=M2N2_HOST=127.0.0.1", "--ulimit=nofile=4096:4096"]
@@ -186,4 +184,5 @@ def test_its_image_starts_in_an_engine_that_has_never_seen_it(packs, offline, cl
         other("rm", "--all", "--force", "--volumes", "--time=0")
         # Its store is mounted on itself, and large.
         run("umount", "--recursive", other.folder / "store" / "overlay")
-        shutil.rmtree(other.folder)
+        for large in (other.folder, tmp_path / "pack"):
+            shutil.rmtree(large)
