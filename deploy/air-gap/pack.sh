@@ -83,7 +83,7 @@ main() {
 pack_files() {
     say "Files"
     local name own=()
-    for name in .env m2n2.env secrets; do own+=(--exclude "deploy/$name"); done
+    for name in .env m2n2.env label-studio.env secrets; do own+=(--exclude "deploy/$name"); done
     tar --create --file "$partial/files.tar" --directory "$root" --exclude __pycache__ "${own[@]}" \
         CHANGELOG.md LICENSE README.md deploy docs
     cp "$here/install.sh" "$root/deploy/image/requirements.lock" "$partial/"
@@ -111,8 +111,10 @@ pack_product() {
     mkdir "$scratch/sources"
     cp --recursive "$root"/{LICENSE,README.md,backend,m2n2_engine,pyproject.toml,requirements.txt} "$scratch/sources/"
     "$python" -m venv "$scratch/build"
-    local pip=("$scratch/build/bin/python" -m pip --quiet --disable-pip-version-check)
-    "${pip[@]}" install --no-index --find-links "$partial/wheels" setuptools
+    local pip=(env PIP_CONFIG_FILE=/dev/null "$scratch/build/bin/python" -m pip --isolated --quiet
+        --disable-pip-version-check)
+    # A new environment has Debian's, which is too old.
+    "${pip[@]}" install --upgrade --no-index --find-links "$partial/wheels" setuptools
     "${pip[@]}" wheel --no-deps --no-build-isolation --wheel-dir "$partial/wheels" "$scratch/sources"
 }
 
