@@ -115,9 +115,7 @@ def make_volume(stack: contextlib.ExitStack, request: pytest.FixtureRequest, tmp
 
 
 def make_postgresql(stack: contextlib.ExitStack, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    environ = stack.enter_context(run_postgresql(tmp_path / "postgresql"))
+    environ = stack.enter_context(run_postgresql())
     plain = make_folder(stack, request, tmp_path)
     return dataclasses.replace(plain, options=(*plain.options, "--database", "here"), environ=environ)
 

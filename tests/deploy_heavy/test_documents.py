@@ -48,6 +48,9 @@ BARE_METAL_LEFT_OUT = {
 # Port 9090 is the service's own, and the page says that the doctor reports it.
 UPGRADES = {".venv/bin/m2n2 doctor)": ".venv/bin/m2n2 doctor) || true"}
 
+PAGES = {"bare-metal.md": (BARE_METAL, BARE_METAL_LEFT_OUT), "upgrades.md": (UPGRADES, {})}
+"""Page -> what is typed otherwise, and what is left out."""
+
 
 @pytest.fixture(scope="module")
 def machine(podman, tmp_path_factory):
@@ -82,9 +85,9 @@ def wait_for_systemd(podman, identity):
         time.sleep(1)
 
 
-def follow(podman, machine, name, substitutions, left_out):
+def follow(podman, machine, name):
     """What the script printed."""
-    script = make_script(OPERATE / name, substitutions, left_out)
+    script = make_script(OPERATE / name, *PAGES[name])
     started = time.monotonic()
     # git: a clone of another user's folder is refused.
     environ = ["--env=GIT_CONFIG_COUNT=1", "--env=GIT_CONFIG_KEY_0=safe.directory", "--env=GIT_CONFIG_VALUE_0=*"]
@@ -99,7 +102,7 @@ def follow(podman, machine, name, substitutions, left_out):
 
 
 def test_bare_metal_ends_with_two_processes_behind_tls_that_answer_a_click(podman, machine, click, tmp_path):
-    follow(podman, machine, "bare-metal.md", BARE_METAL, BARE_METAL_LEFT_OUT)
+    follow(podman, machine, "bare-metal.md")
     (tmp_path / "click.json").write_text(json.dumps(click))
     podman("cp", tmp_path / "click.json", f"{machine}:/root/click.json")
     asked = "curl --silent --fail --insecure --json @/root/click.json https://127.0.0.1/predict"
@@ -112,5 +115,5 @@ def test_bare_metal_ends_with_two_processes_behind_tls_that_answer_a_click(podma
     exposure = podman("exec", machine, "sh", "-c", "systemd-analyze security m2n2@9090 --no-pager | tail -n 1")
     sys.stdout.write(exposure + "\n")
 
-    text = follow(podman, machine, "upgrades.md", UPGRADES, {})
+    text = follow(podman, machine, "upgrades.md")
     assert "dinov2-small" in text

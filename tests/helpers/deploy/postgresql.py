@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -30,14 +31,11 @@ def find_programs() -> Path:
 
 
 @contextlib.contextmanager
-def run_postgresql(folder: Path) -> Iterator[Mapping[str, str]]:
-    """The environment by which its own programs find the database.
-
-    Args:
-        folder: Does not exist yet; in one that the user of PostgreSQL may enter.
-    """
+def run_postgresql() -> Iterator[Mapping[str, str]]:
+    """The environment by which its own programs find the database."""
     programs, port, password = find_programs(), find_port(), secrets.token_hex(12)
-    folder.mkdir()
+    # pytest keeps everyone else out of its own folders.
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
     (folder / "password").write_text(password)
     for path in (folder, folder / "password"):
         shutil.chown(path, USER, USER)
@@ -48,11 +46,14 @@ def run_postgresql(folder: Path) -> Iterator[Mapping[str, str]]:
         command = ["runuser", "-u", USER, "--", programs / program, *arguments]
         subprocess.run(command, check=True, cwd=folder, env={**os.environ, **given}, stdout=subprocess.DEVNULL)
 
-    run("initdb", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "--encoding=UTF8", "--no-sync", data)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-    run("pg_ctl", "--wait", f"--pgdata={data}", f"--log={folder / 'log'}", f"--options={options}", "start")
     try:
-        run("createdb", DATABASE)
-        yield given
+        run("initdb", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "--encoding=UTF8", "--no-sync", data)
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        run("pg_ctl", "--wait", f"--pgdata={data}", f"--log={folder / 'log'}", f"--options={options}", "start")
+        try:
+            run("createdb", DATABASE)
+            yield given
+        finally:
+            run("pg_ctl", "--wait", "--mode=immediate", f"--pgdata={data}", "stop")
     finally:
-        run("pg_ctl", "--wait", "--mode=immediate", f"--pgdata={data}", "stop")
+        shutil.rmtree(folder)
