@@ -60,8 +60,9 @@ install_server() {
     local pip=(env PIP_CONFIG_FILE=/dev/null "$environment/bin/python" -m pip --isolated install --quiet
         --disable-pip-version-check --no-index --no-deps --find-links "$pack/wheels")
     "${pip[@]}" --require-hashes --requirement "$pack/requirements.lock" --requirement "$pack/torch.lock"
-    "${pip[@]}" "$wheel"
     "$environment/bin/python" -m pip --disable-pip-version-check check
+    # Checked before: the wheel asks for the OpenCV with windows, and the lock has the one without.
+    "${pip[@]}" "$wheel"
 
     if [ -d "$pack/weights" ]; then
         mkdir -p "$weights/weights"
