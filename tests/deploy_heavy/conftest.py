@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -33,17 +31,7 @@ def podman():
 
 @pytest.fixture(scope="session")
 def image(podman):
-    return build_image(podman, ROOT, "cpu", IMAGE)
-
-
-def build_image(podman, context, target, tag):
-    """As the engine knows it; says how long it took, and its size."""
-    podman.import_base()
-    started = time.monotonic()
-    podman.build(context, target, tag)
-    built = podman.inspect("image", tag)
-    sys.stdout.write(f"\n{tag}: built in {time.monotonic() - started:.0f} s, {built['Size'] / 1e6:.0f} MB\n")
-    return built
+    return podman.build(ROOT, "cpu", IMAGE)
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,8 @@ BARE_METAL = {
     "<this repository>": "/repository",
     # pip finds the build where it finds the others on this machine.
     " --index-url https://download.pytorch.org/whl/cpu    #": "    #",
+    # The machine of the tests may be busy, and kernels are compiled at the first start.
+    "--retry 120": "--retry 900",
     # Nobody is there to edit: the example is taken as it is.
     "editor /etc/m2n2/m2n2.env": "cat /etc/m2n2/m2n2.env",
     "<your certificate with its chain>": "/root/certificate.crt",

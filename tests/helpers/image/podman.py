@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +66,13 @@ class Podman:
         self("import", archive, BASE)
         archive.unlink()
 
-    def build(self, context: Path, target: str, tag: str) -> None:
-        """The target of the Dockerfile; torch and all others come from where pip gets its packages on this machine."""
+    def build(self, context: Path, target: str, tag: str) -> Any:
+        """The target of the Dockerfile as an image, and what the engine knows of it.
+
+        torch and all others come from where pip gets its packages on this machine. Says how long it took, and its size.
+        """
+        self.import_base()
+        started = time.monotonic()
         shared = share_pip(self.folder / "pip")
         volumes = [f"--volume={source}:{inside}:ro" for source, inside in shared.items()]
         self(
@@ -81,6 +88,9 @@ class Podman:
             *volumes,
             context,
         )
+        built = self.inspect("image", tag)
+        sys.stdout.write(f"\n{tag}: built in {time.monotonic() - started:.0f} s, {built['Size'] / 1e6:.0f} MB\n")
+        return built
 
     def start(self, image: str, *options: str) -> str:
         """Id of a container as locked down as deploy/docker-compose.yml has it, on the network of this machine."""

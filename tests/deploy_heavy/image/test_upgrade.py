@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy_heavy.conftest import build_image
 from tests.helpers.image.container import IMAGE, measure_overlap
 from tests.helpers.paths import ROOT
 
@@ -42,7 +41,7 @@ def previous(podman, tmp_path_factory):
     subprocess.run(["tar", "--extract", "--directory", context], stdin=archive.stdout, check=True)
     assert archive.wait() == 0
     sys.stdout.write(f"\nthe version before is {version}")
-    build_image(podman, context, "cpu", PREVIOUS_IMAGE)
+    podman.build(context, "cpu", PREVIOUS_IMAGE)
     return PREVIOUS_IMAGE
 
 

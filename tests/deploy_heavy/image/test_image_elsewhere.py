@@ -21,7 +21,7 @@ from tests.helpers.image.container import ANSWER_SECONDS, BOX, measure_overlap, 
 from tests.helpers.paths import ROOT
 
 HERE = Path(__file__).parent
-DEPLOY = HERE.parents[1] / "deploy"
+DEPLOY = ROOT / "deploy"
 USER = 10001
 
 

@@ -17,7 +17,6 @@ import pytest
 import yaml
 
 from backend.label_studio import brush_rle
-from tests.deploy_heavy.conftest import build_image
 from tests.helpers.deploy.no_network import cut_off
 from tests.helpers.image.container import HEIGHT, WIDTH, overlap_with_box
 from tests.helpers.paths import ROOT
@@ -35,7 +34,7 @@ PORT = "9090"
 
 @pytest.fixture(scope="module")
 def ray_image(podman, image):
-    built = build_image(podman, ROOT, "ray-cpu", IMAGE)
+    built = podman.build(ROOT, "ray-cpu", IMAGE)
     assert built["User"] == "10001:10001"
     return IMAGE
 
