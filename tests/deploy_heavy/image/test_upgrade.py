@@ -27,9 +27,10 @@ def git(*arguments):
 
 
 def find_previous():
-    """A tag, or a commit."""
+    """A tag, or a commit of the main line."""
     tag = git("describe", "--tags", "--abbrev=0", "HEAD^")
-    return tag or git("rev-parse", "--short", f"{git('rev-list', '--max-count=1', 'HEAD', '--', KERNELS)}^")
+    changed = git("rev-list", "--max-count=1", "--first-parent", "HEAD", "--", KERNELS)
+    return tag or git("rev-parse", "--short", f"{changed}^")
 
 
 @pytest.fixture(scope="module")
