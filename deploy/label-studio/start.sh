@@ -38,8 +38,8 @@ https://*)
 esac
 
 # The image's own entry point, where this runs in the image.
-entry=/label-studio/deploy/docker-entrypoint.sh
-if [ -x "$entry" ]; then
-    exec "$entry" "$@"
+image=/label-studio/deploy
+if [ -x "$image/docker-entrypoint.sh" ]; then
+    exec "$image/docker-entrypoint.sh" "$@"
 fi
 exec "$@"

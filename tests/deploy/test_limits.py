@@ -20,6 +20,7 @@ DEPLOY = ROOT / "deploy"
 IN_YAML = r"^\s*{}: (\d+)[sm]?(?: #.*)?$"
 PLACES = {
     "m2n2.conf": (DEPLOY / "nginx" / "m2n2.conf", r"^\s*{} (\d+)[sm]?;$"),
+    "label-studio.conf": (DEPLOY / "nginx" / "label-studio.conf", r"^\s*{} (\d+)[sm]?;$"),
     "m2n2@.service": (DEPLOY / "systemd" / "m2n2@.service", r"^{}=(\d+)$"),
     "deployment.yaml": (DEPLOY / "kubernetes" / "base" / "deployment.yaml", r'^\s*(?:command: \[)?{}(?:: |, ")(\d+)'),
     "docker-compose.yml": (DEPLOY / "docker-compose.yml", IN_YAML),
@@ -32,6 +33,9 @@ PLACES = {
 }
 UNITS = {"Milliseconds": 1000, "maxRequestBodySize": 2**20, "bytes": 2**20}
 """End of a name -> how much of its unit is one of the table's."""
+
+STUDIO = "Label Studio's nginx"
+"""Link of the proxy in front of Label Studio."""
 
 LIMIT_NAMES = re.compile(r"_(seconds|mib|megapixels|pixels|percent|threads|clicks|ahead|next|images)$")
 NO_LIMITS = {"threads", "polygon_tolerance_pixels"}
@@ -134,12 +138,18 @@ def test_every_limit_in_the_code_is_told(folder):
     assert {one for one in named if f"{one[0]}`: `{one[1]}`" not in told} == set()
 
 
-def test_every_limit_of_nginx_is_told():
-    text = (DEPLOY / "nginx" / "m2n2.conf").read_text()
+@pytest.mark.parametrize(("file", "link", "fewest"), [("m2n2.conf", "nginx", 8), ("label-studio.conf", STUDIO, 5)])
+def test_every_limit_of_nginx_is_told(file, link, fewest):
+    text = (DEPLOY / "nginx" / file).read_text()
     names = re.findall(r"^\s*(\w+(?:_timeout|_body_size|_tries|body_buffer_size)) ", text, re.MULTILINE)
-    assert len(names) >= 8
+    assert len(names) >= fewest
     for name in names:
-        find(name)
+        find(name, link)
+
+
+def test_label_studio_s_proxy_waits_as_long_as_label_studio_and_takes_what_it_takes():
+    assert find("proxy_read_timeout", STUDIO) > find("ML_TIMEOUT_PREDICT")
+    assert find("client_max_body_size", STUDIO) == find("DATA_UPLOAD_MAX_MEMORY_SIZE")
 
 
 def test_each_link_waits_longer_than_what_is_behind_it():
@@ -147,7 +157,7 @@ def test_each_link_waits_longer_than_what_is_behind_it():
     assert find("M2N2_FETCH_TIMEOUT_SECONDS") < answer
     assert answer < find("proxy_next_upstream_timeout") < find("ML_TIMEOUT_PREDICT")
     assert find("ML_TIMEOUT_PREDICT") <= find("graceful_timeout") < find("TimeoutStopSec")
-    assert find("proxy_read_timeout") >= max(find("ML_TIMEOUT_PREDICT"), find("CVAT_NUCLIO_DEFAULT_TIMEOUT"))
+    assert find("proxy_read_timeout", "nginx") >= max(find("ML_TIMEOUT_PREDICT"), find("CVAT_NUCLIO_DEFAULT_TIMEOUT"))
     assert answer < find("_TIMEOUT_SECONDS", "CVAT agent") < find("CVAT_NUCLIO_DEFAULT_TIMEOUT")
     assert answer < find("_TIMEOUT_SECONDS", "nuclio") < find("eventTimeout") <= find("CVAT_NUCLIO_DEFAULT_TIMEOUT")
     assert find("workerAvailabilityTimeoutMilliseconds") < find("CVAT_NUCLIO_DEFAULT_TIMEOUT")
@@ -158,6 +168,6 @@ def test_each_link_waits_longer_than_what_is_behind_it():
 
 
 def test_those_in_front_take_what_the_server_takes():
-    assert find("client_max_body_size") == find("maxRequestBodySize") == find("M2N2_MAX_BODY_MIB")
+    assert find("client_max_body_size", "nginx") == find("maxRequestBodySize") == find("M2N2_MAX_BODY_MIB")
     assert find("client_body_timeout") == find("M2N2_BODY_TIMEOUT_SECONDS")
     assert find("client_header_timeout") == find("M2N2_HEAD_TIMEOUT_SECONDS")

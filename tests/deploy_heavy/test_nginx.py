@@ -2,59 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
-import threading
-
 import pytest
 import requests
 
 from tests.helpers.deploy.nginx_server import Nginx
+from tests.helpers.deploy.stub_backend import serve
 
 MEBIBYTE = 1024 * 1024
 SECONDS = 20
-
-
-class Backend(http.server.ThreadingHTTPServer):
-    """Answers every request with one status and its own number, and remembers what it was asked."""
-
-    def __init__(self, number, status):
-        self.number = number
-        self.status = status
-        self.asked = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def address(self):
-        return f"127.0.0.1:{self.server_port}"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.asked.append((self.path, dict(self.headers), body))
-        answer = str(self.server.number).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_POST = do_GET
-
-    def log_message(self, format, *args):
-        pass
-
-
-@contextlib.contextmanager
-def serve(number, status=200):
-    with Backend(number, status) as backend:
-        thread = threading.Thread(target=backend.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield backend
-        finally:
-            backend.shutdown()
-            thread.join()
 
 
 @pytest.fixture

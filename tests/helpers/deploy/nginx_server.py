@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,22 +45,29 @@ def find_nginx() -> str:
     return found
 
 
+def _find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Nginx:
     """Serving inside its ``with`` block.
 
-    backends: ``host:port`` of the processes, in place of those of deploy/. All else of those files is left as it is but
-    for the port and the place of the certificate. ca_file: what its clients trust.
+    backends: ``host:port`` of the processes, in place of those of deploy/. label_studio: that of Label Studio; None
+    leaves it at its name in compose, which nobody knows here. All else of those files is left as it is but for the
+    ports and the place of the certificate. ca_file: what its clients trust.
     """
 
-    def __init__(self, folder: Path, backends: Sequence[str]) -> None:
+    def __init__(self, folder: Path, backends: Sequence[str], label_studio: str | None = None) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port, self.label_studio_port = _find_free_port(), _find_free_port()
         self.url = f"https://127.0.0.1:{self._port}"
+        self.label_studio_url = f"https://127.0.0.1:{self.label_studio_port}"
         self.ca_file = folder / "ca.pem"
         self._write_certificate()
         self._write_configuration(backends)
+        self._write_label_studio(label_studio)
         self._process: subprocess.Popen[bytes] | None = None
 
     def check(self) -> subprocess.CompletedProcess[str]:
@@ -102,14 +109,24 @@ class Nginx:
     def _write_configuration(self, backends: Sequence[str]) -> None:
         (self._folder / "nginx.conf").write_text(_MAIN.format(folder=self._folder))
         (self._folder / "conf.d").mkdir()
-        site = (_DEPLOY / "m2n2.conf").read_text()
-        site = site.replace("listen 443 ssl", f"listen 127.0.0.1:{self._port} ssl")
-        site = site.replace("/etc/nginx/tls/", f"{self._folder}/")
-        (self._folder / "conf.d" / "m2n2.conf").write_text(site)
+        self._write_site("m2n2.conf", {"listen 443 ssl": f"listen 127.0.0.1:{self._port} ssl"})
         names = iter(backends)
         upstream = (_DEPLOY / "m2n2-upstream.conf").read_text()
         upstream = re.sub(r"server 127\.0\.0\.1:\d+", lambda match: f"server {next(names)}", upstream)
         (self._folder / "conf.d" / "m2n2-upstream.conf").write_text(upstream)
+
+    def _write_label_studio(self, address: str | None) -> None:
+        changes = {"listen 8443 ssl": f"listen 127.0.0.1:{self.label_studio_port} ssl"}
+        if address is not None:
+            changes["http://label-studio:8080"] = f"http://{address}"
+        self._write_site("label-studio.conf", changes)
+
+    def _write_site(self, name: str, changes: Mapping[str, str]) -> None:
+        site = (_DEPLOY / name).read_text()
+        for old, new in {**changes, "/etc/nginx/tls/": f"{self._folder}/"}.items():
+            assert old in site, f"{name} does not say {old}"
+            site = site.replace(old, new)
+        (self._folder / "conf.d" / name).write_text(site)
 
     def _is_listening(self) -> bool:
         with socket.socket() as probe:
