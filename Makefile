@@ -105,6 +105,7 @@ soak: setup-test
 deploy-test: setup-test $(RELEASE)/.setup $(LABEL_STUDIO)/.setup
 	PATH="$$PATH:/usr/sbin" command -v nginx || tests/install_debian.sh nginx-light
 	command -v kubectl || tests/install_debian.sh kubernetes-client
+	command -v npm || tests/install_debian.sh npm
 	command -v debootstrap && command -v podman && command -v runc && command -v slirp4netns \
 		|| tests/install_debian.sh debootstrap podman runc slirp4netns
 	test -n "$$(ls /usr/lib/postgresql/*/bin/initdb)" || tests/install_debian.sh postgresql

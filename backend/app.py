@@ -16,6 +16,7 @@ from backend.guide import routes as guide
 from backend.http.auth import BasicAuth
 from backend.http.limits import BodyLimit, HttpLimits
 from backend.http.log_format import shorten
+from backend.http.peers import choose_peers
 from backend.http.request import RequestRecorder, current_record
 from backend.images.fetcher import create_picture_cache
 from backend.label_studio.routes import LabelStudioRoutes
@@ -71,14 +72,15 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     # Whoever ends the process finds them there.
     app.extensions.update(preparation=preparation, engine=source)
     token = create_token_check(settings)
+    peers = choose_peers(settings, lambda: source.status().is_ready, registry)
     metrics = Metrics(registry, source, queue, pictures, preparation, token)
     playground = PlaygroundRoutes(limits, clicks) if is_offered(settings) else None
     if playground is not None:
         app.register_blueprint(playground.create_blueprint())
     show_page = None if playground is None else playground.show_page
     app.register_blueprint(monitoring.create_blueprint(source, metrics, token, show_page))
-    app.register_blueprint(LabelStudioRoutes(settings, limits, clicks, preparation).create_blueprint())
-    app.register_blueprint(CvatRoutes(settings, limits, source, clicks).create_blueprint())
+    app.register_blueprint(LabelStudioRoutes(settings, limits, clicks, preparation, peers).create_blueprint())
+    app.register_blueprint(CvatRoutes(settings, limits, source, clicks, peers).create_blueprint())
     app.register_blueprint(guide.create_blueprint())
     if settings.cvat_port is not None:
         # Flask's own way to wrap an application.

@@ -72,6 +72,15 @@ def _check_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_peers(peers: tuple[str, ...]) -> tuple[str, ...]:
+    for peer in peers:
+        if "*" in peer or not peer.rpartition(":")[2].isdecimal():
+            raise ValueError(f"{peer} should be a host and a port like m2n2-0.m2n2-peers:9090")
+    if len(peers) == 1 or len(set(peers)) < len(peers):
+        raise ValueError("should name all servers that share the images, this one among them, each once")
+    return peers
+
+
 def _split_hosts(hosts: str) -> tuple[str, ...]:
     return tuple(host.strip().lower() for host in hosts.split(",") if host.strip())
 
@@ -126,6 +135,8 @@ _HomePath = Annotated[Path, AfterValidator(_expand_home)]
 _ExistingFolder = Annotated[_HomePath, AfterValidator(_check_folder)]
 _ExistingFile = Annotated[_HomePath, AfterValidator(_check_file)]
 _Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts), AfterValidator(_check_hosts)]
+_Peers = Annotated[_Hosts, AfterValidator(_check_peers)]
+
 CvatAnswer = Literal["mask", "shapes"]
 """``mask``: a 0 or 1 for each pixel of the frame; ``shapes``: the lengths of its runs, cropped to the object."""
 
@@ -267,6 +278,15 @@ class Settings(BaseSettings):
         le=65535,
         description="Port for CVAT alone, its CVAT_NUCLIO_PORT: 8070 as a rule. Unset: CVAT is answered below `/cvat/` "
         "only.",
+    )
+    peers: _Peers = Field(
+        (),
+        validate_default=False,
+        description="All servers that share the images, each as `host:port`, separated by commas, the same at each of "
+        "them: a click is passed on to the one that keeps its image. Unset: this server is alone.",
+    )
+    own_peer: str | None = Field(
+        None, description="Which of `M2N2_PEERS` this server is; to be set where they are.", validate_default=True
     )
     playground: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -446,6 +466,14 @@ class Settings(BaseSettings):
         if port is not None and port == info.data.get("port"):
             raise ValueError("should be another one than M2N2_PORT")
         return port
+
+    @field_validator("own_peer")
+    @classmethod
+    def _check_own_peer(cls, own: str | None, info: ValidationInfo) -> str | None:
+        peers = info.data.get("peers")
+        if peers is not None and (own is not None or peers) and own not in peers:
+            raise ValueError(f"should be one of M2N2_PEERS: {', '.join(peers) or 'which is unset'}")
+        return own
 
     @field_validator("basic_auth_password")
     @classmethod

@@ -7,6 +7,7 @@ time. In what order the points were set it does not say either; `order_store.py`
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import numpy as np
@@ -20,6 +21,7 @@ from backend.cvat.payload import InvocationRequest
 from backend.cvat.port import PREFIX
 from backend.engines.background import EngineSource
 from backend.http.limits import HttpLimits
+from backend.http.peers import Peers
 from backend.http.request import Outcome, RequestRecord, current_record, parse_body
 from backend.images.cache import TaskImage
 from backend.scheduling.clicks import ClickService, PixelPrompt
@@ -39,11 +41,19 @@ _LONGEST_REASON = 300
 class CvatRoutes:
     """What CVAT's endpoints answer; safe under threads."""
 
-    def __init__(self, settings: Settings, limits: HttpLimits, source: EngineSource, clicks: ClickService) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        limits: HttpLimits,
+        source: EngineSource,
+        clicks: ClickService,
+        peers: Peers | None,
+    ) -> None:
         self._settings = settings
         self._limits = limits
         self._source = source
         self._clicks = clicks
+        self._peers = peers
         self._orders = OrderStore(settings.disk_cache_folder / _ORDER_FOLDER if settings.disk_cache_mib else None)
 
     def create_blueprint(self) -> Blueprint:
@@ -74,7 +84,10 @@ class CvatRoutes:
         """The mask of the object that is asked for. Raises Busy where too many are under way."""
         record = current_record()
         with self._clicks.queue.admit():
-            asked = parse_body(InvocationRequest, self._limits)
+            asked = parse_body(InvocationRequest, self._limits, keep=self._peers is not None)
+            forwarded = None if self._peers is None else self._peers.forward(_find_key(asked), record)
+            if forwarded is not None:
+                return forwarded
             found = self._find_mask(asked, record)
             record.outcome = Outcome.MASK if found.mask.any() else Outcome.EMPTY
             with record.measure("encode"):
@@ -96,6 +109,11 @@ class CvatRoutes:
 
     def _describe(self) -> dict[str, object]:
         return describe_function(self._source.status().state, self._settings.cvat_port or self._settings.port)
+
+
+def _find_key(asked: InvocationRequest) -> str:
+    """Of the frame, by its file: CVAT sends the same one with every click on it."""
+    return f"cvat {hashlib.blake2b(asked.image.encode(errors='surrogatepass'), digest_size=16).hexdigest()}"
 
 
 def _check_name(name: str) -> None:

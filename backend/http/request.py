@@ -30,6 +30,9 @@ MOST_CLICKS = 200
 """Points in one list of a request; more than anybody sets for one object would hold up everyone else."""
 
 
+FORWARDED_HEADER = "X-M2N2-Forwarded-By"
+"""Marks a request that another server has passed on, see `peers`; its value is that server's name."""
+
 _HEADER = "X-Request-ID"
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -57,7 +60,7 @@ class RequestRecord:
 
     id: the client's X-Request-ID where it is one plain word, else a new one. deadline: of its answer. seconds: how long
     its parts took, by their names. error_kind: what it was refused for. is_batch: where clicks are taken, whether it is
-    none. outcome: of a click that was answered.
+    none. is_forwarded: whether another server answered it, which counts it. outcome: of a click that was answered.
     """
 
     def __init__(self, request_id: str = "", deadline: Deadline = NEVER) -> None:
@@ -66,6 +69,7 @@ class RequestRecord:
         self.seconds: dict[str, float] = {}
         self.error_kind: str | None = None
         self.is_batch = False
+        self.is_forwarded = False
         self.outcome = Outcome.EMPTY
         self._started = time.perf_counter()
 
@@ -178,15 +182,22 @@ class RequestRecorder:
         path = request.url_rule.rule if request.url_rule else "none"
         self._requests.labels(path, str(status)).inc()
         platform = self._platforms.get(path) if request.method == "POST" else None
-        kind = "other" if platform is None else "batch" if record.is_batch else "click"
+        kind = "other" if platform is None else _find_kind(record, status)
         self._request_seconds.labels(path, kind).observe(record.elapsed_seconds)
-        if platform is not None and not record.is_batch:
+        if kind == "click" and platform is not None:
             outcome = Outcome.FAILED if status >= 500 else Outcome.REFUSED if status >= 400 else record.outcome
             self._clicks.labels(platform, outcome).inc()
         for part, seconds in record.seconds.items():
             self._stage_seconds.labels(part).observe(seconds)
         if record.error_kind is not None:
             self._errors.labels(record.error_kind).inc()
+
+
+def _find_kind(record: RequestRecord, status: int) -> str:
+    # Whoever passed the request on answers it where this server cannot.
+    if record.is_forwarded or (status == 503 and FORWARDED_HEADER in request.headers):
+        return "forwarded"
+    return "batch" if record.is_batch else "click"
 
 
 def render_server_timing(seconds: Mapping[str, float]) -> str:
@@ -210,12 +221,14 @@ Model = TypeVar("Model", bound=Payload)
 _parsing = threading.Lock()
 
 
-def parse_body(model: type[Model], limits: HttpLimits) -> Model:
+def parse_body(model: type[Model], limits: HttpLimits, *, keep: bool = False) -> Model:
     """The body of the current request, as JSON whatever its content type says.
+
+    keep: whether ``request.get_data()`` gives its bytes afterwards.
 
     Raises InvalidRequest naming the first thing that is wrong, RequestEntityTooLarge above the limit of its path.
     """
-    body = read_body(limits)
+    body = read_body(limits, keep=keep)
     try:
         with _parsing:
             check_json(body, limits.json_objects)
@@ -227,9 +240,14 @@ def parse_body(model: type[Model], limits: HttpLimits) -> Model:
     raise InvalidRequest(f"the body is not what {request.path} takes: {problem}")
 
 
-def read_body(limits: HttpLimits) -> bytes:
-    """The body of the current request. Raises RequestEntityTooLarge above the limit of its path, BadRequest and
-    ClientDisconnected where it did not arrive whole."""
+def read_body(limits: HttpLimits, *, keep: bool = False) -> bytes:
+    """The body of the current request.
+
+    keep: as of `parse_body`.
+
+    Raises RequestEntityTooLarge above the limit of its path, BadRequest and ClientDisconnected where it did not arrive
+    whole.
+    """
     limit = limits.find(request.path)
     if limit is None:
         raise LookupError(f"HttpLimits has no limit for bodies of {request.path}")
@@ -237,7 +255,7 @@ def read_body(limits: HttpLimits) -> bytes:
         raise RequestEntityTooLarge(limit.refusal)
     request.max_content_length = limit.most_bytes
     try:
-        body = request.get_data(cache=False)
+        body = request.get_data(cache=keep)
     except (ParseException, NoMoreData):
         raise BadRequest("the body is no sequence of chunks that ends") from None
     if request.content_length not in (None, len(body)):

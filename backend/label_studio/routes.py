@@ -16,7 +16,9 @@ from flask import Blueprint, Response, jsonify
 
 from backend.errors import InvalidRequest
 from backend.http.limits import HttpLimits
+from backend.http.peers import Peers
 from backend.http.request import Outcome, current_record, parse_body
+from backend.images.cache import TaskImage
 from backend.label_studio.answer import answer_prompts, render_answer
 from backend.label_studio.configuration.problems import ProblemLog
 from backend.label_studio.events.routes import EventRoutes
@@ -24,7 +26,7 @@ from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payload import PredictRequest, SetupRequest
 from backend.label_studio.pending.memory import PendingRegions
 from backend.label_studio.prompt import note_answer, parse_prompts
-from backend.label_studio.tasks import NextTasks, explain_no_image, find_images
+from backend.label_studio.tasks import NextTasks, explain_no_image, find_images, find_key, render_key
 from backend.scheduling.clicks import ClickService, Obsolete
 from backend.scheduling.preparation import BackgroundPreparation
 from backend.settings import Settings
@@ -36,12 +38,18 @@ class LabelStudioRoutes:
     """What Label Studio's endpoints but /health answer; safe under threads."""
 
     def __init__(
-        self, settings: Settings, limits: HttpLimits, clicks: ClickService, preparation: BackgroundPreparation
+        self,
+        settings: Settings,
+        limits: HttpLimits,
+        clicks: ClickService,
+        preparation: BackgroundPreparation,
+        peers: Peers | None,
     ) -> None:
         self._settings = settings
         self._limits = limits
         self._clicks = clicks
         self._preparation = preparation
+        self._peers = peers
         self._next_tasks = NextTasks(settings)
         self._problem_log = ProblemLog()
         self._pending = PendingRegions()
@@ -77,7 +85,10 @@ class LabelStudioRoutes:
         where too many are under way."""
         record = current_record()
         with self._clicks.queue.admit():
-            request = parse_body(PredictRequest, self._limits)
+            request = parse_body(PredictRequest, self._limits, keep=self._peers is not None)
+            forwarded = None if self._peers is None else self._peers.forward(find_key(request), record)
+            if forwarded is not None:
+                return forwarded
             context = request.params.context
             if context is not None and context.named_event is not None:
                 return jsonify(results=[self._events.answer(context.named_event, request, context, record)])
@@ -107,5 +118,10 @@ class LabelStudioRoutes:
             is_opened = len(request.tasks) == 1
             if is_opened and not images and self._settings.prepare_ahead:
                 logger.info("nothing is prepared: %s", explain_no_image(request.tasks[0], config))
-            look_ahead = functools.partial(self._next_tasks.find_images, request) if is_opened else None
+            look_ahead = functools.partial(self._find_next, request) if is_opened else None
             self._preparation.add(images, is_opened=is_opened, look_ahead=look_ahead)
+
+    def _find_next(self, request: PredictRequest) -> list[TaskImage]:
+        """Images of the next tasks, without those whose clicks another server will answer."""
+        images = self._next_tasks.find_images(request)
+        return [image for image in images if self._peers is None or self._peers.owns(render_key(image.task_id))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 
@@ -32,6 +33,26 @@ def find_images(task: Task, config: LabelConfig, *, every_page: bool = False) ->
     pages = (image.list_references(task.data) for image in (images if every_page else images[:_MOST_IMAGES]))
     shown = (reference for one in pages for reference in (one if every_page else one[:1]))
     return [TaskImage(reference, task.id) for reference in shown]
+
+
+def find_key(request: PredictRequest) -> str | None:
+    """What all requests about one task have in common, so that one server answers them; None for several tasks or none.
+
+    It is the task and not the image's address, which Label Studio may sign anew for each request. So the images of a
+    task stay together, with what is remembered of its page.
+    """
+    if len(request.tasks) != 1:
+        return None
+    (task,) = request.tasks
+    if task.id is not None:
+        return render_key(task.id)
+    data = json.dumps(task.data, sort_keys=True).encode()
+    return f"data {hashlib.blake2b(data, digest_size=16).hexdigest()}"
+
+
+def render_key(task_id: int | None) -> str:
+    """The key of a task's requests, as of `find_key`."""
+    return f"task {task_id}"
 
 
 def explain_no_image(task: Task, config: LabelConfig) -> str:

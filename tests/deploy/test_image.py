@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import json
+import os
 import re
 import subprocess
 import sys
@@ -71,10 +73,14 @@ def test_baked_in_weights_are_in_no_volume_and_fetched_ones_are():
 def make_server():
     servers = []
 
-    def make(status):
+    def make(authorization=None, **statuses):
+        statuses = {f"/{name}": status for name, status in statuses.items()}
+
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                self.send_response(status if self.path == "/health" else 404)
+                given = self.headers.get("Authorization")
+                is_refused = authorization is not None and given != authorization
+                self.send_response(401 if is_refused else statuses.get(self.path, 404))
                 self.end_headers()
 
             def log_message(self, *arguments):
@@ -90,14 +96,30 @@ def make_server():
         server.server_close()
 
 
-def ask_health(port):
-    command = [sys.executable, HEALTH, str(port)]
-    return subprocess.run(command, capture_output=True, check=False).returncode
+def ask_health(port, *path, **environ):
+    command = [sys.executable, HEALTH, str(port), *path]
+    return subprocess.run(command, capture_output=True, check=False, env={**os.environ, **environ}).returncode
 
 
 @pytest.mark.parametrize(("status", "returncode"), [(200, 0), (401, 0), (500, 1)])
 def test_a_container_is_healthy_while_it_answers(make_server, status, returncode):
-    assert ask_health(make_server(status)) == returncode
+    assert ask_health(make_server(health=status)) == returncode
+
+
+@pytest.mark.parametrize(("status", "returncode"), [(200, 0), (401, 1), (503, 1)])
+def test_a_probe_asks_at_the_path_that_it_is_given(make_server, status, returncode):
+    assert ask_health(make_server(health=200, ready=status), "/ready") == returncode
+
+
+def test_a_probe_has_the_password_of_the_server_s_environment(make_server, tmp_path):
+    file = tmp_path / "password"
+    file.write_text("sesame\n")
+    port = make_server(f"Basic {base64.b64encode(b'm2n2:sesame').decode()}", health=200, ready=200)
+    user = {"M2N2_BASIC_AUTH_USER": "m2n2"}
+    assert ask_health(port, "/ready", **user, M2N2_BASIC_AUTH_PASSWORD="sesame") == 0
+    assert ask_health(port, "/ready", **user, M2N2_BASIC_AUTH_PASSWORD_FILE=str(file)) == 0
+    assert ask_health(port, "/ready", **user, M2N2_BASIC_AUTH_PASSWORD="another") == 1
+    assert ask_health(port) == 0
 
 
 def test_a_container_that_refuses_connections_is_not():

@@ -7,30 +7,34 @@ import re
 import runpy
 from pathlib import Path
 
+import jsonschema
 import kubernetes_validate
 import pytest
 
 from backend.app import create_app
 from backend.settings import load_settings
 from m2n2_engine.types import EngineStatus, State
-from tests.helpers.deploy.kustomize import find_containers, read, render
+from tests.helpers.deploy.kustomize import find_pods, read, render
+from tests.helpers.deploy.manifests import COMPONENTS, FOLDERS, ORDER, combine, find, find_all
+from tests.helpers.deploy.monitoring_resources import SCHEMAS
+from tests.helpers.paths import ROOT
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-KUBERNETES = DEPLOY / "kubernetes"
-FOLDERS = {"base": KUBERNETES / "base", **{path.name: path for path in (KUBERNETES / "overlays").iterdir()}}
+DEPLOY = ROOT / "deploy"
+WITHOUT_GPU = [*([name] for name in ORDER[:-1]), ORDER[-2:], ORDER]
 # The oldest and the newest Kubernetes whose schemas are held to.
 VERSIONS = ["1.28", "1.37"]
 GIBIBYTE = 1024
+WORKLOADS = ("Deployment", "StatefulSet")
 
 
-@pytest.fixture(params=FOLDERS)
+@pytest.fixture(params=[*FOLDERS, *WITHOUT_GPU], ids=lambda given: given if isinstance(given, str) else "+".join(given))
 def manifests(request):
-    return render(FOLDERS[request.param])
+    return render(FOLDERS[request.param]) if isinstance(request.param, str) else combine(*request.param)
 
 
 @pytest.fixture
 def deployment(manifests):
-    (found,) = (manifest for manifest in manifests if manifest["kind"] == "Deployment")
+    (found,) = (manifest for manifest in manifests if manifest["kind"] in WORKLOADS)
     return found
 
 
@@ -46,11 +50,15 @@ def container(pod):
 
 
 @pytest.fixture
-def environment(manifests):
-    """What the container has from its image and the ConfigMap."""
+def environment(manifests, container):
+    """What the container of the first pod has from its image, the ConfigMap, the Secret and its own manifest."""
     (block,) = re.findall(r"^ENV PATH=(?:.*\\\n)+.*", (DEPLOY.parent / "Dockerfile").read_text(), re.MULTILINE)
-    (configmap,) = (manifest for manifest in manifests if manifest["kind"] == "ConfigMap")
-    return {**dict(re.findall(r"(\w+)=(\S+)", block)), **configmap["data"]}
+    own = {
+        one["name"]: one["value"].replace("$(POD_NAME)", "m2n2-0") for one in container.get("env", []) if "value" in one
+    }
+    configmap = find(manifests, "ConfigMap")["data"]
+    secret = {"M2N2_BASIC_AUTH_PASSWORD": "sesame"} if "M2N2_BASIC_AUTH_USER" in configmap else {}
+    return {**dict(re.findall(r"(\w+)=(\S+)", block)), **configmap, **secret, **own}
 
 
 @pytest.fixture
@@ -60,9 +68,12 @@ def settings(environment):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_manifest_is_valid(manifests, version):
-    assert len(manifests) == 6
+    assert len(manifests) >= 6
     for manifest in manifests:
-        kubernetes_validate.validate(manifest, version, strict=True)
+        if manifest["kind"] in SCHEMAS:
+            jsonschema.validate(manifest, SCHEMAS[manifest["kind"]])
+        else:
+            kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_what_the_schemas_do_not_know_is_noticed(deployment):
@@ -73,15 +84,20 @@ def test_what_the_schemas_do_not_know_is_noticed(deployment):
 
 
 def test_every_file_of_a_folder_is_used():
-    for folder in FOLDERS.values():
+    for folder in [*FOLDERS.values(), *COMPONENTS.iterdir()]:
         (kustomization,) = read(folder / "kustomization.yaml")
-        used = {*kustomization["resources"], *(patch["path"] for patch in kustomization.get("patches", []))}
+        patches = (patch.get("path") for patch in kustomization.get("patches", []))
+        used = {*kustomization.get("resources", []), *patches}
         assert {path.name for path in folder.iterdir()} - {"kustomization.yaml"} <= used
+    assert {path.name for path in COMPONENTS.iterdir()} == set(ORDER)
 
 
 def test_the_settings_are_ours_and_wait_for_no_more_than_the_pod_has(settings, container, manifests, caplog):
     assert caplog.text == ""
-    (volume,) = (manifest for manifest in manifests if manifest["kind"] == "PersistentVolumeClaim")
+    (volume,) = [
+        *find_all(manifests, "PersistentVolumeClaim"),
+        *(claim for one in find_all(manifests, "StatefulSet") for claim in one["spec"]["volumeClaimTemplates"]),
+    ]
     disk_mib = to_mib(volume["spec"]["resources"]["requests"]["storage"])
     assert settings.disk_cache_mib <= disk_mib / 2
     memory_mib = to_mib(container["resources"]["limits"]["memory"])
@@ -127,30 +143,42 @@ def loading():
 
 def test_a_pod_that_loads_is_sent_no_clicks_and_not_killed(loading, container):
     startup, readiness, liveness = (container[f"{name}Probe"] for name in ("startup", "readiness", "liveness"))
-    paths = {probe["httpGet"]["path"] for probe in (startup, readiness, liveness)}
-    answers = {path: loading.get(path).status_code for path in paths}
-    assert set(answers.values()) <= {200, 503}
-    assert answers[readiness["httpGet"]["path"]] == 503
-    if answers[liveness["httpGet"]["path"]] == 503:
-        assert answers[startup["httpGet"]["path"]] == 503
+    answers = [loading.get(find_path(probe)).status_code for probe in (startup, readiness, liveness)]
+    assert set(answers) <= {200, 503}
+    assert answers[1] == 503
+    if answers[2] == 503:
+        assert answers[0] == 503
         assert startup["periodSeconds"] * startup["failureThreshold"] >= 1800
+
+
+def find_path(probe):
+    return probe["httpGet"]["path"] if "httpGet" in probe else probe["exec"]["command"][-1]
 
 
 def test_the_probes_ask_at_the_server_s_port(container, settings):
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert ports == {"http": settings.port, "cvat": settings.cvat_port}
-    assert {container[f"{name}Probe"]["httpGet"]["port"] for name in ("startup", "readiness", "liveness")} == {"http"}
+    assert ports == {"http": settings.port, **({"cvat": settings.cvat_port} if settings.cvat_port else {})}
+    for name in ("startup", "readiness", "liveness"):
+        probe = container[f"{name}Probe"]
+        if "httpGet" in probe:
+            assert probe["httpGet"]["port"] == "http"
+        else:
+            assert probe["exec"]["command"][:-1] == ["python", "/opt/m2n2/health.py", str(settings.port)]
 
 
-def test_one_server_answers_label_studio_and_cvat(manifests, settings):
-    spec = {manifest["kind"]: manifest["spec"] for manifest in manifests if "spec" in manifest}
-    ports = {port["name"]: (port["port"], port["targetPort"]) for port in spec["Service"]["ports"]}
-    assert ports == {"http": (settings.port, "http"), "cvat": (settings.cvat_port, "cvat")}
-    allowed = {rule["ports"][0]["port"]: rule["from"] for rule in spec["NetworkPolicy"]["ingress"]}
-    assert set(allowed) == set(ports)
-    (cvat,) = allowed["cvat"]
-    # Both in one entry: pods of that name in that namespace, and not all of either.
-    assert set(cvat) == {"namespaceSelector", "podSelector"}
+def test_the_service_has_every_port_of_the_container(manifests, container, settings):
+    ports = {port["name"]: (port["port"], port["targetPort"]) for port in find(manifests, "Service")["spec"]["ports"]}
+    assert ports == {port["name"]: (port["containerPort"], port["name"]) for port in container["ports"]}
+
+
+def test_pods_are_let_in_by_their_labels_and_no_whole_namespace_is(manifests, container):
+    policies = [policy["spec"] for policy in find_all(manifests, "NetworkPolicy")]
+    rules = [rule for policy in policies for rule in policy["ingress"]]
+    assert rules
+    for rule in rules:
+        assert all(entry["podSelector"]["matchLabels"] for entry in rule["from"])
+    admitted = {port["port"] for rule in rules for port in rule["ports"]}
+    assert admitted == {port["name"] for port in container["ports"]}
 
 
 def test_a_pod_has_the_time_that_gunicorn_takes_to_end(pod, container):
@@ -162,22 +190,25 @@ def test_a_pod_has_the_time_that_gunicorn_takes_to_end(pod, container):
 
 def test_the_service_s_own_variables_are_no_settings(pod, manifests):
     """A Service m2n2 would bring M2N2_PORT=tcp://... into every container of its namespace."""
-    (service,) = (manifest for manifest in manifests if manifest["kind"] == "Service")
-    assert service["metadata"]["name"] == "m2n2"
+    assert find(manifests, "Service")["metadata"]["name"] == "m2n2"
     assert pod["enableServiceLinks"] is False
 
 
 def test_all_that_selects_pods_selects_these(manifests, deployment):
     labels = deployment["spec"]["template"]["metadata"]["labels"]
-    spec = {manifest["kind"]: manifest["spec"] for manifest in manifests if "spec" in manifest}
-    assert spec["Service"]["selector"] == labels
-    assert spec["Deployment"]["selector"]["matchLabels"] == labels
-    assert spec["NetworkPolicy"]["podSelector"]["matchLabels"] == labels
-    assert spec["PodDisruptionBudget"]["selector"]["matchLabels"] == labels
+    assert deployment["spec"]["selector"]["matchLabels"] == labels
+    assert [
+        one["spec"]["selector"] for one in find_all(manifests, "Service") if one["spec"]["selector"] != labels
+    ] == []
+    for policy in find_all(manifests, "NetworkPolicy"):
+        assert policy["spec"]["podSelector"]["matchLabels"] == labels
+    for kind in ("PodDisruptionBudget", "ServiceMonitor"):
+        for one in find_all(manifests, kind):
+            assert one["spec"]["selector"]["matchLabels"] == labels
 
 
 def test_gpu_is_asked_for_where_it_is_needed():
-    (base,), (gpu,) = (find_containers(render(FOLDERS[name])) for name in ("base", "gpu"))
+    base, gpu = (find_pods(render(FOLDERS[name]))[0]["containers"][0] for name in ("base", "gpu"))
     assert "nvidia.com/gpu" not in base["resources"]["limits"]
     assert gpu["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert base["image"] != gpu["image"]

@@ -25,7 +25,10 @@ def test_the_version_is_from_one_place_and_named_alike_everywhere():
         "CITATION.cff": r"^version: (.*)$",
         "deploy/kubernetes/base/deployment.yaml": r"image: m2n2:(.*)$",
         "deploy/kubernetes/overlays/gpu/kustomization.yaml": r"newTag: (.*)-cuda$",
+        "deploy/kubernetes/components/stable-diffusion/deployment.yaml": r"image: m2n2:(.*)$",
+        "deploy/ray/rayservice.yaml": r"image: m2n2-ray:(.*)-cuda$",
         "docs/operate/kubernetes.md": r"`m2n2:([0-9.]+)`",
+        "docs/operate/ray.md": r"--target ray-cpu -t m2n2-ray:([0-9.]+) \.$",
         "CHANGELOG.md": r"^## (\S+)",
     }
     for file, pattern in named.items():

@@ -1,14 +1,15 @@
-"""The files of deploy/ray say what their readers understand: Ray Serve, KubeRay and Kubernetes."""
+"""The files of deploy/ray and deploy/ray-cpu say what their readers understand: Ray Serve, KubeRay and Kubernetes.
+
+What needs no Ray is in tests/deploy/test_ray_manifests.py.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import ray
 import yaml
@@ -17,12 +18,16 @@ from ray.serve.schema import ServeDeploySchema
 from backend.engines.ray_replica import engine
 from backend.settings import Settings, load_settings
 from tests.helpers.deploy.custom_resource import SCHEMA, read_schema
+from tests.helpers.deploy.kustomize import render
+from tests.helpers.deploy.manifests import find
+from tests.helpers.paths import ROOT
 
-DEPLOY = Path(__file__).parents[2] / "deploy" / "ray"
-SERVICE, DEPLOYMENT, NETWORK = yaml.safe_load_all((DEPLOY / "rayservice.yaml").read_text())
+DEPLOY = ROOT / "deploy"
+SERVICES = {name: find(render(DEPLOY / name), "RayService") for name in ("ray", "ray-cpu")}
+SERVICE = SERVICES["ray"]
 CONFIGS = {
-    "serve.yaml": (DEPLOY / "serve.yaml").read_text(),
-    "rayservice.yaml": SERVICE["spec"]["serveConfigV2"],
+    "serve.yaml": (DEPLOY / "ray" / "serve.yaml").read_text(),
+    **{name: service["spec"]["serveConfigV2"] for name, service in SERVICES.items()},
 }
 
 
@@ -40,22 +45,6 @@ def test_the_settings_of_the_engines_are_settings(text: str, caplog: pytest.LogC
     (app,) = yaml.safe_load(text)["applications"]
     load_settings(app["runtime_env"]["env_vars"])
     assert not caplog.records
-
-
-def _pods() -> dict[str, Any]:
-    cluster = SERVICE["spec"]["rayClusterConfig"]
-    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-    return {group.get("groupName", "head"): group["template"] for group in groups}
-
-
-@pytest.mark.parametrize("template", _pods().values(), ids=_pods())
-def test_kubernetes_takes_the_pods_of_the_cluster(template: Any) -> None:
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **template}
-    kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
-
-
-def test_kuberay_takes_the_service() -> None:
-    jsonschema.validate(SERVICE, SCHEMA)
 
 
 def test_kuberay_takes_the_service_by_its_own_definition(request: pytest.FixtureRequest) -> None:
@@ -100,26 +89,6 @@ def test_a_definition_is_read_strictly() -> None:
     for wrong in ({"a": {"nam": "x"}}, {"c": {}}, {"a": {"name": 1}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**head, "spec": wrong}, schema)
-
-
-@pytest.mark.parametrize("manifest", [DEPLOYMENT, NETWORK], ids=["Deployment", "Service"])
-def test_kubernetes_takes_the_backend(manifest: Any) -> None:
-    kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
-
-
-def test_a_wrong_pod_is_seen() -> None:
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": {"contaners": []}}
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
-
-
-def test_the_backend_joins_the_cluster_and_asks_it(caplog: pytest.LogCaptureFixture) -> None:
-    (container,) = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
-    given = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
-    settings = load_settings(given)
-    assert (settings.engine, settings.ray_address) == ("ray", "auto")
-    assert not caplog.records
-    assert f"--address={SERVICE['metadata']['name']}-head-svc:6379" in container["args"][0]
 
 
 def test_the_cluster_runs_the_release_that_is_pinned() -> None:

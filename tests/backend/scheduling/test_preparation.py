@@ -17,6 +17,7 @@ import pytest
 from backend.app import create_app
 from backend.engines.background import LoadedEngine
 from backend.errors import ImageRefused
+from backend.http.peers import rank_peers
 from backend.http.request import RequestRecord
 from backend.images.cache import PictureCache, TaskImage
 from backend.label_studio.client import LabelStudioError
@@ -434,6 +435,28 @@ def test_the_next_unfinished_task_of_an_opened_one_is_prepared_too(make_applicat
     application.wait_for('m2n2_preparation_found_total{level="network"}', 2)
     assert find_asked(server) == [tasks_path(after=100), "/data/upload/1/300.png"]
     assert {authorization for _, _, authorization, _ in server.seen} == {f"Token {KEY}"}
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_next_task_that_another_server_will_answer_is_left_to_it(
+    make_application, server, environ, gate, make_png, is_own
+):
+    server.answer("/data/upload/1/300.png", make_png(300, 48))
+    task = {"id": 103, "data": {"image": "/data/upload/1/300.png"}}
+    server.answer(tasks_path(after=100), json.dumps({"tasks": [task], "total": 7}).encode())
+    server.answer(tasks_path(after=200), json.dumps({"tasks": [], "total": 0}).encode())
+    own, wanted = "here:9090", [True, is_own, True]
+    pairs = [[own, f"there-{number}:9090"] for number in range(100)]
+    peers = next(pair for pair in pairs if [rank_peers(pair, f"task {n}")[0] == own for n in (100, 103, 200)] == wanted)
+    application = make_application(**environ, M2N2_PEERS=",".join(peers), M2N2_OWN_PEER=own)
+    gate.allowed.release(3)
+    application.open(100)
+    application.wait_for('m2n2_preparation_found_total{level="network"}', 1 + is_own)
+    application.open(200)
+    application.wait_for('m2n2_preparation_found_total{level="network"}', 2 + is_own)
+    # An image leaves the queue when it has been fetched.
+    application.wait_for("m2n2_preparation_waiting", 0)
+    assert ("/data/upload/1/300.png" in find_asked(server)) == is_own
 
 
 def test_a_batch_of_many_tasks_asks_for_no_next_ones(make_application, server, environ, gate):

@@ -1,7 +1,7 @@
 """The image with Ray: a head, a replica of the engine and a server as its client, in containers, and a click.
 
-They are started by deploy/ray: the head takes deploy/ray/serve.yaml, for processors in place of GPUs, and the server
-runs the command of deploy/ray/rayservice.yaml. All are in a network of loopback alone, where no port of Ray's is in
+They are started by deploy/ray-cpu as KubeRay would start them: the head is given its serveConfigV2, and the server runs
+the command of its Deployment with its settings. All are in a network of loopback alone, where no port of Ray's is in
 anyone's way.
 """
 
@@ -14,20 +14,19 @@ import sys
 import time
 
 import pytest
-import yaml
 
 from backend.label_studio import brush_rle
+from tests.helpers.deploy.kustomize import render
 from tests.helpers.deploy.no_network import cut_off
 from tests.helpers.image.container import HEIGHT, WIDTH, overlap_with_box
 from tests.helpers.paths import ROOT
 
 IMAGE = "localhost/m2n2:ray"
-RAY = ROOT / "deploy" / "ray"
 SERVE_SECONDS = 600
 # Ray puts the address that others reach the machine by in place of 127.0.0.1.
 HEAD, SERVER = "127.0.0.2", "127.0.0.3"
 HEAD_COMMAND = (
-    f"ray start --head --block --node-ip-address={HEAD} --port=6379 --num-cpus=2 --object-store-memory=300000000"
+    f"ray start --head --block --node-ip-address={HEAD} --port=6379 --num-cpus=4 --object-store-memory=300000000"
 )
 PORT = "9090"
 
@@ -71,24 +70,18 @@ def start(podman, ray_image, network, tmp_path):
         podman("rm", "--force", "--volumes", "--time=0", identity)
 
 
-def describe_replicas():
-    """deploy/ray/serve.yaml as it is, but for the device."""
-    described = yaml.safe_load((RAY / "serve.yaml").read_text())
-    (application,) = described["applications"]
-    application["runtime_env"]["env_vars"]["M2N2_DEVICE"] = "cpu"
-    (engine,) = application["deployments"]
-    engine["ray_actor_options"] = {"num_cpus": 1, "num_gpus": 0}
-    return described
+@pytest.fixture(scope="module")
+def manifests():
+    """Kind -> manifest of the kustomization for processors."""
+    return {manifest["kind"]: manifest for manifest in render(ROOT / "deploy" / "ray-cpu")}
 
 
-def find_server_command():
-    """Of the pods that annotators' clicks come to. On one machine a second node has to be told its address."""
-    manifests = yaml.safe_load_all((RAY / "rayservice.yaml").read_text())
-    (deployment,) = (manifest for manifest in manifests if manifest["kind"] == "Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert container["command"][:2] == ["bash", "-c"]
+def find_server_command(manifests):
+    """Of the pods that clicks come to, and its settings. On one machine a second node has to be told its address."""
+    (container,) = manifests["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["bash", "-c"]
     (command,) = container["args"]
-    environ = [f"--env={one['name']}={one['value']}" for one in container["env"] if "value" in one]
+    environ = [f"--env={name}={value}" for name, value in manifests["ConfigMap"]["data"].items()]
     return command.replace("ray start ", f"ray start --node-ip-address={SERVER} ", 1), environ
 
 
@@ -99,8 +92,8 @@ def wait_until_serving(podman, head):
         time.sleep(1)
 
 
-def test_a_head_a_replica_and_a_server_answer_a_click(podman, start, network, click, tmp_path):
-    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(describe_replicas()))
+def test_a_head_a_replica_and_a_server_answer_a_click(podman, start, network, manifests, click, tmp_path):
+    (tmp_path / "serve.yaml").write_text(manifests["RayService"]["spec"]["serveConfigV2"])
     (tmp_path / "click.json").write_text(json.dumps(click))
     tmp_path.chmod(0o755)
     began = time.monotonic()
@@ -111,7 +104,7 @@ def test_a_head_a_replica_and_a_server_answer_a_click(podman, start, network, cl
         assert time.monotonic() < deadline
         time.sleep(1)
     wait_until_serving(podman, head)
-    command, environ = find_server_command()
+    command, environ = find_server_command(manifests)
     server = start(command, *environ)
     asked = [*network, sys.executable, ROOT / "tests" / "deploy_heavy" / "ask_server.py"]
     done = subprocess.run(

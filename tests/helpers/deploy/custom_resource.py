@@ -34,6 +34,17 @@ SCHEMA = {
                     "properties": {
                         "rayVersion": {"type": "string"},
                         "enableInTreeAutoscaling": {"type": "boolean"},
+                        "authOptions": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "properties": {"mode": {"enum": ["disabled", "token"]}, "secretName": {"type": "string"}},
+                        },
+                        # Of Kubernetes, and checked as those of a container.
+                        "autoscalerOptions": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "properties": {"resources": {"type": "object"}, "securityContext": {"type": "object"}},
+                        },
                         "headGroupSpec": {
                             "type": "object",
                             "additionalProperties": False,
