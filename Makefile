@@ -99,13 +99,16 @@ soak: setup-test
 	SOAK=1 $(BIN)/pytest tests/soak --capture=no
 
 # What deploy/ needs besides Python: a real nginx, kubectl's kustomize, fresh environments, Prometheus' own view of the
-# alerts, and the image built on a clean Debian, run and clicked in. As root; tens of minutes, and 25 GB of disk, 15 of them
-# in out/deploy-test, which the next run builds on.
-deploy-test: setup-test $(RELEASE)/.setup
+# alerts, the image built on a clean Debian, run, upgraded and clicked in, a real Label Studio backed up and restored, and an
+# installation without a network. As root; an hour, and 35 GB of disk, 20 of them in out/deploy-test, which the next run
+# builds on.
+deploy-test: setup-test $(RELEASE)/.setup $(LABEL_STUDIO)/.setup
 	PATH="$$PATH:/usr/sbin" command -v nginx || tests/install_debian.sh nginx-light
 	command -v kubectl || tests/install_debian.sh kubernetes-client
 	command -v npm || tests/install_debian.sh npm
-	command -v debootstrap && command -v podman && command -v runc || tests/install_debian.sh debootstrap podman runc
+	command -v debootstrap && command -v podman && command -v runc && command -v slirp4netns \
+		|| tests/install_debian.sh debootstrap podman runc slirp4netns
+	test -n "$$(ls /usr/lib/postgresql/*/bin/initdb)" || tests/install_debian.sh postgresql
 	command -v promtool || test -x out/deploy-test/promtool || tests/deploy_heavy/fetch_promtool.sh out/deploy-test
 	$(BIN)/python -m pytest tests/deploy_heavy --verbose --capture=no --durations=0
 

@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -33,21 +31,15 @@ def podman():
 
 @pytest.fixture(scope="session")
 def image(podman):
-    podman.import_base()
-    started = time.monotonic()
-    podman.build(ROOT, "cpu", IMAGE)
-    sys.stdout.write(
-        f"\nbuilt in {time.monotonic() - started:.0f} s, {podman.inspect('image', IMAGE)['Size'] / 1e6:.0f} MB\n"
-    )
-    return podman.inspect("image", IMAGE)
+    return podman.build(ROOT, "cpu", IMAGE)
 
 
 @pytest.fixture(scope="module")
 def make_container(podman, image):
     with contextlib.ExitStack() as stack:
 
-        def make(*options):
-            container = Container(podman, *options)
+        def make(*options, image=IMAGE):
+            container = Container(podman, *options, image=image)
             stack.callback(podman, "rm", "--force", "--volumes", "--time=0", container.id)
             return container
 

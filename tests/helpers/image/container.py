@@ -19,15 +19,15 @@ BOX = np.s_[150:232, 120:310]
 
 
 class Container:
-    """A container of the image that listens on a free port of this machine."""
+    """A container of an image that listens on a free port of this machine."""
 
-    def __init__(self, podman, *options):
+    def __init__(self, podman, *options, image=IMAGE):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.podman = podman
         settings = [f"--env=M2N2_PORT={self.port}", "--env=M2N2_HOST=127.0.0.1"]
-        self.id = podman.start(IMAGE, *settings, *options)
+        self.id = podman.start(image, *settings, *options)
 
     def ask(self, path, body=None):
         method = "GET" if body is None else "POST"
@@ -53,6 +53,11 @@ class Container:
         """Those compiled since the container was started, one a line."""
         started = self.podman.inspect("container", self.id)["State"]["StartedAt"]
         return self.run(f"find /cache/kernels -name '*.nbc' -newermt '{started}'")
+
+    def measure_memory(self):
+        """Bytes of all its processes; what several share is shared out among them."""
+        rollups = self.run("cat /proc/[0-9]*/smaps_rollup 2>/dev/null || true")
+        return 1024 * sum(int(line.split()[1]) for line in rollups.splitlines() if line.startswith("Pss:"))
 
     def run(self, command):
         return self.podman("exec", self.id, "sh", "-c", command)

@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,16 @@ class Podman:
 
     folder: Path
 
-    def __call__(self, *arguments: str | Path) -> str:
-        """Its output; RuntimeError with what it said where it fails."""
+    @property
+    def command(self) -> list[str | Path]:
+        """What every command of it begins with."""
         places = ["--root", self.folder / "store", "--runroot", self.folder / "run"]
         # cgroups of version 1 and machines without systemd are served too.
-        command = ["podman", *places, "--runtime=runc", "--cgroup-manager=cgroupfs", *arguments]
+        return ["podman", *places, "--runtime=runc", "--cgroup-manager=cgroupfs"]
+
+    def __call__(self, *arguments: str | Path) -> str:
+        """Its output; RuntimeError with what it said where it fails."""
+        command = [*self.command, *arguments]
         environment = {**os.environ, "TMPDIR": str(self.folder)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode != 0:
@@ -59,8 +66,13 @@ class Podman:
         self("import", archive, BASE)
         archive.unlink()
 
-    def build(self, context: Path, target: str, tag: str) -> None:
-        """The target of the Dockerfile; torch and all others come from where pip gets its packages on this machine."""
+    def build(self, context: Path, target: str, tag: str) -> Any:
+        """The target of the Dockerfile as an image, and what the engine knows of it.
+
+        torch and all others come from where pip gets its packages on this machine. Says how long it took, and its size.
+        """
+        self.import_base()
+        started = time.monotonic()
         shared = share_pip(self.folder / "pip")
         volumes = [f"--volume={source}:{inside}:ro" for source, inside in shared.items()]
         self(
@@ -76,6 +88,9 @@ class Podman:
             *volumes,
             context,
         )
+        built = self.inspect("image", tag)
+        sys.stdout.write(f"\n{tag}: built in {time.monotonic() - started:.0f} s, {built['Size'] / 1e6:.0f} MB\n")
+        return built
 
     def start(self, image: str, *options: str) -> str:
         """Id of a container as locked down as deploy/docker-compose.yml has it, on the network of this machine."""

@@ -12,13 +12,16 @@ from pathlib import Path
 import nuclio_sdk
 import numpy as np
 import pytest
+import requests
 import yaml
 
+from backend.tools.local_server import find_port
 from tests.helpers.deploy.kustomize import find_containers, render
-from tests.helpers.image.container import BOX, measure_overlap, overlap_with_box
+from tests.helpers.image.container import ANSWER_SECONDS, BOX, measure_overlap, overlap_with_box
+from tests.helpers.paths import ROOT
 
 HERE = Path(__file__).parent
-DEPLOY = HERE.parents[1] / "deploy"
+DEPLOY = ROOT / "deploy"
 USER = 10001
 
 
@@ -45,6 +48,39 @@ def test_the_pod_of_the_kubernetes_base_answers_a_click(make_container, claim, c
     assert {path.name for path in claim.iterdir()} >= {"attention", "kernels"}
 
 
+def test_one_container_answers_label_studio_s_calls_and_cvat_s(make_container, click):
+    """Each with its own sequence; the picture is prepared once for both."""
+    port = find_port()
+    container = make_container(f"--env=M2N2_CVAT_PORT={port}")
+    container.wait_until_ready()
+    setup = json.loads((ROOT / "tests" / "data" / "label_studio" / "setup_request.json").read_text())["body"]
+    assert container.ask("/health").status_code == 200
+    assert container.ask("/setup", setup).json()["model_version"]
+    assert measure_overlap(container.ask("/predict", click)) > 0.9
+
+    root = f"http://127.0.0.1:{port}"
+    headers = {"x-nuclio-project-name": "cvat", "x-nuclio-function-namespace": "nuclio"}
+    (name,) = requests.get(f"{root}/api/functions", headers=headers, timeout=ANSWER_SECONDS).json()
+    described = requests.get(f"{root}/api/functions/{name}", headers=headers, timeout=ANSWER_SECONDS).json()
+    assert described["status"]["httpPort"] == port
+    invoked = requests.post(
+        f"{root}/api/function_invocations",
+        json=render_cvat_click(click),
+        headers={**headers, "x-nuclio-function-name": name, "x-nuclio-path": "/"},
+        timeout=ANSWER_SECONDS,
+    )
+    assert invoked.status_code == 200, invoked.text
+    assert overlap_with_box(np.array(invoked.json()["mask"], bool)) > 0.9
+    assert 'm2n2_cache_misses_total{level="disk"} 1.0' in container.ask("/metrics").text
+
+
+def render_cvat_click(click):
+    """The same picture, with a point in the middle of the box."""
+    x, y = ((side.start + side.stop) / 2 for side in (BOX[1], BOX[0]))
+    picture = click["tasks"][0]["data"]["image"].partition(",")[2]
+    return {"image": picture, "pos_points": [[x, y]], "neg_points": []}
+
+
 @pytest.fixture
 def function():
     """Environment of the function with a server of its own, at a port that is free here."""
@@ -58,9 +94,7 @@ def function():
 
 def test_nuclio_s_function_starts_the_server_beside_it(make_container, function, click, tmp_path):
     """In the image for processors: what is told apart by the target is the device alone."""
-    x, y = ((side.start + side.stop) / 2 for side in (BOX[1], BOX[0]))
-    picture = click["tasks"][0]["data"]["image"].partition(",")[2]
-    (tmp_path / "click.json").write_text(json.dumps({"image": picture, "pos_points": [[x, y]], "neg_points": []}))
+    (tmp_path / "click.json").write_text(json.dumps(render_cvat_click(click)))
     shutil.copy(HERE / "nuclio_worker.py", tmp_path)
     container = make_container(
         '--entrypoint=["sleep", "600"]',
