@@ -126,7 +126,7 @@ def test_every_target_for_people_is_in_contributing() -> None:
 def test_extras_that_are_named_exist() -> None:
     extras = set(tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"])
     texts = list_texts("backend", "m2n2_engine", "docs", "deploy", "examples", endings=(".md", ".py", ".yaml", ".yml"))
-    named = {name for path in texts for name in re.findall(r"m2n2-annotation\[([\w-]+)\]", path.read_text())}
+    named = {name for path in texts for name in re.findall(r"(?:'\.|\.whl)\[([\w-]+)\]", path.read_text())}
     assert "research" in named
     assert named <= extras
 

@@ -228,6 +228,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_host(tmp_path: Path, backbone:
     (tmp_path / "file").write_text("no folder")
     source = BackboneSource(backbone, ChainConfig(), LARGE, DiskStore(tmp_path / "file" / "attention", LARGE))
     assert [find(source) for _ in range(2)] == [Tier.NETWORK, Tier.HOST]
+    source.flush()
     assert source.write_failures == 1
 
 
