@@ -299,7 +299,8 @@ class Engine:
     ) -> tuple[Proposal, ...]:
         """Objects of a picture that are like those of some examples, the surest first; none where nothing is like them.
 
-        The masks of one label do not overlap. A picture of the examples that is ready or kept passes no network again.
+        No two of them are of one object, also where labels differ. What is kept of a picture is used: it passes the
+        network once.
 
         Args:
             picture: as for ``segment``.
@@ -320,7 +321,8 @@ class Engine:
                 )
         if not examples:
             return ()
-        proposer = Proposer(lambda wanted: self._find_factors(wanted, deadline, slots), deadline, slots)
+        takes_masks = self._method.decision is Decision.CONSENSUS
+        proposer = Proposer(lambda wanted: self._find_factors(wanted, deadline, slots), takes_masks, deadline, slots)
         with self.open(picture, deadline, slots) as opened:
             return proposer.propose(picture, opened, examples)
 
