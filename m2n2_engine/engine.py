@@ -323,8 +323,11 @@ class Engine:
             return ()
         takes_masks = self._method.decision is Decision.CONSENSUS
         proposer = Proposer(lambda wanted: self._find_factors(wanted, deadline, slots), takes_masks, deadline, slots)
+        places = proposer.find_places(picture, examples)
+        if not places:
+            return ()
         with self.open(picture, deadline, slots) as opened:
-            return proposer.propose(picture, opened, examples)
+            return proposer.segment(picture, opened, places)
 
     def count_networks(self) -> int:
         """One: a second image at the same time would only make both later."""

@@ -107,7 +107,7 @@ def _regress(known: KnownCells, vectors: torch.Tensor) -> torch.Tensor:
     middle, mean = (weights * known.vectors).sum(dim=0), (weights * answers).sum()
     centred = known.vectors - middle
     spread = centred.T @ (centred * weights) + _RIDGE * torch.eye(len(middle))
-    slope = torch.linalg.solve(spread, centred.T @ (weights * (answers - mean)))
+    slope: torch.Tensor = torch.linalg.solve(spread, centred.T @ (weights * (answers - mean)))
     return ((vectors - middle) @ slope)[:, 0] + mean
 
 

@@ -32,22 +32,23 @@ class Asked:
 
 @dataclasses.dataclass(frozen=True)
 class Asking:
-    """What is needed to ask. image: of the picture at working size, RGB uint8. takes_masks: whether prompts may start
+    """What is needed to ask. image: of the picture at working size, RGB uint8. size: of the
+    picture, ``(H, W)``. takes_masks: whether prompts may start
     from a mask. deadline, slots: of all questions."""
 
     opened: OpenPicture
     image: Image
     size: tuple[int, int]
-    grid: tuple[int, int]
     takes_masks: bool
     deadline: Deadline
     slots: Slots
 
 
-def find_object(place: Place, asking: Asking) -> Asked:
-    """The object of a place, as the prompt has it whose mask is expected to overlap it best."""
+def find_object(place: Place, cell_pixels: float, asking: Asking) -> Asked:
+    """The object of a place, as the prompt has it whose mask is expected to overlap it best. cell_pixels: longer side
+    of a cell at working size."""
     chance = place.chance
-    return max((_weigh(each, chance) for each in _ask(place, asking)), key=lambda asked: asked.fit)
+    return max((_weigh(each, chance) for each in _ask(place, cell_pixels, asking)), key=lambda asked: asked.fit)
 
 
 def _weigh(asked: Asked, chance: Map) -> Asked:
@@ -64,7 +65,7 @@ def expect_overlap(chance: Map, mask: Mask) -> float:
     return common / union if union else 0.0
 
 
-def _ask(place: Place, asking: Asking) -> Iterator[Asked]:
+def _ask(place: Place, cell_pixels: float, asking: Asking) -> Iterator[Asked]:
     """The prompts that a place can become, with their masks: one click and what else it may mean, all clicks, the box,
     and the place itself with its border on colours."""
     working = place.mask.shape[0], place.mask.shape[1]
@@ -76,12 +77,11 @@ def _ask(place: Place, asking: Asking) -> Iterator[Asked]:
         mask = asking.opened.segment(clicks, box, deadline=asking.deadline, slots=asking.slots).mask
         yield Asked(mask, clicks, box, 0)
     if asking.takes_masks:
-        yield Asked(_outline(place, positive[0], asking), positive[:1], None, 0)
+        yield Asked(_outline(place, positive[0], cell_pixels, asking), positive[:1], None, 0)
 
 
-def _outline(place: Place, click: Click, asking: Asking) -> Mask:
+def _outline(place: Place, click: Click, cell_pixels: float, asking: Asking) -> Mask:
     """The place ``(H, W)`` of the full size, its border on colours and the pixel under a click in it."""
-    cell_pixels = max(side / cells for side, cells in zip(place.mask.shape, asking.grid, strict=True))
     with asking.slots.computing():
         asking.deadline.check("outline an object")
         refined = refine_border(place.mask, asking.image, [], _BAND_CELLS * cell_pixels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from m2n2_engine.method.chain import AttentionFactors
 from m2n2_engine.proposals.confidence import LEAST_SCORE, score_place, weigh_place
 from m2n2_engine.proposals.features import CellFeatures, describe_cells
-from m2n2_engine.proposals.matching import learn_cells, match_cells
+from m2n2_engine.proposals.matching import KnownCells, learn_cells, match_cells
 from m2n2_engine.proposals.objects import Place, find_places
 from m2n2_engine.proposals.prompts import Asking, find_object
-from m2n2_engine.types import Deadline, Example, Image, Mask, OpenPicture, Picture, Proposal, Slots
+from m2n2_engine.types import Deadline, Example, Mask, OpenPicture, Picture, Proposal, Slots
 
 FindFactors = Callable[[Picture], AttentionFactors]
 """What a picture's attention is made of, from where it is kept or from the network."""
@@ -31,6 +31,16 @@ _SAME = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
+class FoundPlace:
+    """A place that is worth a proposal. score: of the proposal. cell_pixels: longer side of a cell at working size."""
+
+    place: Place
+    label: str
+    score: float
+    cell_pixels: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Proposer:
     """Finds the objects of one picture that are like those of some examples.
 
@@ -43,38 +53,28 @@ class Proposer:
     deadline: Deadline
     slots: Slots
 
-    def propose(self, picture: Picture, opened: OpenPicture, examples: Sequence[Example]) -> tuple[Proposal, ...]:
-        """The proposals for a picture that is ready, the surest first. examples: at least one."""
+    def find_places(self, picture: Picture, examples: Sequence[Example]) -> list[FoundPlace]:
+        """The places of a picture that are worth a proposal, in any order. examples: at least one."""
         cells = self._describe(picture)
-        image = _reduce(picture.pixels)
-        asking = Asking(opened, image, picture.size, cells.grid, self.takes_masks, self.deadline, self.slots)
-        found = [
-            proposal
-            for label, own in _group_by_label(examples).items()
-            for proposal in self._propose_label(label, own, cells, asking)
-        ]
-        return tuple(_drop_doubles(sorted(found, key=lambda each: -each.score)))
+        found = []
+        for label, own in _group_by_label(examples).items():
+            pictures = [(self._describe(other), mask) for other, mask in _join_masks(own).items()]
+            with self.slots.computing():
+                self.deadline.check("compare the picture with the examples")
+                found += _find_places(label, cells, learn_cells(pictures), _find_size(picture))
+        return found
 
-    def _propose_label(
-        self, label: str, examples: Sequence[Example], cells: CellFeatures, asking: Asking
-    ) -> Iterator[Proposal]:
-        for place, score in self._find_places(examples, cells, asking):
-            asked = find_object(place, asking)
-            if asked.mask.any():
-                yield Proposal(asked.mask, label, score, asked.clicks, asked.box)
-
-    def _find_places(
-        self, examples: Sequence[Example], cells: CellFeatures, asking: Asking
-    ) -> list[tuple[Place, float]]:
-        pictures = [(self._describe(picture), mask) for picture, mask in _join_masks(examples).items()]
-        with self.slots.computing():
-            self.deadline.check("compare the picture with the examples")
-            match = match_cells(cells, learn_cells(pictures))
-            if match is None:
-                return []
-            places = find_places(match.level, (asking.image.shape[0], asking.image.shape[1]), _MOST_PLACES)
-            scored = [(place, score_place(weigh_place(place, match))) for place in places]
-        return [(place, score) for place, score in scored if score >= LEAST_SCORE]
+    def segment(self, picture: Picture, opened: OpenPicture, places: Sequence[FoundPlace]) -> tuple[Proposal, ...]:
+        """The places as proposals, the surest first. opened: the picture, which is ready."""
+        height, width = _find_size(picture)
+        image = np.asarray(cv2.resize(picture.pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        asking = Asking(opened, image, picture.size, self.takes_masks, self.deadline, self.slots)
+        found: list[Proposal] = []
+        for each in sorted(places, key=lambda place: -place.score):
+            asked = find_object(each.place, each.cell_pixels, asking)
+            if asked.mask.any() and all(_overlap(asked.mask, other.mask) < _SAME for other in found):
+                found.append(Proposal(asked.mask, each.label, each.score, asked.clicks, asked.box))
+        return tuple(found)
 
     def _describe(self, picture: Picture) -> CellFeatures:
         return describe_cells(self.find_factors(picture))
@@ -95,20 +95,21 @@ def _join_masks(examples: Sequence[Example]) -> Mapping[Picture, Mask]:
     return masks
 
 
-def _reduce(image: Image) -> Image:
-    height, width = image.shape[:2]
+def _find_size(picture: Picture) -> tuple[int, int]:
+    """The working size ``(h, w)`` of a picture."""
+    height, width = picture.size
     scale = min(1.0, _WORKING_PIXELS / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _drop_doubles(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """Those of some proposals, the surest first, that share no object with a surer one."""
-    kept: list[Proposal] = []
-    for proposal in proposals:
-        if all(_overlap(proposal.mask, other.mask) < _SAME for other in kept):
-            kept.append(proposal)
-    return kept
+def _find_places(label: str, cells: CellFeatures, known: KnownCells, size: tuple[int, int]) -> list[FoundPlace]:
+    match = match_cells(cells, known)
+    if match is None:
+        return []
+    cell_pixels = max(side / count for side, count in zip(size, cells.grid, strict=True))
+    places = find_places(match.level, size, _MOST_PLACES)
+    found = (FoundPlace(place, label, score_place(weigh_place(place, match)), cell_pixels) for place in places)
+    return [each for each in found if each.score >= LEAST_SCORE]
 
 
 def _overlap(one: Mask, other: Mask) -> float:
