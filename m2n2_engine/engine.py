@@ -25,6 +25,7 @@ from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
 from m2n2_engine.method.chain import AttentionFactors
 from m2n2_engine.presets import PAPER, PRESETS
 from m2n2_engine.prompt import Prompt
+from m2n2_engine.proposals.features import CellFeatures, describe_cells
 from m2n2_engine.proposals.proposer import Proposer
 from m2n2_engine.session.second_look import Ask, SecondLook, View
 from m2n2_engine.session.session import Session, session_bytes
@@ -322,12 +323,17 @@ class Engine:
         if not examples:
             return ()
         takes_masks = self._method.decision is Decision.CONSENSUS
-        proposer = Proposer(lambda wanted: self._find_factors(wanted, deadline, slots), takes_masks, deadline, slots)
+        proposer = Proposer(lambda other: self.describe(other, deadline, slots), takes_masks, deadline, slots)
         places = proposer.find_places(picture, examples)
         if not places:
             return ()
         with self.open(picture, deadline, slots) as opened:
             return proposer.segment(picture, opened, places)
+
+    def describe(self, picture: Image | Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> CellFeatures:
+        """What the network says of each cell of a picture, by which proposals compare pictures. Arguments and errors as
+        for ``propose``."""
+        return describe_cells(self._find_factors(_as_picture(picture), deadline, slots))
 
     def count_networks(self) -> int:
         """One: a second image at the same time would only make both later."""

@@ -107,8 +107,9 @@ def _regress(known: KnownCells, vectors: torch.Tensor) -> torch.Tensor:
     middle, mean = (weights * known.vectors).sum(dim=0), (weights * answers).sum()
     centred = known.vectors - middle
     spread = centred.T @ (centred * weights) + _RIDGE * torch.eye(len(middle))
-    slope: torch.Tensor = torch.linalg.solve(spread, centred.T @ (weights * (answers - mean)))
-    return ((vectors - middle) @ slope)[:, 0] + mean
+    slope = torch.linalg.solve(spread, centred.T @ (weights * (answers - mean)))
+    found: torch.Tensor = ((vectors - middle) @ slope)[:, 0] + mean
+    return found
 
 
 def _scale(values: torch.Tensor) -> torch.Tensor:

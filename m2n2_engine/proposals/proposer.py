@@ -8,16 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 import cv2
 import numpy as np
 
-from m2n2_engine.method.chain import AttentionFactors
 from m2n2_engine.proposals.confidence import LEAST_SCORE, score_place, weigh_place
-from m2n2_engine.proposals.features import CellFeatures, describe_cells
+from m2n2_engine.proposals.features import CellFeatures
 from m2n2_engine.proposals.matching import KnownCells, learn_cells, match_cells
 from m2n2_engine.proposals.objects import Place, find_places
 from m2n2_engine.proposals.prompts import Asking, find_object
 from m2n2_engine.types import Deadline, Example, Mask, OpenPicture, Picture, Proposal, Slots
 
-FindFactors = Callable[[Picture], AttentionFactors]
-"""What a picture's attention is made of, from where it is kept or from the network."""
+Describe = Callable[[Picture], CellFeatures]
+"""The cells of a picture, from where they are kept or from the network."""
 
 _MOST_PLACES = 8
 """Places of one label that are looked at. Here: each takes some seconds of two processor cores where it becomes an
@@ -44,21 +43,21 @@ class FoundPlace:
 class Proposer:
     """Finds the objects of one picture that are like those of some examples.
 
-    find_factors: of any picture. takes_masks: whether prompts may start from a mask. deadline: looked at before every
-    expensive step. slots: for what is computed here.
+    describe: the cells of any picture. takes_masks: whether prompts may start from a mask. deadline: looked at before
+    every expensive step. slots: for what is computed here.
     """
 
-    find_factors: FindFactors
+    describe: Describe
     takes_masks: bool
     deadline: Deadline
     slots: Slots
 
     def find_places(self, picture: Picture, examples: Sequence[Example]) -> list[FoundPlace]:
         """The places of a picture that are worth a proposal, in any order. examples: at least one."""
-        cells = self._describe(picture)
+        cells = self.describe(picture)
         found = []
         for label, own in _group_by_label(examples).items():
-            pictures = [(self._describe(other), mask) for other, mask in _join_masks(own).items()]
+            pictures = [(self.describe(other), mask) for other, mask in _join_masks(own).items()]
             with self.slots.computing():
                 self.deadline.check("compare the picture with the examples")
                 found += _find_places(label, cells, learn_cells(pictures), _find_size(picture))
@@ -75,9 +74,6 @@ class Proposer:
             if asked.mask.any() and all(_overlap(asked.mask, other.mask) < _SAME for other in found):
                 found.append(Proposal(asked.mask, each.label, each.score, asked.clicks, asked.box))
         return tuple(found)
-
-    def _describe(self, picture: Picture) -> CellFeatures:
-        return describe_cells(self.find_factors(picture))
 
 
 def _group_by_label(examples: Sequence[Example]) -> Mapping[str, Sequence[Example]]:
