@@ -317,9 +317,8 @@ class Engine:
         picture = _as_picture(picture)
         for example in examples:
             if not isinstance(example, Example):
-                raise InvalidInput(
-                    f"an example must be an Example, not {example!r}: write Example(picture, mask, label)"
-                )
+                found = type(example).__name__
+                raise InvalidInput(f"an example must be an Example, not {found}: write Example(picture, mask, label)")
         if not examples:
             return ()
         takes_masks = self._method.decision is Decision.CONSENSUS
