@@ -36,12 +36,11 @@ _SAME = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class FoundPlace:
-    """A place that is worth a proposal. score: of the proposal. cell_pixels: longer side of a cell at working size."""
+    """A place that is worth a proposal. score: of the proposal."""
 
     place: Place
     label: str
     score: float
-    cell_pixels: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Proposer:
         asking = Asking(opened, image, picture.size, self.takes_masks, self.deadline, self.slots)
         found: list[Proposal] = []
         for each in sorted(places, key=lambda place: -place.score):
-            asked = find_object(each.place, each.cell_pixels, asking)
+            asked = find_object(each.place, asking)
             if asked.mask.any() and all(_overlap(asked.mask, other.mask) < _SAME for other in found):
                 found.append(Proposal(asked.mask, each.label, each.score, asked.clicks, asked.box))
         return tuple(found)
@@ -121,9 +120,8 @@ def _find_places(label: str, cells: CellFeatures, known: KnownCells, size: tuple
     match = match_cells(cells, known)
     if match is None:
         return []
-    cell_pixels = max(side / count for side, count in zip(size, cells.grid, strict=True))
     places = find_places(match.level, size, _MOST_PLACES)
-    found = (FoundPlace(place, label, score_place(weigh_place(place, match)), cell_pixels) for place in places)
+    found = (FoundPlace(place, label, score_place(weigh_place(place, match))) for place in places)
     return [each for each in found if each.score >= LEAST_SCORE]
 
 
