@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from m2n2_engine._version import __version__
 from m2n2_engine.errors import M2N2Error
-from m2n2_engine.types import Box, Click, Picture, Segmentation, Stroke
+from m2n2_engine.types import Box, Click, Example, Picture, Proposal, Segmentation, Stroke
 
 if TYPE_CHECKING:
     from m2n2_engine.config import EngineConfig, WeightsConfig
@@ -30,9 +30,11 @@ __all__ = [
     "Dinov2AttentionAggregator",
     "Engine",
     "EngineConfig",
+    "Example",
     "M2N2Error",
     "M2N2SegmentationModel",
     "Picture",
+    "Proposal",
     "Segmentation",
     "StableDiffusion1AttentionAggregator",
     "StableDiffusion2AttentionAggregator",

@@ -19,14 +19,17 @@ from m2n2_engine.cache.disk import DiskStore
 from m2n2_engine.cache.memory import AttentionKey, ResidentCache
 from m2n2_engine.cache.transitions import BackboneSource, TransitionSource
 from m2n2_engine.config import AUTO, PROCESSOR_SESSION_CACHE_BYTES, Decision, EngineConfig, MethodConfig
-from m2n2_engine.errors import InvalidMask, OutOfMemory
+from m2n2_engine.errors import ConfigurationError, InvalidInput, InvalidMask, OutOfMemory
 from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
+from m2n2_engine.method.chain import AttentionFactors
 from m2n2_engine.presets import PAPER, PRESETS
 from m2n2_engine.prompt import Prompt
+from m2n2_engine.proposals.features import CellFeatures, describe_cells
+from m2n2_engine.proposals.proposer import Proposer
 from m2n2_engine.session.second_look import Ask, SecondLook, View
 from m2n2_engine.session.session import Session, session_bytes
-from m2n2_engine.session.window import Window
+from m2n2_engine.session.window import Window, frame_object
 from m2n2_engine.types import (
     FREE,
     NEVER,
@@ -34,9 +37,11 @@ from m2n2_engine.types import (
     Click,
     Deadline,
     EngineStatus,
+    Example,
     Image,
     Mask,
     Picture,
+    Proposal,
     Segmentation,
     Slots,
     State,
@@ -287,6 +292,55 @@ class Engine:
         key = self._find_key(_as_picture(picture))
         return Tier.DEVICE if key in self._cache else self._source.find_tier(key)
 
+    def propose(
+        self,
+        picture: Image | Picture,
+        examples: Sequence[Example],
+        deadline: Deadline = NEVER,
+        slots: Slots = FREE,
+    ) -> tuple[Proposal, ...]:
+        """Objects of a picture that are like those of some examples, the surest first; none where nothing is like them.
+
+        No two of them are of one object, also where labels differ. What is kept of a picture is used: it passes the
+        network once.
+
+        Args:
+            picture: as for ``segment``.
+            examples: in any order; none give no proposals.
+            deadline: looked at before every expensive step.
+            slots: for what is computed, and for the network where a picture is not ready.
+
+        Raises:
+            InvalidInput: something among the examples is no Example.
+            ConfigurationError: this engine has no keys to compare, as one that is made of an aggregator.
+            OutOfMemory, DeadlineExceeded: as ``segment``.
+        """
+        picture = _as_picture(picture)
+        for example in examples:
+            if not isinstance(example, Example):
+                found = type(example).__name__
+                raise InvalidInput(f"an example must be an Example, not {found}: write Example(picture, mask, label)")
+        if not examples:
+            return ()
+        takes_masks = self._method.decision is Decision.CONSENSUS
+        proposer = Proposer(
+            lambda other: self.describe(other, deadline, slots),
+            lambda extent, size: frame_object(extent, size, self._method),
+            takes_masks,
+            deadline,
+            slots,
+        )
+        places = proposer.find_places(picture, examples)
+        if not places:
+            return ()
+        with self.open(picture, deadline, slots) as opened:
+            return proposer.segment(picture, opened, places)
+
+    def describe(self, picture: Image | Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> CellFeatures:
+        """What the network says of each cell of a picture, by which proposals compare pictures. Arguments and errors as
+        for ``propose``."""
+        return describe_cells(self._find_factors(_as_picture(picture), deadline, slots))
+
     def count_networks(self) -> int:
         """One: a second image at the same time would only make both later."""
         return 1
@@ -346,6 +400,15 @@ class Engine:
                 f"no memory left for this {width} x {height} image: use a smaller grid or working size, a smaller "
                 "session budget, or a larger device"
             ) from error
+
+    def _find_factors(self, picture: Picture, deadline: Deadline, slots: Slots) -> AttentionFactors:
+        found = self._source.find(picture, self._find_key(picture), deadline, slots)
+        if found.factors is None:
+            raise ConfigurationError(
+                "this engine knows attention alone, and no keys that pictures could be compared by: load one with "
+                "load_engine()"
+            )
+        return found.factors.factors
 
     def _find_key(self, picture: Picture) -> AttentionKey:
         return AttentionKey(picture.digest, self._chain_fingerprint)

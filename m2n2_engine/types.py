@@ -21,7 +21,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from m2n2_engine.errors import DeadlineExceeded, InvalidClicks, InvalidImage
+from m2n2_engine.errors import DeadlineExceeded, InvalidClicks, InvalidImage, InvalidInput, InvalidMask
 
 Image = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -240,6 +240,52 @@ class Segmentation:
     timings: Timings
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """An object that somebody has accepted, by which others like it are found.
+
+    picture: that it is in. mask: bool ``(H, W)`` at the picture's size, True on the object and not everywhere False.
+    label: what the annotator calls it. Every object of this label in the picture should be in an example of its own or
+    in this mask: what is outside of all masks of the label counts as background.
+    """
+
+    picture: Picture
+    mask: Mask
+    label: str
+
+    def __post_init__(self) -> None:
+        """Raises InvalidImage, InvalidMask and InvalidInput."""
+        if not isinstance(self.picture, Picture):
+            raise InvalidImage(f"the picture of an example must be a Picture, not {type(self.picture).__name__}")
+        mask = self.mask
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != self.picture.size:
+            found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise InvalidMask(
+                f"the mask of an example must be bool {self.picture.size}, the size of its picture, not {found}"
+            )
+        if not mask.any():
+            raise InvalidMask("the mask of an example has no pixel: leave the example out")
+        if not isinstance(self.label, str):
+            raise InvalidInput(f"the label of an example must be a text, not {self.label!r}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """An object of a picture that is like those of some examples.
+
+    mask: bool ``(H, W)`` at the size of the picture. label: of the examples. score: 0 to 1, how often a mask that is
+    proposed with this score overlaps its object by half or more, see ``proposals.confidence``. clicks: where the object
+    is, and where it is not; the mask obeys them, and the next click corrects the mask. box: that the object lies in;
+    None where none was used.
+    """
+
+    mask: Mask
+    label: str
+    score: float
+    clicks: tuple[Click, ...]
+    box: Box | None = None
+
+
 class Tier(enum.StrEnum):
     """A tier of the attention cache, from the fastest to the slowest. NETWORK is none: the image was prepared anew."""
 
@@ -391,6 +437,12 @@ class Segmenter(Protocol):
 
     def prepare(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
         """Make the picture ready, so that its first click finds it; says where it was found. Raises as ``open``."""
+
+    def propose(
+        self, picture: Picture, examples: Sequence[Example], deadline: Deadline = NEVER, slots: Slots = FREE
+    ) -> tuple[Proposal, ...]:
+        """Objects of the picture that are like those of the examples, the surest first; none where nothing is. See
+        ``Engine.propose``. Raises as ``open``."""
 
     def count_networks(self) -> int:
         """How many pictures it prepares at the same time, as far as it knows, at least one. Waits for nothing."""

@@ -23,9 +23,11 @@ from m2n2_engine.types import (
     Click,
     Deadline,
     EngineStatus,
+    Example,
     Image,
     Mask,
     Picture,
+    Proposal,
     Segmentation,
     Slots,
     Stroke,
@@ -119,6 +121,12 @@ class RaySegmenter:
         """Make the picture resident on a replica. Raises as ``open`` does."""
         with self.open(picture, deadline, slots) as opened:
             return opened.tier
+
+    def propose(
+        self, picture: Picture, examples: Sequence[Example], deadline: Deadline = NEVER, slots: Slots = FREE
+    ) -> tuple[Proposal, ...]:
+        """Raises NotReady: replicas do not propose."""
+        raise NotReady("replicas on other machines make no proposals: run the engine beside the server for them")
 
     def count_networks(self) -> int:
         """As many as replicas answered when they were asked for their status, at least one."""

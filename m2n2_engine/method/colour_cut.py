@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from m2n2_engine.method.shapes import measure_depths
-from m2n2_engine.types import Image, Mask
+from m2n2_engine.types import Image, Map, Mask
 
 _INNER_SHARE = 0.6
 """The band reaches at most this share of the mask's depth inwards, so that of thin objects something is left. Here."""
@@ -53,6 +53,24 @@ def refine_border(
         labels[outside] = cv2.GC_BGD
     for mark in marks:
         cv2.circle(labels, mark.pixel, mark.radius, cv2.GC_FGD if mark.positive else cv2.GC_BGD, cv2.FILLED)
+    return _cut(labels, image, mask)
+
+
+def cut_by_level(level: Map, image: Image, sure: tuple[float, float]) -> Mask:
+    """The mask ``(H, W)`` of what is above 0, its border where the colours of an RGB uint8 image ``(H, W, 3)`` change.
+
+    Args:
+        level: ``(H, W)``.
+        sure: levels below which a pixel is certainly none of the object's, and above which it certainly is.
+    """
+    labels = np.where(level > 0, *(np.uint8(label) for label in _LIKELY)).astype(np.uint8)
+    labels[level < sure[0]] = cv2.GC_BGD
+    labels[level > sure[1]] = cv2.GC_FGD
+    return _cut(labels, image, level > 0)
+
+
+def _cut(labels: Image, image: Image, mask: Mask) -> Mask:
+    """OpenCV's labels after one cut; the mask that they stand for where one side has too few pixels to learn from."""
     is_object = _is_object(labels)
     if min(is_object.sum(), (~is_object).sum()) < _MIXTURE:
         return mask

@@ -30,8 +30,10 @@ from m2n2_engine.types import (
     Click,
     Deadline,
     EngineStatus,
+    Example,
     Mask,
     Picture,
+    Proposal,
     Segmentation,
     Slots,
     Stroke,
@@ -103,6 +105,14 @@ class DiscSegmenter:
     def prepare(self, picture: Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> Tier:
         with self.open(picture, deadline, slots) as opened:
             return opened.tier
+
+    def propose(
+        self, picture: Picture, examples: Sequence[Example], deadline: Deadline = NEVER, slots: Slots = FREE
+    ) -> tuple[Proposal, ...]:
+        """The mask of the first example of each label, where the picture has its size."""
+        with self.open(picture, deadline, slots):
+            first = {example.label: example for example in reversed(examples) if example.picture.size == picture.size}
+            return tuple(Proposal(each.mask, label, 0.9, (Click(1, 1),)) for label, each in first.items())
 
     def count_networks(self) -> int:
         return self.networks

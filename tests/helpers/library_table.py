@@ -8,7 +8,7 @@ import re
 import m2n2_engine
 
 _METHODS = {
-    "Engine": ("segment", "candidates", "prepare", "find_tier", "flush", "warm_up", "status"),
+    "Engine": ("segment", "candidates", "propose", "prepare", "find_tier", "flush", "warm_up", "status"),
     "M2N2SegmentationModel": ("segment",),
 }
 """What users of the library call. The engine's other methods are for the server, the other classes are values."""
