@@ -18,6 +18,7 @@ from backend.http.limits import BodyLimit, HttpLimits
 from backend.http.log_format import shorten
 from backend.http.request import RequestRecorder, current_record
 from backend.images.fetcher import create_picture_cache
+from backend.label_studio.proposing.service import create_proposals
 from backend.label_studio.routes import LabelStudioRoutes
 from backend.monitoring import routes as monitoring
 from backend.monitoring.metrics import Metrics
@@ -71,13 +72,15 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     # Whoever ends the process finds them there.
     app.extensions.update(preparation=preparation, engine=source)
     token = create_token_check(settings)
-    metrics = Metrics(registry, source, queue, pictures, preparation, token)
+    proposals = create_proposals(settings, clicks, preparation)
+    count = None if proposals is None else proposals.counts.read
+    metrics = Metrics(registry, source, queue, pictures, preparation, token, count)
     playground = PlaygroundRoutes(limits, clicks) if is_offered(settings) else None
     if playground is not None:
         app.register_blueprint(playground.create_blueprint())
     show_page = None if playground is None else playground.show_page
     app.register_blueprint(monitoring.create_blueprint(source, metrics, token, show_page))
-    app.register_blueprint(LabelStudioRoutes(settings, limits, clicks, preparation).create_blueprint())
+    app.register_blueprint(LabelStudioRoutes(settings, limits, clicks, preparation, proposals).create_blueprint())
     app.register_blueprint(CvatRoutes(settings, limits, source, clicks).create_blueprint())
     app.register_blueprint(guide.create_blueprint())
     if settings.cvat_port is not None:

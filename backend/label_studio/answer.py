@@ -25,13 +25,23 @@ from backend.settings import Settings
 from m2n2_engine.errors import InvalidMask
 from m2n2_engine.types import Mask, Picture, Segmentation
 
-_POLYGON_TYPE = "polygonlabels"
-_BITMASK_TYPE = "bitmasklabels"
+POLYGON_TYPE = "polygonlabels"
+BITMASK_TYPE = "bitmasklabels"
 
 # 1e-4 percent of 10,000 pixels is a hundredth of a pixel.
 _PERCENT_DIGITS = 4
 
 logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a task a mask belongs: the image of that name, of several pages the one that counts so much from 0, and
+    the labels that it has."""
+
+    to_name: str
+    labels: tuple[str, ...]
+    item_index: int | None = None
 
 
 def answer_prompts(
@@ -100,29 +110,45 @@ def resize_mask(mask: Mask, shape: tuple[int, int]) -> Mask:
 def render_regions(
     prompt: Prompt, mask: Mask, score: float, settings: Settings, refined: str | None = None
 ) -> list[dict[str, Any]]:
-    """A mask (H, W) as regions of the kinds that are wanted and that the configuration has a place for; none where the
-    mask is empty. Each has a new id, so that accepting it replaces no other region, unless that is wanted. refined: id
-    of the brush region that it is a correction of."""
+    """A mask (H, W) as regions for a prompt, as `render_mask` does. refined: id of the brush region that it is a
+    correction of."""
     if not mask.any():
         return []
+    brush = next((one for one in _choose_controls(prompt.controls, settings.output) if one.tag == BRUSH), None)
+    replaced = refined
+    if replaced is None and brush is not None and settings.replace_draft_region:
+        replaced = find_replaced_id(prompt, brush, (mask.shape[0], mask.shape[1]))
+    region = prompt.region
+    place = Place(region.to_name, tuple(region.value.labels), region.item_index)
+    return render_mask(place, prompt.controls, mask, score, settings, replaced)
+
+
+def render_mask(
+    place: Place,
+    controls: tuple[Control, ...],
+    mask: Mask,
+    score: float,
+    settings: Settings,
+    replaced: str | None = None,
+) -> list[dict[str, Any]]:
+    """A mask (H, W) that is not empty as regions of the kinds that are wanted and that there is a control for. Each has
+    a new id, so that accepting it replaces no other region. replaced: id of the brush region that it takes the place
+    of."""
     regions = []
-    for control in _choose_controls(prompt.controls, settings.output):
-        labels = [label for label in prompt.region.value.labels if control.takes(prompt.region.to_name, label)]
+    for control in _choose_controls(controls, settings.output):
+        labels = [label for label in place.labels if control.takes(place.to_name, label)]
         if control.tag == BRUSH:
             value: dict[str, Any] = {"format": "rle", "rle": brush_rle.encode(mask), BRUSH_TYPE: labels}
-            replaced = refined
-            if replaced is None and settings.replace_draft_region:
-                replaced = find_replaced_id(prompt, control, (mask.shape[0], mask.shape[1]))
-            regions.append(_render_region(prompt, control, BRUSH_TYPE, value, mask.shape, score, replaced))
+            regions.append(_render_region(place, control, BRUSH_TYPE, value, mask.shape, score, replaced))
             continue
         if control.tag == BITMASK:
-            value = {"imageDataURL": bitmask.encode(mask), _BITMASK_TYPE: labels}
-            regions.append(_render_region(prompt, control, _BITMASK_TYPE, value, mask.shape, score))
+            value = {"imageDataURL": bitmask.encode(mask), BITMASK_TYPE: labels}
+            regions.append(_render_region(place, control, BITMASK_TYPE, value, mask.shape, score))
             continue
         for polygon in trace_polygons(mask, settings.polygon_tolerance_pixels, settings.polygon_vertices):
             percent = np.round(polygon * (100 / mask.shape[1], 100 / mask.shape[0]), _PERCENT_DIGITS)
-            value = {"points": percent.tolist(), "closed": True, _POLYGON_TYPE: labels}
-            regions.append(_render_region(prompt, control, _POLYGON_TYPE, value, mask.shape, score))
+            value = {"points": percent.tolist(), "closed": True, POLYGON_TYPE: labels}
+            regions.append(_render_region(place, control, POLYGON_TYPE, value, mask.shape, score))
     return regions
 
 
@@ -166,7 +192,7 @@ def _choose_controls(controls: tuple[Control, ...], output: str) -> list[Control
 
 
 def _render_region(
-    prompt: Prompt,
+    place: Place,
     control: Control,
     result_type: str,
     value: dict[str, Any],
@@ -174,11 +200,11 @@ def _render_region(
     score: float,
     region_id: str | None = None,
 ) -> dict[str, Any]:
-    page = {} if prompt.region.item_index is None else {"item_index": prompt.region.item_index}
+    page = {} if place.item_index is None else {"item_index": place.item_index}
     return {
         "id": region_id or uuid.uuid4().hex,
         "from_name": control.name,
-        "to_name": prompt.region.to_name,
+        "to_name": place.to_name,
         "type": result_type,
         "original_width": shape[1],
         "original_height": shape[0],

@@ -28,8 +28,10 @@ class StudioPayload(Payload):
 
 
 class SetupRequest(StudioPayload):
-    """Body of /setup. It is sent on every page load and carries a token: only the configuration is looked at."""
+    """Body of /setup. It is sent on every page load and carries a token: the configuration and the project's
+    number are looked at."""
 
+    project: int | str | None = None
     label_config: str | None = Field(None, alias="schema")
 
 

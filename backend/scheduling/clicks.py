@@ -25,14 +25,20 @@ from m2n2_engine.types import (
     Box,
     Click,
     Deadline,
+    Example,
     Mask,
     OpenPicture,
     Picture,
+    Proposal,
     Segmentation,
     Segmenter,
     Stroke,
     Tier,
 )
+
+_LONGEST_PAUSE_SECONDS = 2.0
+"""Of background work between two of its steps, for clicks. Here: a click takes less; and one that waits for what this
+work has begun would wait for ever if this work waited for it."""
 
 
 class Obsolete(Exception):
@@ -187,10 +193,10 @@ class ClickQueue:
         with self._pass(self._computing, ticket):
             yield
 
-    def wait_until_idle(self) -> None:
-        """Return at a moment when no click is under way and no picture passes the network."""
+    def wait_until_idle(self, most_seconds: float | None = None) -> None:
+        """Return at a moment when no click is under way and no picture passes the network, or after so many seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._joined and not self._network.inside)
+            self._changed.wait_for(lambda: not self._joined and not self._network.inside, most_seconds)
 
     @property
     def statistics(self) -> QueueStatistics:
@@ -256,6 +262,15 @@ class TicketSlots:
         return self._queue.computing(self._ticket)
 
 
+class _BackgroundSlots(TicketSlots):
+    """The same for work that nobody waits for: clicks go before each of its steps."""
+
+    def computing(self) -> contextlib.AbstractContextManager[None]:
+        """As of a click, once no click is under way."""
+        self._queue.wait_until_idle(_LONGEST_PAUSE_SECONDS)
+        return super().computing()
+
+
 class ClickService:
     """Where every platform takes its clicks; safe under threads. queue: admits them and gives them their tickets."""
 
@@ -302,6 +317,11 @@ class ClickService:
         ticket.record.add("clicks", found[0].timings.clicks_seconds)
         ticket.record.add("attention", found[0].timings.again_seconds)
         return found
+
+    def propose(self, picture: Picture, examples: Sequence[Example], ticket: Ticket) -> tuple[Proposal, ...]:
+        """Objects of the picture that are like those of the examples, for the background. Raises as ``segment``."""
+        engine = self._wait_for_engine(ticket)
+        return engine.propose(picture, examples, ticket.deadline, _BackgroundSlots(self.queue, ticket))
 
     def prepare(self, picture: Picture, ticket: Ticket) -> Tier:
         """Make the picture ready; says where it was found. Raises as ``segment``."""
