@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from backend.label_studio.answer import render_answer, render_mask
+from backend.label_studio.payload import PROPOSAL_PREFIX
 from backend.label_studio.proposing.accepted import AcceptedMask
 from backend.label_studio.proposing.examples import AcceptedExamples, join_examples
 from backend.label_studio.proposing.ready import Prediction, Proposed
@@ -73,7 +74,7 @@ class ImageProposer:
         regions = []
         for one in given[:_MOST_PROPOSALS]:
             place, controls = wanted.find_place(one.label), wanted.find_controls(one.label)
-            regions += render_mask(place, controls, one.mask, one.score, self._settings)
+            regions += render_mask(place, controls, one.mask, one.score, self._settings, None, PROPOSAL_PREFIX)
         if not regions:
             return None
         return render_answer(regions, statistics.mean(region["score"] for region in regions), version)

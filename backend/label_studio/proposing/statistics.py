@@ -6,11 +6,12 @@ import dataclasses
 import threading
 from collections.abc import Mapping
 
+from backend.label_studio.payload import PROPOSAL_PREFIX
 from backend.label_studio.proposing.accepted import Annotation
 from backend.label_studio.proposing.ready import Proposed
 
-_KEPT_ORIGIN, _CHANGED_ORIGIN = "prediction", "prediction-changed"
-"""How Label Studio (1.23.2) tells of a region that it was a prediction."""
+_KEPT_ORIGIN = "prediction"
+"""What the page of 1.23.2 notes of a region of a prediction that nobody changed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ class ProposalCounts:
 
     def count_reviewed(self, annotation: Annotation) -> None:
         """An annotation was submitted."""
-        origins = [region.origin for region in annotation.list_regions()]
-        self._add(kept=origins.count(_KEPT_ORIGIN), corrected=origins.count(_CHANGED_ORIGIN))
+        proposed = [region for region in annotation.list_regions() if region.id.startswith(PROPOSAL_PREFIX)]
+        kept = sum(region.origin == _KEPT_ORIGIN for region in proposed)
+        self._add(kept=kept, corrected=len(proposed) - kept)
 
     def _add(self, **more: int) -> None:
         with self._lock:

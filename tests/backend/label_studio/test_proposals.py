@@ -17,6 +17,7 @@ from backend.label_studio.shapes import bitmask
 from m2n2_engine.errors import OutOfMemory
 from m2n2_engine.types import Click, Proposal
 from tests.helpers.label_studio.fake_studio import TOKEN, FakeStudio, brush_region, square
+from tests.helpers.label_studio.requests import ask
 
 SIZE = (480, 640)
 DEADLINE_SECONDS = 20
@@ -433,15 +434,104 @@ def test_label_studio_answering_in_another_form_breaks_nothing(page, studio, loo
 
 
 def test_kept_and_corrected_proposals_are_counted(page, studio, looks):
-    studio.annotate(1, brush_region(square(), origin="prediction"))
+    kept = brush_region(square(), id="proposal-1", origin="prediction")
+    studio.annotate(1, kept)
     page.open(4)
     assert page.metric("m2n2_proposals_kept_total") == 0, "it was there before the start"
-    studio.annotate(2, brush_region(square(), origin="prediction"), brush_region(square(), origin="prediction-changed"))
-    studio.annotate(3, brush_region(square(), origin="prediction"), brush_region(square()))
+    # A click that corrects a region makes it one by hand, but its id stays.
+    studio.annotate(2, kept, brush_region(square(), id="proposal-2", origin="manual"))
+    studio.annotate(3, kept, brush_region(square()), brush_region(square(), origin="prediction"))
     page.tell()
     page.open(4)
     assert page.metric("m2n2_proposals_kept_total") == 2
     assert page.metric("m2n2_proposals_corrected_total") == 1
+
+
+# --- corrections of a proposal
+
+
+class Correcting:
+    """One click on the sample picture, in a task with predictions. starts: what the engine was given."""
+
+    def __init__(self, client, interactive, segmenter):
+        self.client = client
+        self.make_body = interactive
+        self.starts = segmenter.starts
+
+    def click(self, predictions=(), drafts=(), annotations=(), **point):
+        body = self.make_body(1)
+        body["tasks"][0] |= {
+            "predictions": [{"id": number, "result": list(result)} for number, result in predictions],
+            "drafts": [{"id": 1, "result": list(result)} for result in drafts],
+            "annotations": [{"id": 1, "result": list(result)} for result in annotations],
+        }
+        body["params"]["context"]["result"][0].update(point)
+        (answer,) = ask(self.client, body)["results"]
+        return answer["result"]
+
+
+@pytest.fixture
+def correcting(make_client, settings, interactive, segmenter):
+    return Correcting(make_client(settings), interactive, segmenter)
+
+
+def proposed(identifier="proposal-1", mask=None, **more):
+    """A region under the sample's click, as this server proposes it."""
+    return brush_region(square(150, 180, 120) if mask is None else mask, id=identifier, **more)
+
+
+@pytest.mark.parametrize("is_positive", [True, False])
+def test_a_click_in_a_proposal_continues_from_it_and_replaces_it(correcting, is_positive):
+    (region,) = correcting.click([(7, [proposed()])], is_positive=is_positive)
+    np.testing.assert_array_equal(correcting.starts[0], square(150, 180, 120))
+    assert region["id"] == "proposal-1"
+
+
+def test_of_two_predictions_the_page_begins_with_the_newest(correcting):
+    (region,) = correcting.click([(7, [proposed("proposal-old")]), (9, [proposed("proposal-new")]), (8, [])])
+    assert region["id"] == "proposal-new"
+
+
+def test_a_proposal_that_was_saved_in_a_draft_counts_as_it_is_there(correcting):
+    mask = square(140, 170, 150)
+    (region,) = correcting.click([(7, [proposed()])], drafts=[[proposed(mask=mask)]])
+    np.testing.assert_array_equal(correcting.starts[0], mask)
+    assert region["id"] == "proposal-1"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        # Deleted since, of an annotation that was submitted, of another model, and beside it.
+        {"predictions": [(7, [proposed()])], "drafts": [[]]},
+        {"predictions": [(7, [proposed()])], "annotations": [[proposed()]]},
+        {"predictions": [(7, [proposed("of-another")])]},
+        {"predictions": [(7, [proposed(mask=square(400, 400, 50))])]},
+        {"drafts": [[proposed("by-hand")]]},
+    ],
+)
+def test_other_regions_are_not_continued_from(correcting, task):
+    (region,) = correcting.click(**task)
+    assert correcting.starts == [None]
+    assert not region["id"].startswith("proposal-")
+
+
+def test_predictions_of_any_form_do_not_hurt(correcting, interactive):
+    body = interactive(1)
+    for predictions in ("none", [], [None, 5], [{"id": "x"}], [{"id": 1, "result": "no"}, {"id": 2}]):
+        body["tasks"][0]["predictions"] = predictions
+        assert len(ask(correcting.client, body)["results"][0]["result"]) == 1
+
+
+def test_where_proposals_are_off_a_click_finds_an_object_anew(make_client, interactive, segmenter):
+    Correcting(make_client(), interactive, segmenter).click([(7, [proposed()])])
+    assert segmenter.starts == [None]
+
+
+def test_with_all_drafted_regions_a_proposal_is_corrected_too(make_client, settings, interactive, segmenter):
+    correcting = Correcting(make_client({**settings, "M2N2_REFINE_REGION": "true"}), interactive, segmenter)
+    assert correcting.click([(7, [proposed()])])[0]["id"] == "proposal-1"
+    assert correcting.click(drafts=[[proposed(), proposed("by-hand")]])[0]["id"] == "by-hand"
 
 
 def wait_for(condition):
