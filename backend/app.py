@@ -47,6 +47,7 @@ _PLATFORMS = {
     "/predict": "label_studio",
     f"{PREFIX}/": "cvat",
     f"{PREFIX}/api/function_invocations": "cvat",
+    f"{PREFIX}/propose": "cvat",
 }
 """Whose clicks an endpoint takes."""
 
@@ -110,6 +111,7 @@ def _choose_limits(settings: Settings, credentials: BasicAuth | None) -> HttpLim
             "/setup": min(setup, frame),
             f"{PREFIX}/": frame,
             f"{PREFIX}/api/function_invocations": frame,
+            f"{PREFIX}/propose": frame,
         },
         prefixes={} if settings.cvat_port is None else {settings.cvat_port: PREFIX},
         json_objects=settings.max_json_objects,
