@@ -34,7 +34,7 @@ class SetupRequest(StudioPayload):
     """Body of /setup. It is sent on every page load and carries a token: the configuration and the project's
     number are looked at."""
 
-    project: int | str | None = None
+    project: Any = None
     label_config: str | None = Field(None, alias="schema")
 
 
