@@ -84,13 +84,18 @@ def test_three_masks_are_accepted_and_the_fourth_is_there_and_corrected_by_one_c
 ):
     annotator = make_annotator()
     tasks = [upload_coffee(number) for number in range(4)]
-    for task, _, corner in tasks[:3]:
+    for number, (task, _, corner) in enumerate(tasks[:3]):
         annotator.open_task(project, task)
-        assert annotator.read_regions() == []
-        annotator.prepare()
-        annotator.click("Cup", *find_place(CUP, corner))
-        annotator.click("Cup", *find_place(CUP_RIM, corner))
-        annotator.accept()
+        shown = [origin for _, origin in annotator.read_regions()]
+        annotator.shoot(f"0-task-{number}")
+        if number == 0:
+            assert shown == [], "there is no example yet"
+            annotator.prepare()
+            annotator.click("Cup", *find_place(CUP, corner))
+            annotator.click("Cup", *find_place(CUP_RIM, corner))
+            annotator.accept()
+        else:
+            assert shown == ["prediction"], "the one before is an example already"
         annotator.submit()
 
     task, data, corner = tasks[3]
@@ -135,5 +140,6 @@ def test_predictions_of_ten_tasks_are_retrieved_at_once(make_annotator, project,
     annotator.open_task(project, tasks[-1])
     annotator.shoot("retrieved")
     assert [identifier for identifier, _ in annotator.read_regions()] == [one["id"] for one in found[-1][0]["result"]]
-    # The one that was corrected in the task before.
+    # Those of the test before: two were submitted as they were, and one was corrected.
+    assert read_metric(proposing, "m2n2_proposals_kept_total") == 2
     assert read_metric(proposing, "m2n2_proposals_corrected_total") == 1

@@ -10,7 +10,7 @@ from backend.label_studio.payload import PROPOSAL_PREFIX
 from backend.label_studio.proposing.accepted import Annotation
 from backend.label_studio.proposing.ready import Proposed
 
-_KEPT_ORIGIN = "prediction"
+_UNCHANGED_ORIGIN = "prediction"
 """What the page of 1.23.2 notes of a region of a prediction that nobody changed."""
 
 
@@ -52,7 +52,7 @@ class ProposalCounts:
     def count_reviewed(self, annotation: Annotation) -> None:
         """An annotation was submitted."""
         proposed = [region for region in annotation.list_regions() if region.id.startswith(PROPOSAL_PREFIX)]
-        kept = sum(region.origin == _KEPT_ORIGIN for region in proposed)
+        kept = sum(region.origin == _UNCHANGED_ORIGIN for region in proposed)
         self._add(kept=kept, corrected=len(proposed) - kept)
 
     def _add(self, **more: int) -> None:
