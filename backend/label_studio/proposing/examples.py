@@ -147,6 +147,7 @@ class AcceptedExamples:
     def _look(self, project: int, known: _Project, deadline: Deadline) -> ExampleSet:
         config = parse_label_config(known.label_config)
         is_first = known.events < 0
+        deadline.check("look at the annotations")
         tasks = self._source.list_newest(project, _MOST_TASKS)
         wanted, counts = _list_labels(config), collections.Counter[str]()
         chosen: list[AcceptedMask] = []

@@ -34,6 +34,9 @@ from m2n2_engine.types import Deadline, Picture
 _WAITING_SHARE = 4
 """Of the places for predictions, one in so many may wait for proposals. Here: the others are for clicks."""
 
+_LEAST_PATIENCE_SECONDS = 1.0
+"""For one answer of Label Studio's about annotations. Here: twenty times what it takes."""
+
 Prepare = Callable[[Sequence[TaskImage]], None]
 
 logger = logging.getLogger(__name__)
@@ -192,4 +195,6 @@ def create_proposals(settings: Settings, clicks: ClickService, preparation: Back
     url, key = settings.label_studio_url, settings.label_studio_api_key
     if settings.propose == "off" or url is None or key is None:
         return None
-    return Proposals(settings, LabelStudioClient(url, key, settings.read_timeout_seconds), clicks, preparation)
+    # Who opens a task waits for an answer: a Label Studio that gives none is to be given up soon.
+    patience = min(settings.read_timeout_seconds, max(settings.propose_wait_seconds, _LEAST_PATIENCE_SECONDS))
+    return Proposals(settings, LabelStudioClient(url, key, patience), clicks, preparation)

@@ -145,6 +145,10 @@ class Annotator:
         """The address that each Image tag of the page shows, by the tag's name."""
         return dict(self.page.evaluate(_SHOWN_SOURCES))
 
+    def await_regions(self) -> None:
+        """Wait until there is a region on the page: the task's answer waits for its prediction."""
+        self.page.wait_for_function(f"() => ({_COUNT})() > 0")
+
     def read_regions(self) -> list[tuple[str, str]]:
         """The id and the origin of each region on the page, accepted ones and those of a prediction."""
         return [(str(identifier), str(origin)) for identifier, origin in self.page.evaluate(_REGIONS)]
