@@ -94,7 +94,7 @@ class BackgroundPreparation:
         follower: told of each of these and of those.
         """
         taken = images[: self._places]
-        left = dict.fromkeys(images[self._places :], follower)
+        left: dict[TaskImage, Follower | None] = dict.fromkeys(images[self._places :], follower)
         if taken:
             with self._changed:
                 # The first image of a task is the first one that is looked at, so it becomes the newest.
