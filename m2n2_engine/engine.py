@@ -25,6 +25,7 @@ from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
 from m2n2_engine.method.chain import AttentionFactors
 from m2n2_engine.presets import PAPER, PRESETS
 from m2n2_engine.prompt import Prompt
+from m2n2_engine.proposals.features import CellFeatures, describe_cells
 from m2n2_engine.proposals.proposer import Proposer
 from m2n2_engine.session.second_look import Ask, SecondLook, View
 from m2n2_engine.session.session import Session, session_bytes
@@ -299,7 +300,8 @@ class Engine:
     ) -> tuple[Proposal, ...]:
         """Objects of a picture that are like those of some examples, the surest first; none where nothing is like them.
 
-        The masks of one label do not overlap. A picture of the examples that is ready or kept passes no network again.
+        No two of them are of one object, also where labels differ. What is kept of a picture is used: it passes the
+        network once.
 
         Args:
             picture: as for ``segment``.
@@ -320,9 +322,18 @@ class Engine:
                 )
         if not examples:
             return ()
-        proposer = Proposer(lambda wanted: self._find_factors(wanted, deadline, slots), deadline, slots)
+        takes_masks = self._method.decision is Decision.CONSENSUS
+        proposer = Proposer(lambda other: self.describe(other, deadline, slots), takes_masks, deadline, slots)
+        places = proposer.find_places(picture, examples)
+        if not places:
+            return ()
         with self.open(picture, deadline, slots) as opened:
-            return proposer.propose(picture, opened, examples)
+            return proposer.segment(picture, opened, places)
+
+    def describe(self, picture: Image | Picture, deadline: Deadline = NEVER, slots: Slots = FREE) -> CellFeatures:
+        """What the network says of each cell of a picture, by which proposals compare pictures. Arguments and errors as
+        for ``propose``."""
+        return describe_cells(self._find_factors(_as_picture(picture), deadline, slots))
 
     def count_networks(self) -> int:
         """One: a second image at the same time would only make both later."""

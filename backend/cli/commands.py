@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from backend.cli import cache, weights
+from backend.cli.propose import propose
 from backend.cli.segment.command import segment
 from backend.tools.context import ServerToolSettings
 from m2n2_engine.tools.benchmark import commands as benchmark_commands
@@ -35,6 +36,7 @@ app.add_typer(benchmark_commands.app, name="benchmark")
 app.add_typer(datasets_commands.app, name="datasets")
 app.command()(evaluate_commands.evaluate)
 app.command()(segment)
+app.command()(propose)
 
 ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")]
 

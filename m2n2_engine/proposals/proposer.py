@@ -2,51 +2,78 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+import cv2
 import numpy as np
 
-from m2n2_engine.method.chain import AttentionFactors
-from m2n2_engine.proposals.features import describe_cells
-from m2n2_engine.proposals.matching import ExampleCells, match_cells, share_cells
-from m2n2_engine.proposals.objects import FoundObject, find_objects
-from m2n2_engine.types import Deadline, Example, OpenPicture, Picture, Proposal, Slots
+from m2n2_engine.proposals.confidence import LEAST_SCORE, score_place, weigh_place
+from m2n2_engine.proposals.features import CellFeatures
+from m2n2_engine.proposals.matching import KnownCells, learn_cells, match_cells
+from m2n2_engine.proposals.objects import Place, find_places
+from m2n2_engine.proposals.prompts import Asking, find_object
+from m2n2_engine.types import Deadline, Example, Mask, OpenPicture, Picture, Proposal, Slots
 
-FindFactors = Callable[[Picture], AttentionFactors]
-"""What a picture's attention is made of, from where it is kept or from the network."""
+Describe = Callable[[Picture], CellFeatures]
+"""The cells of a picture, from where they are kept or from the network."""
+
+_MOST_PLACES = 8
+"""Places of one label that are looked at. Here: each takes some seconds of two processor cores where it becomes an
+object."""
+
+_WORKING_PIXELS = 320
+"""Longer side of the picture where places are found and masks compared. Here: that of the default preset."""
+
+_SAME = 0.5
+"""IoU from which on two proposals are of one object, and the less sure one goes. Here."""
 
 
+@dataclasses.dataclass(frozen=True)
+class FoundPlace:
+    """A place that is worth a proposal. score: of the proposal. cell_pixels: longer side of a cell at working size."""
+
+    place: Place
+    label: str
+    score: float
+    cell_pixels: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Proposer:
-    """Finds the objects of one picture that are like those of some examples."""
+    """Finds the objects of one picture that are like those of some examples.
 
-    def __init__(self, find_factors: FindFactors, deadline: Deadline, slots: Slots) -> None:
-        self._find_factors = find_factors
-        self._deadline = deadline
-        self._slots = slots
+    describe: the cells of any picture. takes_masks: whether prompts may start from a mask. deadline: looked at before
+    every expensive step. slots: for what is computed here.
+    """
 
-    def propose(self, picture: Picture, opened: OpenPicture, examples: Sequence[Example]) -> tuple[Proposal, ...]:
-        """The proposals for a picture that is ready, the surest first."""
-        found = [
-            self._segment(opened, label, each)
-            for label, own in _group_by_label(examples).items()
-            for each in self._find_places(picture, own)
-        ]
-        return tuple(sorted(found, key=lambda proposal: -proposal.score))
+    describe: Describe
+    takes_masks: bool
+    deadline: Deadline
+    slots: Slots
 
-    def _find_places(self, picture: Picture, examples: Sequence[Example]) -> list[FoundObject]:
-        known = [self._read(example) for example in examples]
-        factors = self._find_factors(picture)
-        with self._slots.computing():
-            self._deadline.check("compare the picture with the examples")
-            return find_objects(match_cells(describe_cells(factors), known, factors.grid), picture.size)
+    def find_places(self, picture: Picture, examples: Sequence[Example]) -> list[FoundPlace]:
+        """The places of a picture that are worth a proposal, in any order. examples: at least one."""
+        cells = self.describe(picture)
+        found = []
+        for label, own in _group_by_label(examples).items():
+            pictures = [(self.describe(other), mask) for other, mask in _join_masks(own).items()]
+            with self.slots.computing():
+                self.deadline.check("compare the picture with the examples")
+                found += _find_places(label, cells, learn_cells(pictures), _find_size(picture))
+        return found
 
-    def _read(self, example: Example) -> ExampleCells:
-        factors = self._find_factors(example.picture)
-        return ExampleCells(describe_cells(factors), share_cells(example.mask, factors.grid))
-
-    def _segment(self, opened: OpenPicture, label: str, place: FoundObject) -> Proposal:
-        mask = opened.segment(place.clicks, mask=place.start, deadline=self._deadline, slots=self._slots).mask
-        return Proposal(mask, label, float(np.clip(place.chance, 0, 1)), place.clicks)
+    def segment(self, picture: Picture, opened: OpenPicture, places: Sequence[FoundPlace]) -> tuple[Proposal, ...]:
+        """The places as proposals, the surest first. opened: the picture, which is ready."""
+        height, width = _find_size(picture)
+        image = np.asarray(cv2.resize(picture.pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        asking = Asking(opened, image, picture.size, self.takes_masks, self.deadline, self.slots)
+        found: list[Proposal] = []
+        for each in sorted(places, key=lambda place: -place.score):
+            asked = find_object(each.place, each.cell_pixels, asking)
+            if asked.mask.any() and all(_overlap(asked.mask, other.mask) < _SAME for other in found):
+                found.append(Proposal(asked.mask, each.label, each.score, asked.clicks, asked.box))
+        return tuple(found)
 
 
 def _group_by_label(examples: Sequence[Example]) -> Mapping[str, Sequence[Example]]:
@@ -54,3 +81,33 @@ def _group_by_label(examples: Sequence[Example]) -> Mapping[str, Sequence[Exampl
     for example in examples:
         groups.setdefault(example.label, []).append(example)
     return groups
+
+
+def _join_masks(examples: Sequence[Example]) -> Mapping[Picture, Mask]:
+    """All objects of each picture in one mask: what is outside of it is background."""
+    masks: dict[Picture, Mask] = {}
+    for example in examples:
+        masks[example.picture] = masks.get(example.picture, np.zeros(example.picture.size, bool)) | example.mask
+    return masks
+
+
+def _find_size(picture: Picture) -> tuple[int, int]:
+    """The working size ``(h, w)`` of a picture."""
+    height, width = picture.size
+    scale = min(1.0, _WORKING_PIXELS / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _find_places(label: str, cells: CellFeatures, known: KnownCells, size: tuple[int, int]) -> list[FoundPlace]:
+    match = match_cells(cells, known)
+    if match is None:
+        return []
+    cell_pixels = max(side / count for side, count in zip(size, cells.grid, strict=True))
+    places = find_places(match.level, size, _MOST_PLACES)
+    found = (FoundPlace(place, label, score_place(weigh_place(place, match)), cell_pixels) for place in places)
+    return [each for each in found if each.score >= LEAST_SCORE]
+
+
+def _overlap(one: Mask, other: Mask) -> float:
+    """IoU of two masks of which one at least has a pixel."""
+    return float((one & other).sum() / (one | other).sum())

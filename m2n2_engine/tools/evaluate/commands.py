@@ -27,6 +27,7 @@ from m2n2_engine.tools.evaluate.variants import Variant, parse_variants
 from m2n2_engine.tools.optional_packages import MATPLOTLIB, PYCOCOTOOLS
 
 if TYPE_CHECKING:
+    from m2n2_engine.config import EngineConfig
     from m2n2_engine.tools.evaluate.evaluation import Job, PreparedDataset
     from m2n2_engine.tools.evaluate.subject import Subject
 
@@ -48,6 +49,9 @@ class _Source:
     def has_own(self) -> bool:
         return any((self.backbone, self.grid, self.preset, self.constants))
 
+    def configure(self) -> EngineConfig:
+        return engine_config(self.context, self.backbone, self.grid, self.preset, self.constants)
+
     def open(self) -> Subject:
         from m2n2_engine.tools.evaluate.subject import Subject
 
@@ -55,8 +59,7 @@ class _Source:
         with working_on("loading the network"):
             if self.server is not None:
                 return Subject.connect(self.server, settings.connect)
-            config = engine_config(self.context, self.backbone, self.grid, self.preset, self.constants)
-            return Subject.load(config, self.features)
+            return Subject.load(self.configure(), self.features)
 
     def open_variant(self, variant: Variant) -> Subject:
         return dataclasses.replace(self, preset=variant.preset, constants=variant.changes).open()
@@ -102,11 +105,17 @@ def evaluate(
     worst: Annotated[int, typer.Option(min=0, help="Objects that are drawn click by click.")] = 12,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for figures and pictures.")] = Path("out"),
     restart: Annotated[bool, typer.Option("--restart", help="Make again what was made before.")] = False,
+    propose: Annotated[
+        bool, typer.Option("--propose", help="Propose the objects of each category by those of its first images.")
+    ] = False,
 ) -> None:
     """Simulate annotators on a dataset: number of clicks (NoC), mean IoU of each click; run again, it goes on."""
     named = {"grabcut": grabcut, "berkeley": berkeley, "sbd": sbd, "davis": davis, "brats": brats, "oaizib": oaizib}
     folders = [*_find_folders([name for name, wanted in named.items() if wanted], folder), *(dataset or ())]
     source = _Source(context, backbone, grid, preset, tuple(constants or ()), server, features)
+    if propose:
+        _propose(folders, source, out)
+        return
     variants = _parse_variants(compare or ())
     _check(folders, source, is_comparison=bool(variants))
     if box is None and box_clicks:
@@ -135,6 +144,23 @@ def evaluate(
         output.print("stopped; run it again to go on", highlight=False)
         raise typer.Exit(INTERRUPTED) from None
     output.print(f"figures of every object{' and pictures' if job.pictures else ''}: {out}", highlight=False)
+
+
+def _propose(folders: Sequence[Path], source: _Source, out: Path) -> None:
+    if not folders or source.server is not None or source.features is not None:
+        raise typer.BadParameter("--propose takes --dataset FOLDER with a gt.json of COCO's form, and an engine here")
+    from m2n2_engine.tools.datasets.labelled import read_labelled
+    from m2n2_engine.tools.evaluate.proposing.report import print_study, write_study
+    from m2n2_engine.tools.evaluate.proposing.study import Study
+
+    read = {folder: read_labelled(folder / "gt.json") for folder in folders}
+    with working_on("loading the network"):
+        settings: ToolSettings = source.context.obj
+        engine = settings.load(source.configure())
+    for folder, images in read.items():
+        outcomes = list(Study(engine.propose, engine.describe).run(images))
+        print_study(folder.name, outcomes, output)
+        write_study(out / f"{folder.name}-proposals.json", outcomes)
 
 
 def _find_folders(names: Sequence[str], folder: Path) -> list[Path]:

@@ -1,0 +1,109 @@
+"""The command ``m2n2 propose``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import track
+
+from backend.cli.segment.forms import Form, FoundObject, check_ending, describe_coco, write_json
+from backend.cli.segment.work import ImageFile, find_images
+from m2n2_engine.errors import DatasetError, M2N2Error
+from m2n2_engine.tools.context import (
+    BackboneOption,
+    ConstantsOption,
+    GridOption,
+    PresetOption,
+    ToolSettings,
+    engine_config,
+    messages,
+    output,
+    read_image,
+    working_on,
+)
+from m2n2_engine.types import Example, Picture, Segmentation, Timings
+
+if TYPE_CHECKING:
+    from m2n2_engine.engine import Engine
+
+
+def propose(
+    context: typer.Context,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
+    examples: Annotated[
+        Path, typer.Option(metavar="FILE", help="Accepted masks: COCO's JSON, with the images beside it.")
+    ],
+    target: Annotated[Path, typer.Option("--output", "-o", help="File to write: COCO's JSON, with a score each.")],
+    backbone: BackboneOption = None,
+    grid: GridOption = None,
+    preset: PresetOption = None,
+    constants: ConstantsOption = None,
+) -> None:
+    """Find objects like those that were accepted in other images; images of the examples are left out."""
+    settings: ToolSettings = context.obj
+    check_ending(target, Form.COCO)
+    known = _read_examples(examples)
+    files = find_images(images)
+    with working_on("loading the network"):
+        config = engine_config(context, backbone, grid, preset, constants)
+        engine = settings.load(dataclasses.replace(config, defer_network=True))
+    found, problems = _propose_all(engine, files, known)
+    write_json(target, describe_coco(found))
+    of = len({each.image for each in found})
+    trouble = f", {problems} could not be read" if problems else ""
+    output.print(
+        f"{target}: {len(found)} objects in {of} of {len(files)} images, by {len(known)} examples{trouble}",
+        highlight=False,
+    )
+    if problems:
+        raise typer.Exit(1)
+
+
+def _read_examples(path: Path) -> list[Example]:
+    from m2n2_engine.tools.datasets.labelled import read_labelled
+
+    objects = read_labelled(path).objects
+    if not objects:
+        raise DatasetError(f"{path} holds no object: give a file with at least one accepted mask")
+    pictures = {file: Picture.of(read_image(file)) for file in dict.fromkeys(each.path for each in objects)}
+    return [Example(pictures[each.path], each.mask(), each.label) for each in objects]
+
+
+def _propose_all(
+    engine: Engine, files: Sequence[ImageFile], examples: Sequence[Example]
+) -> tuple[list[FoundObject], int]:
+    """All that is found, and the number of images that could not be read; what is wrong with these is said."""
+    accepted = {example.picture for example in examples}
+    found: list[FoundObject] = []
+    problems = 0
+    for file in track(files, "proposing", console=messages, transient=True, disable=not messages.is_terminal):
+        try:
+            picture = Picture.of(read_image(file.path))
+            if picture not in accepted:
+                found += _propose(engine, file, picture, examples)
+        except M2N2Error as error:
+            problems += 1
+            text = str(error)
+            place = "" if str(file.path) in text else f"{file.path}: "
+            messages.print(f"{place}{text}", markup=False, highlight=False)
+    return found, problems
+
+
+def _propose(engine: Engine, file: ImageFile, picture: Picture, examples: Sequence[Example]) -> list[FoundObject]:
+    return [
+        # The image is written nowhere, and many of them would fill the memory.
+        FoundObject(
+            file.name,
+            picture.pixels[:0],
+            each.clicks,
+            each.box,
+            None,
+            each.label,
+            Segmentation(each.mask, each.score, Timings(0.0, 0.0)),
+        )
+        for each in engine.propose(picture, examples)
+    ]
