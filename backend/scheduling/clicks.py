@@ -263,11 +263,20 @@ class TicketSlots:
 
 
 class _BackgroundSlots(TicketSlots):
-    """The same for work that nobody waits for: clicks go before each of its steps."""
+    """The same for work that nobody waits for: clicks go before each of its steps.
+
+    is_in_the_way: whether other work of this kind is to go first.
+    """
+
+    def __init__(self, queue: ClickQueue, ticket: Ticket, is_in_the_way: Callable[[], bool]) -> None:
+        super().__init__(queue, ticket)
+        self._is_in_the_way = is_in_the_way
 
     def computing(self) -> contextlib.AbstractContextManager[None]:
-        """As of a click, once no click is under way."""
+        """As of a click, once no click is under way. Raises Obsolete where other work is to go first."""
         self._queue.wait_until_idle(_LONGEST_PAUSE_SECONDS)
+        if self._is_in_the_way():
+            raise Obsolete
         return super().computing()
 
 
@@ -318,10 +327,18 @@ class ClickService:
         ticket.record.add("attention", found[0].timings.again_seconds)
         return found
 
-    def propose(self, picture: Picture, examples: Sequence[Example], ticket: Ticket) -> tuple[Proposal, ...]:
-        """Objects of the picture that are like those of the examples, for the background. Raises as ``segment``."""
+    def propose(
+        self,
+        picture: Picture,
+        examples: Sequence[Example],
+        ticket: Ticket,
+        is_in_the_way: Callable[[], bool] = lambda: False,
+    ) -> tuple[Proposal, ...]:
+        """Objects of the picture that are like those of the examples, for the background. is_in_the_way: asked before
+        each step. Raises as ``segment``, and Obsolete where it says so."""
         engine = self._wait_for_engine(ticket)
-        return engine.propose(picture, examples, ticket.deadline, _BackgroundSlots(self.queue, ticket))
+        slots = _BackgroundSlots(self.queue, ticket, is_in_the_way)
+        return engine.propose(picture, examples, ticket.deadline, slots)
 
     def prepare(self, picture: Picture, ticket: Ticket) -> Tier:
         """Make the picture ready; says where it was found. Raises as ``segment``."""

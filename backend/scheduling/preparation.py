@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 import logging
 import threading
@@ -40,8 +41,9 @@ class PreparationStatistics:
 class Follower(Protocol):
     """Has work of its own for images that were prepared."""
 
-    def follow(self, image: TaskImage, picture: Picture, ticket: Ticket) -> None:
-        """Called in the background right after an image was prepared. It raises nothing."""
+    def follow(self, image: TaskImage, picture: Picture, ticket: Ticket, is_in_the_way: Callable[[], bool]) -> None:
+        """Called in the background right after an image was prepared. It raises nothing. is_in_the_way: whether nobody
+        looks at this image, and one that was opened waits."""
 
     def leave(self, image: TaskImage) -> None:
         """Called where an image leaves the queue without being prepared. It raises nothing and waits for nothing."""
@@ -168,9 +170,13 @@ class BackgroundPreparation:
         with self._changed:
             self._found[tier] += 1
         if place.follower is not None:
-            place.follower.follow(image, picture, ticket)
+            place.follower.follow(image, picture, ticket, functools.partial(self._is_in_the_way, place))
         if place.look_ahead is not None:
             self.add(place.look_ahead(), is_opened=False, follower=place.follower)
+
+    def _is_in_the_way(self, place: _Place) -> bool:
+        with self._changed:
+            return not place.is_opened and any(other.is_opened for other in self._waiting.values())
 
     def _put(self, image: TaskImage, place: _Place) -> None:
         """The higher one of two places of an image stays, and whoever follows it."""

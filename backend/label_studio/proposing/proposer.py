@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from backend.label_studio.answer import render_answer, render_mask
 from backend.label_studio.payload import PROPOSAL_PREFIX
@@ -34,10 +34,17 @@ class ImageProposer:
         self._clicks = clicks
         self._examples = examples
 
-    def propose(self, wanted: Wanted, picture: Picture, ticket: Ticket, known: Proposed | None) -> Proposed:
+    def propose(
+        self,
+        wanted: Wanted,
+        picture: Picture,
+        ticket: Ticket,
+        known: Proposed | None,
+        is_in_the_way: Callable[[], bool],
+    ) -> Proposed:
         """The proposals for a picture, or those known where nothing has changed since.
 
-        Raises what the queue and the engine raise.
+        Raises what the queue and the engine raise, and Obsolete where other work is to go first.
         """
         project, task = wanted.key.project, wanted.key.task_id
         newest = self._examples.find(project, wanted.label_config, NEVER)
@@ -49,7 +56,7 @@ class ImageProposer:
         examples = self._load(accepted, ticket)
         # What was fetched while clicks came is kept; the work begins when they are answered.
         self._clicks.queue.wait_until_idle()
-        found = self._clicks.propose(picture, examples, ticket) if examples else ()
+        found = self._clicks.propose(picture, examples, ticket, is_in_the_way) if examples else ()
         return Proposed(version, self._render(wanted, found, version))
 
     def _load(self, accepted: Iterable[AcceptedMask], ticket: Ticket) -> list[Example]:

@@ -25,7 +25,7 @@ from backend.label_studio.proposing.ready import Prediction, ReadyProposals
 from backend.label_studio.proposing.source import AnnotationSource
 from backend.label_studio.proposing.statistics import ProposalCounts
 from backend.label_studio.proposing.wanted import Wanted, find_wanted, list_wanted, read_project
-from backend.scheduling.clicks import ClickService, Ticket
+from backend.scheduling.clicks import ClickService, Obsolete, Ticket
 from backend.scheduling.preparation import BackgroundPreparation
 from backend.settings import Settings
 from m2n2_engine.errors import DeadlineExceeded, M2N2Error
@@ -108,7 +108,7 @@ class Proposals:
                 self._waiting.release()
         return [self._find_answer(one) for one in wanted]
 
-    def follow(self, image: TaskImage, picture: Picture, ticket: Ticket) -> None:
+    def follow(self, image: TaskImage, picture: Picture, ticket: Ticket, is_in_the_way: Callable[[], bool]) -> None:
         """Make the proposals of an image that was prepared, where they are wanted."""
         with self._lock:
             job = self._jobs.pop(image, None)
@@ -116,18 +116,20 @@ class Proposals:
             return
         try:
             known = self._ready.get(job.wanted.key)
-            proposed = self._proposer.propose(job.wanted, picture, ticket, known)
+            proposed = self._proposer.propose(job.wanted, picture, ticket, known, is_in_the_way)
             if proposed is not known:
                 self._ready.put(job.wanted.key, proposed)
                 self.counts.count_made(proposed)
+        except Obsolete:
+            self._put_off(job)
+            return
         except Exception as error:
             self.counts.count_failure()
             if isinstance(error, M2N2Error):
                 logger.warning("no proposals for task %s: %s: %s", image.task_id, type(error).__name__, error)
             else:
                 logger.error("no proposals for task %s", image.task_id, exc_info=error)
-        finally:
-            job.done.set()
+        job.done.set()
 
     def leave(self, image: TaskImage) -> None:
         """An image left the queue unprepared: whoever waits for its proposals waits no longer."""
@@ -135,6 +137,14 @@ class Proposals:
             job = self._jobs.pop(image, None)
         if job is not None:
             job.done.set()
+
+    def _put_off(self, job: _Job) -> None:
+        """Back into the queue: a task that somebody has opened goes first."""
+        with self._lock:
+            other = self._jobs.setdefault(job.wanted.image, job)
+        if other is not job:
+            job.done.set()
+        self._preparation.add([job.wanted.image], is_opened=False, follower=self)
 
     def _has_examples(self, request: PredictRequest, deadline: Deadline) -> bool:
         """Whether there may be any; not known in time counts as yes."""

@@ -272,6 +272,35 @@ def test_a_batch_ends_at_its_deadline_and_goes_on_in_the_background(make_page, s
     assert [] not in page.ask(4, 5, 6)
 
 
+def test_a_task_that_is_opened_goes_before_those_of_a_batch(make_page, studio, segmenter, make_png):
+    studio.add_task(4, make_png(640, 400))
+    studio.annotate(1, brush_region(square()))
+    begun, allowed, done, find = threading.Event(), threading.Event(), [], segmenter.propose
+
+    def propose(picture, examples, deadline, slots):
+        with slots.computing():
+            begun.set()
+            assert allowed.wait(DEADLINE_SECONDS)
+        with slots.computing():
+            done.append(picture.size[0])
+        return find(picture, examples, deadline, slots)
+
+    segmenter.propose = propose
+    page, answers = make_page(), []
+    batch = threading.Thread(target=lambda: answers.extend(page.ask(5, 6)))
+    batch.start()
+    assert begun.wait(DEADLINE_SECONDS)
+    opening = threading.Thread(target=page.open, args=(4,))
+    opening.start()
+    wait_for(lambda: page.metric("m2n2_preparation_waiting") >= 1 and opening.is_alive())
+    wait_for(lambda: page.metric("m2n2_preparation_waiting") == 2)
+    allowed.set()
+    for thread in (batch, opening):
+        thread.join(DEADLINE_SECONDS)
+    assert done == [400, 480, 480]
+    assert [] not in answers
+
+
 def test_the_next_task_has_its_proposals_before_it_is_opened(make_page, studio, looks):
     studio.annotate(1, brush_region(square()))
     page = make_page(M2N2_PREPARE_NEXT="1")

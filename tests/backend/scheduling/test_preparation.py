@@ -477,7 +477,7 @@ class Following:
         self.followed, self.left = [], []
         self.changed = threading.Condition()
 
-    def follow(self, image, picture, ticket):
+    def follow(self, image, picture, ticket, is_in_the_way):
         with self.changed:
             self.followed.append((int(image.reference), picture.size[1]))
             self.changed.notify_all()
