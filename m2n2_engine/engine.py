@@ -29,7 +29,7 @@ from m2n2_engine.proposals.features import CellFeatures, describe_cells
 from m2n2_engine.proposals.proposer import Proposer
 from m2n2_engine.session.second_look import Ask, SecondLook, View
 from m2n2_engine.session.session import Session, session_bytes
-from m2n2_engine.session.window import Window
+from m2n2_engine.session.window import Window, frame_object
 from m2n2_engine.types import (
     FREE,
     NEVER,
@@ -323,7 +323,13 @@ class Engine:
         if not examples:
             return ()
         takes_masks = self._method.decision is Decision.CONSENSUS
-        proposer = Proposer(lambda other: self.describe(other, deadline, slots), takes_masks, deadline, slots)
+        proposer = Proposer(
+            lambda other: self.describe(other, deadline, slots),
+            lambda extent, size: frame_object(extent, size, self._method),
+            takes_masks,
+            deadline,
+            slots,
+        )
         places = proposer.find_places(picture, examples)
         if not places:
             return ()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
 
+from m2n2_engine.method.shapes import find_extent
 from m2n2_engine.proposals.confidence import LEAST_SCORE, score_place, weigh_place
 from m2n2_engine.proposals.features import CellFeatures
 from m2n2_engine.proposals.matching import KnownCells, learn_cells, match_cells
 from m2n2_engine.proposals.objects import Place, find_places
 from m2n2_engine.proposals.prompts import Asking, find_object
-from m2n2_engine.types import Deadline, Example, Mask, OpenPicture, Picture, Proposal, Slots
+from m2n2_engine.session.window import Window
+from m2n2_engine.types import Box, Deadline, Example, Mask, OpenPicture, Picture, Proposal, Slots
 
 Describe = Callable[[Picture], CellFeatures]
 """The cells of a picture, from where they are kept or from the network."""
+
+Frame = Callable[[Box, tuple[int, int]], Window | None]
+"""Extent of an object and size ``(H, W)`` of its picture -> the part to see it larger in, if there is one."""
 
 _MOST_PLACES = 8
 """Places of one label that are looked at. Here: each takes some seconds of two processor cores where it becomes an
@@ -43,11 +48,13 @@ class FoundPlace:
 class Proposer:
     """Finds the objects of one picture that are like those of some examples.
 
-    describe: the cells of any picture. takes_masks: whether prompts may start from a mask. deadline: looked at before
-    every expensive step. slots: for what is computed here.
+    describe: the cells of any picture. frame: the part that shows an object larger, by its extent and the size of its
+    picture. takes_masks: whether prompts may start from a mask. deadline: looked at before every expensive step. slots:
+    for what is computed here.
     """
 
     describe: Describe
+    frame: Frame
     takes_masks: bool
     deadline: Deadline
     slots: Slots
@@ -57,11 +64,23 @@ class Proposer:
         cells = self.describe(picture)
         found = []
         for label, own in _group_by_label(examples).items():
-            pictures = [(self.describe(other), mask) for other, mask in _join_masks(own).items()]
+            known = [(self.describe(other), mask) for other, mask in self._look_at(own)]
             with self.slots.computing():
                 self.deadline.check("compare the picture with the examples")
-                found += _find_places(label, cells, learn_cells(pictures), _find_size(picture))
+                found += _find_places(label, cells, learn_cells(known), _find_size(picture))
         return found
+
+    def _look_at(self, examples: Sequence[Example]) -> Iterator[tuple[Picture, Mask]]:
+        """What is learned from: each picture of the examples with all of its objects, and the part of it that shows a
+        small one larger. The same part is looked at where an annotator clicks on the object."""
+        joined = _join_masks(examples)
+        yield from joined.items()
+        extents = ((each.picture, find_extent(each.mask, each.picture.size)) for each in examples)
+        parts = {(picture, self.frame(extent, picture.size)): None for picture, extent in extents if extent is not None}
+        for picture, window in parts:
+            if window is not None:
+                part = picture.cut(window.left, window.top, window.right, window.bottom)
+                yield part, joined[picture][window.top : window.bottom, window.left : window.right]
 
     def segment(self, picture: Picture, opened: OpenPicture, places: Sequence[FoundPlace]) -> tuple[Proposal, ...]:
         """The places as proposals, the surest first. opened: the picture, which is ready."""
