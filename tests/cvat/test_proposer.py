@@ -141,7 +141,13 @@ def test_cvat_s_own_agent_runs_it(server: CvatServer, annotated: CvatStub, tmp_p
         command = [sys.executable, "-m", "cvat_cli", "--server-host", annotated.url, "function", name, *arguments]
         command += ["--function-file", str(FILE), *options]
         return subprocess.run(
-            command, env=dict(os.environ), cwd=tmp_path, check=True, stdout=subprocess.PIPE, text=True, timeout=RUN_SECONDS
+            command,
+            env=dict(os.environ),
+            cwd=tmp_path,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=RUN_SECONDS,
         ).stdout
 
     run("create-native", "M2N2 proposals")
