@@ -19,6 +19,7 @@ from backend.http.log_format import shorten
 from backend.http.peers import choose_peers
 from backend.http.request import RequestRecorder, current_record
 from backend.images.fetcher import create_picture_cache
+from backend.label_studio.proposing.service import create_proposals
 from backend.label_studio.routes import LabelStudioRoutes
 from backend.monitoring import routes as monitoring
 from backend.monitoring.metrics import Metrics
@@ -47,6 +48,7 @@ _PLATFORMS = {
     "/predict": "label_studio",
     f"{PREFIX}/": "cvat",
     f"{PREFIX}/api/function_invocations": "cvat",
+    f"{PREFIX}/propose": "cvat",
 }
 """Whose clicks an endpoint takes."""
 
@@ -73,13 +75,16 @@ def create_app(settings: Settings, source: EngineSource) -> Flask:
     app.extensions.update(preparation=preparation, engine=source)
     token = create_token_check(settings)
     peers = choose_peers(settings, lambda: source.status().is_ready, registry)
-    metrics = Metrics(registry, source, queue, pictures, preparation, token)
+    proposals = create_proposals(settings, clicks, preparation)
+    count = None if proposals is None else proposals.counts.read
+    metrics = Metrics(registry, source, queue, pictures, preparation, token, count)
     playground = PlaygroundRoutes(limits, clicks) if is_offered(settings) else None
     if playground is not None:
         app.register_blueprint(playground.create_blueprint())
     show_page = None if playground is None else playground.show_page
     app.register_blueprint(monitoring.create_blueprint(source, metrics, token, show_page))
-    app.register_blueprint(LabelStudioRoutes(settings, limits, clicks, preparation, peers).create_blueprint())
+    label_studio = LabelStudioRoutes(settings, limits, clicks, preparation, peers, proposals)
+    app.register_blueprint(label_studio.create_blueprint())
     app.register_blueprint(CvatRoutes(settings, limits, source, clicks, peers).create_blueprint())
     app.register_blueprint(guide.create_blueprint())
     if settings.cvat_port is not None:
@@ -109,6 +114,7 @@ def _choose_limits(settings: Settings, credentials: BasicAuth | None) -> HttpLim
             "/setup": min(setup, frame),
             f"{PREFIX}/": frame,
             f"{PREFIX}/api/function_invocations": frame,
+            f"{PREFIX}/propose": frame,
         },
         prefixes={} if settings.cvat_port is None else {settings.cvat_port: PREFIX},
         json_objects=settings.max_json_objects,

@@ -453,6 +453,28 @@ class Settings(BaseSettings):
     label_studio_api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
         None, validate_default=True, validation_alias=_KEY_VARIABLE, description="The token itself, instead of a file."
     )
+    propose: Literal["off", "accepted"] = Field(
+        "off",
+        description="`accepted`: opening a task, and asking for predictions, brings [proposals](proposals.md) by the "
+        "project's accepted annotations; `off`: nothing.",
+    )
+    propose_examples: int = Field(
+        3, ge=1, le=20, description="Newest annotated images that are examples of a label for proposals."
+    )
+    propose_score: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Least score of a proposal that is given: the share of proposals with this score that overlap "
+        "their object by half or more.",
+    )
+    propose_wait_seconds: float = Field(
+        3,
+        ge=0,
+        le=60,
+        description="Longest that the opening of a task waits for its proposals, in seconds; later ones are there when "
+        "it is opened again.",
+    )
 
     @field_validator("basic_auth_password", "label_studio_api_key", mode="before")
     @classmethod
@@ -490,6 +512,21 @@ class Settings(BaseSettings):
         if "basic_auth_user" in info.data and (password is None) != (info.data["basic_auth_user"] is None):
             raise ValueError("should be set where M2N2_BASIC_AUTH_USER is, and only there")
         return password
+
+    @field_validator("propose")
+    @classmethod
+    def _check_propose(cls, propose: str, info: ValidationInfo) -> str:
+        if propose == "off":
+            return propose
+        if info.data.get("engine") == "ray":
+            raise ValueError("should be off with M2N2_ENGINE=ray: replicas make no proposals")
+        if info.data.get("prepare_ahead") == 0:
+            raise ValueError("should be off with M2N2_PREPARE_AHEAD=0: proposals are made in that queue")
+        if not (info.data.get("label_studio_url") and info.data.get("label_studio_api_key")):
+            raise ValueError(
+                "should be set with LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: annotations come from there"
+            )
+        return propose
 
     @property
     def prediction_places(self) -> int:

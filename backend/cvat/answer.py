@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
-from m2n2_engine.types import Mask
+from backend.errors import InvalidRequest
+from m2n2_engine.types import Mask, Proposal
 
 # Masks are long runs: higher levels take twice the time.
 _GZIP_LEVEL = 1
@@ -20,6 +23,13 @@ _CONFIDENCE = 0
 
 _LEAST_CONFIDENCE = 0.5
 """Where the slider of CVAT's page stands."""
+
+_CONFIDENCE_DIGITS = 4
+
+_OUTLINE_PIXELS = 1.0
+"""How far an outline may be from the mask's. Here: as M2N2_POLYGON_TOLERANCE_PIXELS by default."""
+
+_FEWEST_VERTICES = 3
 
 _PAIR = np.dtype("<u2")
 _PIXEL, _END_OF_ROW, _NEXT_ROW = np.frombuffer(b"0,0],[", _PAIR)
@@ -68,6 +78,45 @@ def encode_points(mask: Mask) -> list[int]:
     changes = np.flatnonzero(np.diff(pixels, prepend=False))
     runs = np.diff(changes, prepend=0, append=pixels.size)
     return [*runs.tolist(), left, top, right, bottom]
+
+
+def decode_points(points: Sequence[int], size: tuple[int, int]) -> Mask:
+    """The bool mask of a frame of ``(H, W)`` from CVAT's run lengths, see `encode_points`.
+
+    Raises InvalidRequest where the box does not lie in the frame or the runs do not fill it.
+    """
+    *runs, left, top, right, bottom = points
+    height, width = size
+    if not (left <= right < width and top <= bottom < height):
+        raise InvalidRequest(
+            f"a mask with the box {left}, {top}, {right}, {bottom} is none of a frame {width} x {height}"
+        )
+    box = bottom - top + 1, right - left + 1
+    if sum(runs) != box[0] * box[1]:
+        raise InvalidRequest(f"the runs of a mask are {sum(runs)} pixels long, but its box has {box[0] * box[1]}")
+    mask = np.zeros(size, np.bool_)
+    mask[top : bottom + 1, left : right + 1] = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(box)
+    return mask
+
+
+def trace_outlines(mask: Mask) -> list[list[float]]:
+    """The outlines of the pieces of a bool (H, W) mask as CVAT's polygons, x and y in turn; holes are filled, and what
+    has no area is left out."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    simple = (cv2.approxPolyDP(contour, _OUTLINE_PIXELS, closed=True)[:, 0] for contour in contours)
+    return [[float(value) + 0.5 for value in outline.ravel()] for outline in simple if len(outline) >= _FEWEST_VERTICES]
+
+
+def render_proposals(found: Sequence[Proposal], *, polygons: bool) -> bytes:
+    """Proposals as ``{"shapes": [{"type", "label", "confidence", "points"}]}``, the surest first."""
+    shapes = []
+    for one in found:
+        fields = {"label": one.label, "confidence": round(one.score, _CONFIDENCE_DIGITS)}
+        if polygons:
+            shapes += [{"type": "polygon", **fields, "points": points} for points in trace_outlines(one.mask)]
+        else:
+            shapes.append({"type": "mask", **fields, "points": encode_points(one.mask)})
+    return json.dumps({"shapes": shapes}).encode()
 
 
 def compress(body: bytes) -> bytes:

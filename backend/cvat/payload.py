@@ -1,10 +1,10 @@
-"""Body of CVAT's requests for a mask, as far as it is used."""
+"""Bodies of CVAT's requests for a mask, as far as they are used, and of our own agent's for proposals."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt
 
 from backend.http.request import MOST_CLICKS, Payload
 from backend.scheduling.placing import place_box
@@ -13,6 +13,16 @@ from m2n2_engine.types import Box, Click
 
 Point = tuple[FiniteFloat, FiniteFloat]
 """(x, y) in pixels of the frame."""
+
+
+MOST_EXAMPLE_FRAMES = 24
+"""Of one request for proposals. Here: as many as the server takes of Label Studio."""
+
+MOST_EXAMPLE_MASKS = 200
+"""Of one frame. Here: nobody draws more in one image."""
+
+MOST_MASK_RUNS = 1_000_000
+"""Run lengths of one mask. Here: a ragged one of 12 megapixels."""
 
 
 def _check_corners(corners: tuple[Point, ...]) -> tuple[Point, ...]:
@@ -44,3 +54,26 @@ class InvocationRequest(Payload):
         (left, top), (right, bottom) = self.obj_bbox
         box = place_box((left, right), (top, bottom), size)
         return box if box.left < box.right and box.top < box.bottom else None
+
+
+class ExampleMask(Payload):
+    """An object that was annotated. points: the mask as `answer.encode_points` gives it."""
+
+    label: str = Field(min_length=1)
+    points: tuple[NonNegativeInt, ...] = Field(min_length=5, max_length=MOST_MASK_RUNS, fail_fast=True)
+
+
+class ExampleFrame(Payload):
+    """An annotated frame. image: the file in base64. masks: all objects of their labels in it."""
+
+    image: str
+    masks: tuple[ExampleMask, ...] = Field(min_length=1, max_length=MOST_EXAMPLE_MASKS, fail_fast=True)
+
+
+class ProposeRequest(Payload):
+    """What our own agent asks for a frame. image: the file in base64. polygons: whether outlines are wanted in place of
+    masks."""
+
+    image: str
+    examples: tuple[ExampleFrame, ...] = Field(min_length=1, max_length=MOST_EXAMPLE_FRAMES, fail_fast=True)
+    polygons: bool = False

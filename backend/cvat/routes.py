@@ -14,11 +14,12 @@ import numpy as np
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
-from backend.cvat.answer import compress, render_mask, render_shapes
+from backend.cvat.answer import compress, render_mask, render_proposals, render_shapes
 from backend.cvat.function import NAME, describe_function
 from backend.cvat.order_store import OrderStore
-from backend.cvat.payload import InvocationRequest
+from backend.cvat.payload import InvocationRequest, ProposeRequest
 from backend.cvat.port import PREFIX
+from backend.cvat.proposing import find_proposals
 from backend.engines.background import EngineSource
 from backend.http.limits import HttpLimits
 from backend.http.peers import Peers
@@ -63,6 +64,7 @@ class CvatRoutes:
         blueprint.add_url_rule("/api/functions/<function_id>", view_func=self.get_function, methods=["GET"])
         blueprint.add_url_rule("/api/function_invocations", view_func=self.invoke, methods=["POST"])
         blueprint.add_url_rule("/", view_func=self.segment, methods=["POST"])
+        blueprint.add_url_rule("/propose", view_func=self.propose, methods=["POST"])
         blueprint.after_request(_tell_in_status_line)
         return blueprint
 
@@ -93,6 +95,15 @@ class CvatRoutes:
             with record.measure("encode"):
                 shapes = (asked.answer or self._settings.cvat_answer) == "shapes"
                 return _render(render_shapes(found.mask, found.score) if shapes else render_mask(found.mask))
+
+    def propose(self) -> Response:
+        """Objects of a frame that are like those of annotated ones; asked by our own agent, not by CVAT."""
+        record = current_record()
+        with self._clicks.queue.admit():
+            asked = parse_body(ProposeRequest, self._limits)
+            found = find_proposals(self._clicks, asked, record)
+            with record.measure("encode"):
+                return _render(render_proposals(found, polygons=asked.polygons))
 
     def _find_mask(self, asked: InvocationRequest, record: RequestRecord) -> Segmentation:
         with self._clicks.queue.join(None, record) as ticket:

@@ -16,7 +16,7 @@ from backend.http.request import RequestRecord
 from backend.label_studio import brush_rle
 from backend.label_studio.drafted import BRUSH_TYPE, DraftedMask, find_refined, find_replaced_id
 from backend.label_studio.label_config import BITMASK, BRUSH, MASK_TAGS, POLYGON, Control
-from backend.label_studio.payload import Region
+from backend.label_studio.payload import DraftRegion, Region
 from backend.label_studio.prompt import Prompt
 from backend.label_studio.shapes import bitmask
 from backend.label_studio.shapes.polygons import trace_polygons
@@ -25,13 +25,23 @@ from backend.settings import Settings
 from m2n2_engine.errors import InvalidMask
 from m2n2_engine.types import Mask, Picture, Segmentation
 
-_POLYGON_TYPE = "polygonlabels"
-_BITMASK_TYPE = "bitmasklabels"
+POLYGON_TYPE = "polygonlabels"
+BITMASK_TYPE = "bitmasklabels"
 
 # 1e-4 percent of 10,000 pixels is a hundredth of a pixel.
 _PERCENT_DIGITS = 4
 
 logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a task a mask belongs: the image of that name, of several pages the one that counts so much from 0, and
+    the labels that it has."""
+
+    to_name: str
+    labels: tuple[str, ...]
+    item_index: int | None = None
 
 
 def answer_prompts(
@@ -41,7 +51,7 @@ def answer_prompts(
 
     Raises what ``ClickService.segment`` raises, InvalidClicks and InvalidRequest.
     """
-    asked = [prompt for prompt in prompts if prompt.names_object or (settings.refine_region and prompt.drafted)]
+    asked = [prompt for prompt in prompts if prompt.names_object or _list_correctable(prompt, settings)]
     if len(asked) < len(prompts):
         logger.info("empty result: no positive key point in the context")
     prompts = asked
@@ -100,29 +110,50 @@ def resize_mask(mask: Mask, shape: tuple[int, int]) -> Mask:
 def render_regions(
     prompt: Prompt, mask: Mask, score: float, settings: Settings, refined: str | None = None
 ) -> list[dict[str, Any]]:
-    """A mask (H, W) as regions of the kinds that are wanted and that the configuration has a place for; none where the
-    mask is empty. Each has a new id, so that accepting it replaces no other region, unless that is wanted. refined: id
-    of the brush region that it is a correction of."""
+    """A mask (H, W) as regions for a prompt, as `render_mask` does. refined: id of the brush region that it is a
+    correction of."""
     if not mask.any():
         return []
+    brush = next((one for one in _choose_controls(prompt.controls, settings.output) if one.tag == BRUSH), None)
+    replaced = refined
+    if replaced is None and brush is not None and settings.replace_draft_region:
+        replaced = find_replaced_id(prompt, brush, (mask.shape[0], mask.shape[1]))
+    region = prompt.region
+    place = Place(region.to_name, tuple(region.value.labels), region.item_index)
+    return render_mask(place, prompt.controls, mask, score, settings, replaced)
+
+
+def render_mask(
+    place: Place,
+    controls: tuple[Control, ...],
+    mask: Mask,
+    score: float,
+    settings: Settings,
+    replaced: str | None = None,
+    id_prefix: str = "",
+) -> list[dict[str, Any]]:
+    """A mask (H, W) that is not empty as regions of the kinds that are wanted and that there is a control for. Each has
+    a new id, so that accepting it replaces no other region. replaced: id of the brush region that it takes the place
+    of. id_prefix: of the new ids."""
+
+    def new_id() -> str:
+        return id_prefix + uuid.uuid4().hex
+
     regions = []
-    for control in _choose_controls(prompt.controls, settings.output):
-        labels = [label for label in prompt.region.value.labels if control.takes(prompt.region.to_name, label)]
+    for control in _choose_controls(controls, settings.output):
+        labels = [label for label in place.labels if control.takes(place.to_name, label)]
         if control.tag == BRUSH:
             value: dict[str, Any] = {"format": "rle", "rle": brush_rle.encode(mask), BRUSH_TYPE: labels}
-            replaced = refined
-            if replaced is None and settings.replace_draft_region:
-                replaced = find_replaced_id(prompt, control, (mask.shape[0], mask.shape[1]))
-            regions.append(_render_region(prompt, control, BRUSH_TYPE, value, mask.shape, score, replaced))
+            regions.append(_render_region(place, control, BRUSH_TYPE, value, mask.shape, score, replaced or new_id()))
             continue
         if control.tag == BITMASK:
-            value = {"imageDataURL": bitmask.encode(mask), _BITMASK_TYPE: labels}
-            regions.append(_render_region(prompt, control, _BITMASK_TYPE, value, mask.shape, score))
+            value = {"imageDataURL": bitmask.encode(mask), BITMASK_TYPE: labels}
+            regions.append(_render_region(place, control, BITMASK_TYPE, value, mask.shape, score, new_id()))
             continue
         for polygon in trace_polygons(mask, settings.polygon_tolerance_pixels, settings.polygon_vertices):
             percent = np.round(polygon * (100 / mask.shape[1], 100 / mask.shape[0]), _PERCENT_DIGITS)
-            value = {"points": percent.tolist(), "closed": True, _POLYGON_TYPE: labels}
-            regions.append(_render_region(prompt, control, _POLYGON_TYPE, value, mask.shape, score))
+            value = {"points": percent.tolist(), "closed": True, POLYGON_TYPE: labels}
+            regions.append(_render_region(place, control, POLYGON_TYPE, value, mask.shape, score, new_id()))
     return regions
 
 
@@ -133,8 +164,18 @@ def render_answer(result: list[dict[str, Any]], score: float, model_version: str
 
 def _find_start(prompt: Prompt, shape: tuple[int, int], settings: Settings) -> DraftedMask | None:
     """The region that the clicks correct; None where they find an object anew."""
+    regions = _list_correctable(prompt, settings)
     is_brush = any(control.tag == BRUSH for control in _choose_controls(prompt.controls, settings.output))
-    return find_refined(prompt, shape) if settings.refine_region and is_brush else None
+    return find_refined(prompt, regions, shape) if regions and is_brush else None
+
+
+def _list_correctable(prompt: Prompt, settings: Settings) -> tuple[DraftRegion, ...]:
+    """The regions that the settings have clicks correct, the uppermost last: proposals, or all that are drafted."""
+    proposed = prompt.proposed if settings.propose != "off" else ()
+    if not settings.refine_region:
+        return proposed
+    drafted = {region.id for region in prompt.drafted}
+    return (*(region for region in proposed if region.id not in drafted), *prompt.drafted)
 
 
 def _segment(
@@ -166,19 +207,19 @@ def _choose_controls(controls: tuple[Control, ...], output: str) -> list[Control
 
 
 def _render_region(
-    prompt: Prompt,
+    place: Place,
     control: Control,
     result_type: str,
     value: dict[str, Any],
     shape: tuple[int, ...],
     score: float,
-    region_id: str | None = None,
+    region_id: str,
 ) -> dict[str, Any]:
-    page = {} if prompt.region.item_index is None else {"item_index": prompt.region.item_index}
+    page = {} if place.item_index is None else {"item_index": place.item_index}
     return {
-        "id": region_id or uuid.uuid4().hex,
+        "id": region_id,
         "from_name": control.name,
-        "to_name": prompt.region.to_name,
+        "to_name": place.to_name,
         "type": result_type,
         "original_width": shape[1],
         "original_height": shape[0],

@@ -15,6 +15,9 @@ from backend.http.request import Payload
 PREDICT = "predict"
 """The event of the newer protocol that a request without one is of."""
 
+PROPOSAL_PREFIX = "proposal-"
+"""Of the ids of regions that this server proposes. The page keeps ids, also where a click corrects a region."""
+
 _PROMPT_TYPES = ("keypointlabels", "rectanglelabels")
 
 
@@ -28,8 +31,10 @@ class StudioPayload(Payload):
 
 
 class SetupRequest(StudioPayload):
-    """Body of /setup. It is sent on every page load and carries a token: only the configuration is looked at."""
+    """Body of /setup. It is sent on every page load and carries a token: the configuration and the project's
+    number are looked at."""
 
+    project: Any = None
     label_config: str | None = Field(None, alias="schema")
 
 
@@ -45,6 +50,11 @@ class DraftRegion(StudioPayload):
     is_positive: bool | None = None
     value: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def is_proposal(self) -> bool:
+        """Whether it was proposed by this server, left as it was or changed."""
+        return self.id.startswith(PROPOSAL_PREFIX)
+
 
 class Draft(StudioPayload):
     """Regions of an annotation that is not submitted yet, of any kind; those we can use are `DraftRegion`. id,
@@ -57,12 +67,13 @@ class Draft(StudioPayload):
 
 class Task(StudioPayload):
     """A task, of which only the image and what is drawn on it matter. Interactive requests carry one. annotations: what
-    is submitted, of any form."""
+    is submitted, predictions: what models said, of any form."""
 
     id: int | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     drafts: tuple[Draft, ...] = Field((), fail_fast=True)
     annotations: Any = None
+    predictions: Any = None
 
 
 class LabelledValue(StudioPayload):

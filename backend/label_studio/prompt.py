@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -47,7 +47,8 @@ class Prompt:
     region: the click or box that was set last: label, image, page and size. key_points: all clicks in the order of the
     request, with their signs; none for a box alone. controls: the tags that the mask can go to, one of a kind. image:
     the one that they lie on. drafted: the regions of the annotator's drafts. rectangle: the box; None for clicks alone.
-    subject: what the page may still show of it is remembered by this.
+    subject: what the page may still show of it is remembered by this. proposed: the regions on the page that this
+    server proposed.
     """
 
     object_key: ObjectKey | None
@@ -58,6 +59,7 @@ class Prompt:
     drafted: tuple[DraftRegion, ...]
     rectangle: Rectangle | None = None
     subject: Subject | None = None
+    proposed: tuple[DraftRegion, ...] = ()
 
     @property
     def names_object(self) -> bool:
@@ -126,7 +128,11 @@ def parse_prompts(request: PredictRequest, pending: PendingRegions) -> list[Prom
     is_box = isinstance(last, Rectangle)
     first = asked[0].region if is_box else next(region for region in regions if isinstance(region, KeyPoint))
     object_key = _find_object_key(request, first)
-    return [Prompt(object_key, one.region, one.points, controls, image, drafted, one.box, subject) for one in asked]
+    proposed = _find_proposed(task, drafted)
+    return [
+        Prompt(object_key, one.region, one.points, controls, image, drafted, one.box, subject, proposed)
+        for one in asked
+    ]
 
 
 def _find_objects(
@@ -159,7 +165,7 @@ def note_answer(prompts: Sequence[Prompt], regions: Sequence[Mapping[str, Any]],
     """Have it remembered which regions prompts were answered with: who accepts these is done with what asked."""
     for prompt in prompts:
         if prompt.subject is not None:
-            replaced = {region.id for region in prompt.drafted}
+            replaced = {region.id for region in (*prompt.drafted, *prompt.proposed)}
             answers = [region["id"] for region in regions if region["id"] not in replaced]
             asked = [prompt.region.id, *(point.id for point in prompt.key_points)]
             box = [] if prompt.rectangle is None else [prompt.rectangle.id]
@@ -196,12 +202,33 @@ def _parse_regions(context: Sequence[dict[str, object]]) -> list[Region]:
 
 
 def _parse_drafted(task: Task) -> tuple[DraftRegion, ...]:
-    """The regions of the drafts; what is none that we know, such as a relation, is passed over."""
-    regions = []
-    for region in (region for draft in task.drafts for region in draft.result if isinstance(region, dict)):
+    """The regions of the drafts."""
+    return _parse_saved(region for draft in task.drafts for region in draft.result)
+
+
+def _find_proposed(task: Task, drafted: tuple[DraftRegion, ...]) -> tuple[DraftRegion, ...]:
+    """The regions on the annotator's page that this server proposed: those of the drafts, and where nothing was saved
+    yet, those of the prediction that the page begins with, its newest."""
+    shown = drafted
+    if not (task.drafts or task.annotations) and isinstance(task.predictions, list) and task.predictions:
+        newest = max(task.predictions, key=_find_id)
+        result = newest.get("result") if isinstance(newest, dict) else None
+        shown = _parse_saved(result if isinstance(result, list) else [])
+    return tuple(region for region in shown if region.is_proposal)
+
+
+def _find_id(prediction: Any) -> int:
+    found = prediction.get("id") if isinstance(prediction, dict) else None
+    return found if isinstance(found, int) else -1
+
+
+def _parse_saved(regions: Iterable[Any]) -> tuple[DraftRegion, ...]:
+    """Regions as they were saved; what is none that we know, such as a relation, is passed over."""
+    parsed = []
+    for region in (region for region in regions if isinstance(region, dict)):
         with contextlib.suppress(ValidationError):
-            regions.append(DraftRegion.model_validate(region))
-    return tuple(regions)
+            parsed.append(DraftRegion.model_validate(region))
+    return tuple(parsed)
 
 
 def _find_object_key(request: PredictRequest, first: Region) -> ObjectKey | None:

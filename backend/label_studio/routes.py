@@ -10,6 +10,7 @@ import contextlib
 import functools
 import itertools
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -17,7 +18,7 @@ from flask import Blueprint, Response, jsonify
 from backend.errors import InvalidRequest
 from backend.http.limits import HttpLimits
 from backend.http.peers import Peers
-from backend.http.request import Outcome, current_record, parse_body
+from backend.http.request import Outcome, RequestRecord, current_record, parse_body
 from backend.images.cache import TaskImage
 from backend.label_studio.answer import answer_prompts, render_answer
 from backend.label_studio.configuration.problems import ProblemLog
@@ -26,6 +27,7 @@ from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.payload import PredictRequest, SetupRequest
 from backend.label_studio.pending.memory import PendingRegions
 from backend.label_studio.prompt import note_answer, parse_prompts
+from backend.label_studio.proposing.service import Proposals
 from backend.label_studio.tasks import NextTasks, explain_no_image, find_images, find_key, render_key
 from backend.scheduling.clicks import ClickService, Obsolete
 from backend.scheduling.preparation import BackgroundPreparation
@@ -44,12 +46,15 @@ class LabelStudioRoutes:
         clicks: ClickService,
         preparation: BackgroundPreparation,
         peers: Peers | None,
+        proposals: Proposals | None,
     ) -> None:
+        """proposals: None where none are made."""
         self._settings = settings
         self._limits = limits
         self._clicks = clicks
         self._preparation = preparation
         self._peers = peers
+        self._proposals = proposals
         self._next_tasks = NextTasks(settings)
         self._problem_log = ProblemLog()
         self._pending = PendingRegions()
@@ -69,6 +74,8 @@ class LabelStudioRoutes:
         request = parse_body(SetupRequest, self._limits)
         if request.label_config:
             self._problem_log.report(request.label_config)
+        if self._proposals is not None:
+            return jsonify(model_version=self._proposals.find_version(request.project))
         return jsonify(model_version=self._clicks.model_version)
 
     def versions(self) -> Response:
@@ -76,13 +83,16 @@ class LabelStudioRoutes:
         return jsonify(versions=[self._clicks.model_version])
 
     def webhook(self) -> tuple[str, int]:
-        """Takes every event."""
-        # Nothing is trained, so no event matters; but an error would show up inside a user's submit.
+        """Takes every event; what it says is not read."""
+        # An error would show up inside a user's submit. And since anybody may send one, all that it does is to have the
+        # annotations looked at again.
+        if self._proposals is not None:
+            self._proposals.mark_changed()
         return "", 204
 
     def predict(self) -> Response:
-        """Regions for the prompts of an interactive request, what an event asks for, nothing for a batch. Raises Busy
-        where too many are under way."""
+        """Regions for the prompts of an interactive request, what an event asks for, proposals or nothing for a batch.
+        Raises Busy where too many are under way."""
         record = current_record()
         with self._clicks.queue.admit():
             request = parse_body(PredictRequest, self._limits, keep=self._peers is not None)
@@ -94,9 +104,7 @@ class LabelStudioRoutes:
                 return jsonify(results=[self._events.answer(context.named_event, request, context, record)])
             if context is None:
                 record.is_batch = True
-                self._prepare_soon(request)
-                # One empty list a task is the one answer that makes Label Studio store nothing.
-                return jsonify(results=[[] for _ in request.tasks])
+                return jsonify(results=self._answer_batch(request, record))
             self._problem_log.report(request.label_config)
             answer: dict[str, Any] = render_answer([], 0.0, self._clicks.model_version)
             try:
@@ -108,20 +116,32 @@ class LabelStudioRoutes:
                 record.outcome = Outcome.OVERTAKEN
             return jsonify(results=[answer])
 
-    def _prepare_soon(self, request: PredictRequest) -> None:
-        """Have the images of a batch prepared in the background. Opening a task sends a batch of one."""
+    def _answer_batch(self, request: PredictRequest, record: RequestRecord) -> list[Any]:
+        """What each task of a batch has; nothing but where proposals are made. Opening a task sends a batch of one."""
+        if self._proposals is not None:
+            return self._proposals.answer(request, record.deadline, functools.partial(self._prepare_soon, request))
+        self._prepare_soon(request)
+        # One empty list a task is the one answer that makes Label Studio store nothing.
+        return [[] for _ in request.tasks]
+
+    def _prepare_soon(self, request: PredictRequest, first: Sequence[TaskImage] = ()) -> None:
+        """Have these images, and then those of a batch, prepared in the background."""
         with contextlib.suppress(InvalidRequest):
             config = parse_label_config(request.label_config)
             shown = (image for task in request.tasks for image in find_images(task, config))
             # More than these would not be taken.
-            images = list(itertools.islice(shown, self._settings.prepare_ahead))
+            others = (image for image in shown if image not in first)
+            images = list(itertools.islice(itertools.chain(first, others), self._settings.prepare_ahead))
             is_opened = len(request.tasks) == 1
             if is_opened and not images and self._settings.prepare_ahead:
                 logger.info("nothing is prepared: %s", explain_no_image(request.tasks[0], config))
-            look_ahead = functools.partial(self._find_next, request) if is_opened else None
-            self._preparation.add(images, is_opened=is_opened, look_ahead=look_ahead)
+            look_ahead = functools.partial(self._look_ahead, request) if is_opened else None
+            self._preparation.add(images, is_opened=is_opened, look_ahead=look_ahead, follower=self._proposals)
 
-    def _find_next(self, request: PredictRequest) -> list[TaskImage]:
-        """Images of the next tasks, without those whose clicks another server will answer."""
-        images = self._next_tasks.find_images(request)
+    def _look_ahead(self, request: PredictRequest) -> list[TaskImage]:
+        """The images of the tasks that come next, without those whose clicks another server will answer. Raises
+        LabelStudioError, and InvalidRequest as for the request."""
+        tasks, config = self._next_tasks.find(request), parse_label_config(request.label_config)
+        first = [] if self._proposals is None else self._proposals.want_next(request, tasks)
+        images = dict.fromkeys([*first, *(image for task in tasks for image in find_images(task, config))])
         return [image for image in images if self._peers is None or self._peers.owns(render_key(image.task_id))]

@@ -12,7 +12,7 @@ from backend.errors import InvalidRequest
 from backend.http.request import render_problem
 from backend.images.cache import TaskImage
 from backend.label_studio.client import LabelStudioClient, LabelStudioError
-from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.payload import PredictRequest, Task, TaskPage
 from backend.settings import Settings
 
@@ -101,22 +101,18 @@ def fetch_all_tasks(client: LabelStudioClient, project: int) -> Iterator[Task]:
 
 
 class NextTasks:
-    """Which images come after an opened task, asked of the Label Studio of the settings; safe under threads."""
+    """Which tasks come after an opened one, asked of the Label Studio of the settings; safe under threads."""
 
     def __init__(self, settings: Settings) -> None:
         self._count = settings.prepare_next
         url, key = settings.label_studio_url, settings.label_studio_api_key
         self._client = LabelStudioClient(url, key, settings.read_timeout_seconds) if url and key else None
 
-    def find_images(self, request: PredictRequest) -> list[TaskImage]:
-        """Images of the next unfinished tasks of the project by their numbers, the order in which a page labels one
-        task after the other, unless the project wants another. None where no Label Studio is set.
-
-        Raises as `fetch_tasks` does, and InvalidRequest where the labelling configuration is none.
+    def find(self, request: PredictRequest) -> list[Task]:
+        """The next unfinished tasks of the project by their numbers, the order in which a page labels one task after
+        the other, unless the project wants another. None where no Label Studio is set. Raises as `fetch_tasks` does.
         """
         project, task = str(request.project).partition(".")[0], request.tasks[0]
         if self._client is None or not self._count or task.id is None or not project.isdecimal():
             return []
-        page = fetch_tasks(self._client, int(project), task.id, self._count, unfinished=True)
-        config = parse_label_config(request.label_config)
-        return [image for following in page.tasks for image in find_images(following, config)]
+        return fetch_tasks(self._client, int(project), task.id, self._count, unfinished=True).tasks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -46,6 +46,15 @@ _COUNTERS = {
     "preparation_dropped": "Images that newer ones drove out of the background's queue.",
 }
 
+_PROPOSAL_COUNTERS = {
+    "tasks": "Tasks in which proposals were looked for.",
+    "proposed": "Tasks of these in which some were found.",
+    "regions": "Regions proposed in these.",
+    "failures": "Tasks in which looking for proposals failed.",
+    "kept": "Regions of submitted annotations that were proposed and left as they were.",
+    "corrected": "Regions of submitted annotations that were proposed and changed.",
+}
+
 _CACHE_GAUGES = {
     "images": "Images that a tier of the attention cache holds.",
     "bytes": "Bytes that they take.",
@@ -61,7 +70,8 @@ _CACHE_COUNTERS = {
 class Metrics:
     """Asks engine, queues, images and the token for their state when it is read.
 
-    registry: has the counts of requests too. token: None where there is none to check.
+    registry: has the counts of requests too. token: None where there is none to check. count_proposals: gives what is
+    counted of proposals, by name; None where none are made.
     """
 
     def __init__(
@@ -72,11 +82,14 @@ class Metrics:
         pictures: PictureCache,
         preparation: BackgroundPreparation,
         token: TokenCheck | None,
+        count_proposals: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
         self._registry = registry
         registry.register(_StateCollector(source, queue, pictures, preparation))
         if token is not None:
             registry.register(_TokenCollector(token))
+        if count_proposals is not None:
+            registry.register(_ProposalCollector(count_proposals))
         ProcessCollector(registry=registry)
 
     def render(self) -> bytes:
@@ -131,6 +144,16 @@ class _TokenCollector(Collector):
         if state is not TokenState.UNREACHABLE:
             text = "1 where Label Studio accepts LABEL_STUDIO_API_KEY, 0 where it refuses it."
             yield GaugeMetricFamily("m2n2_label_studio_token_ok", text, int(state is TokenState.ACCEPTED))
+
+
+class _ProposalCollector(Collector):
+    def __init__(self, count: Callable[[], Mapping[str, int]]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterator[Metric]:
+        told = self._count()
+        for name, text in _PROPOSAL_COUNTERS.items():
+            yield CounterMetricFamily(f"m2n2_proposals_{name}", text, float(told[name]))
 
 
 def _describe_build(status: EngineStatus) -> Metric:

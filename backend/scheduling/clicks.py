@@ -25,14 +25,20 @@ from m2n2_engine.types import (
     Box,
     Click,
     Deadline,
+    Example,
     Mask,
     OpenPicture,
     Picture,
+    Proposal,
     Segmentation,
     Segmenter,
     Stroke,
     Tier,
 )
+
+_LONGEST_PAUSE_SECONDS = 2.0
+"""Of background work between two of its steps, for clicks. Here: a click takes less; and one that waits for what this
+work has begun would wait for ever if this work waited for it."""
 
 
 class Obsolete(Exception):
@@ -260,6 +266,25 @@ class TicketSlots:
         return self._queue.computing(self._ticket)
 
 
+class _BackgroundSlots(TicketSlots):
+    """The same for work that nobody waits for: clicks go before each of its steps.
+
+    is_in_the_way: whether other work of this kind is to go first.
+    """
+
+    def __init__(self, queue: ClickQueue, ticket: Ticket, is_in_the_way: Callable[[], bool]) -> None:
+        super().__init__(queue, ticket)
+        self._is_in_the_way = is_in_the_way
+
+    def computing(self) -> contextlib.AbstractContextManager[None]:
+        """As of a click, once no click is under way. Raises Obsolete where other work is to go first."""
+        longest = Deadline.after(_LONGEST_PAUSE_SECONDS)
+        self._queue.wait_until_idle(lambda: longest.remaining_seconds)
+        if self._is_in_the_way():
+            raise Obsolete
+        return super().computing()
+
+
 class ClickService:
     """Where every platform takes its clicks; safe under threads. queue: admits them and gives them their tickets."""
 
@@ -306,6 +331,19 @@ class ClickService:
         ticket.record.add("clicks", found[0].timings.clicks_seconds)
         ticket.record.add("attention", found[0].timings.again_seconds)
         return found
+
+    def propose(
+        self,
+        picture: Picture,
+        examples: Sequence[Example],
+        ticket: Ticket,
+        is_in_the_way: Callable[[], bool] = lambda: False,
+    ) -> tuple[Proposal, ...]:
+        """Objects of the picture that are like those of the examples, for the background. is_in_the_way: asked before
+        each step. Raises as ``segment``, and Obsolete where it says so."""
+        engine = self._wait_for_engine(ticket)
+        slots = _BackgroundSlots(self.queue, ticket, is_in_the_way)
+        return engine.propose(picture, examples, ticket.deadline, slots)
 
     def prepare(self, picture: Picture, ticket: Ticket) -> Tier:
         """Make the picture ready; says where it was found. Raises as ``segment``."""

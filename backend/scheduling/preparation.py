@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from backend.http.request import RequestRecord
 from backend.images.cache import TaskImage
 from backend.scheduling.clicks import ClickService, Ticket
 from backend.scheduling.share import Share
 from m2n2_engine.errors import M2N2Error
-from m2n2_engine.types import Tier
+from m2n2_engine.types import Picture, Tier
 
 _LONGEST_STOP_SECONDS = 60.0
 
@@ -38,14 +40,26 @@ class PreparationStatistics:
     dropped: int
 
 
+class Follower(Protocol):
+    """Has work of its own for images that were prepared."""
+
+    def follow(self, image: TaskImage, picture: Picture, ticket: Ticket, is_in_the_way: Callable[[], bool]) -> None:
+        """Called in the background right after an image was prepared. It raises nothing. is_in_the_way: whether nobody
+        looks at this image, and one that was opened waits."""
+
+    def leave(self, image: TaskImage) -> None:
+        """Called where an image leaves the queue without being prepared. It raises nothing and waits for nothing."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Place:
     """A place in the queue: images of opened tasks go before others, newer ones before older ones. look_ahead: gives
-    the images that come after this one."""
+    the images that come after this one. follower: of this image and of those."""
 
     is_opened: bool
     number: int
     look_ahead: Callable[[], Sequence[TaskImage]] | None
+    follower: Follower | None
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -78,40 +92,49 @@ class BackgroundPreparation:
         *,
         is_opened: bool,
         look_ahead: Callable[[], Sequence[TaskImage]] | None = None,
+        follower: Follower | None = None,
     ) -> None:
         """Put the images of a task in the queue; does not wait.
 
         is_opened: somebody has opened the task, so that its images go before those of tasks nobody looks at yet.
         look_ahead: called in the background after the last of them; gives the images of the tasks that come next.
+        follower: told of each of these and of those.
         """
         taken = images[: self._places]
-        if not taken:
-            return
-        with self._changed:
-            # The first image of a task is the first one that is looked at, so it becomes the newest.
-            for image in reversed(taken):
-                place = _Place(is_opened, next(self._numbers), look_ahead if image is taken[-1] else None)
-                self._waiting[image] = max(place, self._waiting.get(image, place), key=lambda place: place.rank)
-            while len(self._waiting) > self._places:
-                del self._waiting[min(self._waiting, key=self._rank)]
-                self._dropped += 1
-            self._changed.notify()
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._work, name="prepare-images", daemon=True)
-                self._worker.start()
+        left: dict[TaskImage, Follower | None] = dict.fromkeys(images[self._places :], follower)
+        if taken:
+            with self._changed:
+                # The first image of a task is the first one that is looked at, so it becomes the newest.
+                for image in reversed(taken):
+                    last = look_ahead if image is taken[-1] else None
+                    self._put(image, _Place(is_opened, next(self._numbers), last, follower))
+                while len(self._waiting) > self._places:
+                    dropped = min(self._waiting, key=self._rank)
+                    left[dropped] = self._waiting.pop(dropped).follower
+                    self._dropped += 1
+                if self._is_closed:
+                    left |= self._empty()
+                self._changed.notify()
+                if self._worker is None:
+                    self._worker = threading.Thread(target=self._work, name="prepare-images", daemon=True)
+                    self._worker.start()
+        _tell_left(left.items())
 
     def discard(self, image: TaskImage) -> None:
         """Take an image out of the queue, if it is there. One that passes the network already is prepared."""
         with self._changed:
-            self._waiting.pop(image, None)
+            place = self._waiting.pop(image, None)
+        _tell_left([] if place is None else [(image, place.follower)])
 
     def close(self) -> None:
         """Begin nothing any more, and wait for the image under way: a process that ends in the middle of torch's work
         is aborted."""
         with self._changed:
             self._is_closed = True
+            left = self._empty()
             self._changed.notify()
             worker = self._worker
+        _tell_left(left.items())
         if worker is not None:
             worker.join(_LONGEST_STOP_SECONDS)
 
@@ -143,13 +166,36 @@ class BackgroundPreparation:
         place = self._take_newest(image)
         if place is None:
             return
-        tier = self._clicks.prepare(fetched() or self._clicks.fetch(image, ticket), ticket)
-        # Without what it waited for: behind first clicks, which go before it.
-        self._share.use(ticket.record.seconds.get("attention", 0.0))
+        try:
+            picture = fetched() or self._clicks.fetch(image, ticket)
+            tier = self._clicks.prepare(picture, ticket)
+            # Without what it waited for: behind first clicks, which go before it.
+            self._share.use(ticket.record.seconds.get("attention", 0.0))
+        except Exception:
+            # It is in the queue no more.
+            _tell_left([(image, place.follower)])
+            raise
         with self._changed:
             self._found[tier] += 1
+        if place.follower is not None:
+            place.follower.follow(image, picture, ticket, functools.partial(self._is_in_the_way, place))
         if place.look_ahead is not None:
-            self.add(place.look_ahead(), is_opened=False)
+            self.add(place.look_ahead(), is_opened=False, follower=place.follower)
+
+    def _is_in_the_way(self, place: _Place) -> bool:
+        with self._changed:
+            return not place.is_opened and any(other.is_opened for other in self._waiting.values())
+
+    def _put(self, image: TaskImage, place: _Place) -> None:
+        """The higher one of two places of an image stays, and whoever follows it."""
+        before = self._waiting.get(image, place)
+        follower = place.follower or before.follower
+        self._waiting[image] = dataclasses.replace(max(place, before, key=lambda one: one.rank), follower=follower)
+
+    def _empty(self) -> dict[TaskImage, Follower | None]:
+        left = {image: place.follower for image, place in self._waiting.items()}
+        self._waiting.clear()
+        return left
 
     def _take_newest(self, image: TaskImage) -> _Place | None:
         with self._changed:
@@ -159,8 +205,9 @@ class BackgroundPreparation:
 
     def _give_up(self, image: TaskImage, error: Exception) -> None:
         with self._changed:
-            self._waiting.pop(image, None)
+            place = self._waiting.pop(image, None)
             self._failures += 1
+        _tell_left([(image, None if place is None else place.follower)])
         if isinstance(error, M2N2Error):
             logger.warning("preparing in the background failed: %s: %s", type(error).__name__, error)
         else:
@@ -168,3 +215,9 @@ class BackgroundPreparation:
 
     def _rank(self, image: TaskImage) -> tuple[bool, int]:
         return self._waiting[image].rank
+
+
+def _tell_left(left: Iterable[tuple[TaskImage, Follower | None]]) -> None:
+    for image, follower in left:
+        if follower is not None:
+            follower.leave(image)

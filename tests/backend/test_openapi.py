@@ -12,7 +12,7 @@ import yaml
 from schemathesis.core.failures import Failure
 
 from backend.app import create_app
-from backend.cvat.payload import InvocationRequest
+from backend.cvat.payload import ExampleFrame, ExampleMask, InvocationRequest, ProposeRequest
 from backend.errors import ImageRefused, ImageUnavailable
 from backend.label_studio.events.payload import BoxItem, BoxValue, PointItem, PointValue
 from backend.label_studio.payload import (
@@ -65,6 +65,9 @@ def test_every_endpoint_and_method_is_described_and_no_other(segmenter):
         (SCHEMAS["BoxItem"], BoxItem),
         (SCHEMAS["BoxItem"]["properties"]["value"], BoxValue),
         (SCHEMAS["InvocationRequest"], InvocationRequest),
+        (SCHEMAS["ProposeRequest"], ProposeRequest),
+        (SCHEMAS["ExampleFrame"], ExampleFrame),
+        (SCHEMAS["ExampleMask"], ExampleMask),
         (SCHEMAS["PrepareRequest"], PrepareRequest),
         (SCHEMAS["SegmentRequest"], SegmentRequest),
         (SCHEMAS["Mark"], Mark),
@@ -178,6 +181,25 @@ def cvat_click(make_png):
 @pytest.mark.parametrize("path", CVAT_PATHS)
 def test_masks_for_cvat_are_as_described(follow, cvat_click, path, answer):
     assert list(follow("POST", path, {"M2N2_CVAT_ANSWER": answer}, **cvat_click).json) == [answer]
+
+
+@pytest.mark.parametrize("polygons", [False, True])
+def test_proposals_for_cvat_are_as_described(follow, make_png, polygons):
+    image = base64.b64encode(make_png(64, 48)).decode()
+    examples = [{"image": image, "masks": [{"label": "cat", "points": [0, 200, 5, 5, 24, 14]}]}]
+    body = {"image": image, "examples": examples, "polygons": polygons}
+    (shape,) = follow("POST", "/cvat/propose", json=body).json["shapes"]
+    assert (shape["type"], shape["label"], shape["confidence"]) == ("polygon" if polygons else "mask", "cat", 0.9)
+    if not polygons:
+        assert shape["points"] == [0, 200, 5, 5, 24, 14]
+
+
+@pytest.mark.parametrize(
+    ("examples", "status"), [([], 400), ([{"image": "", "masks": [{"label": "cat", "points": [1] * 5}]}], 400)]
+)
+def test_proposals_for_cvat_that_cannot_be_made_are_refused_as_described(follow, make_png, examples, status):
+    body = {"image": base64.b64encode(make_png(64, 48)).decode(), "examples": examples}
+    assert follow("POST", "/cvat/propose", json=body).status_code == status
 
 
 def test_the_function_for_cvat_is_as_described(follow, make_client):

@@ -124,6 +124,10 @@ def test_settings_are_frozen():
         ("M2N2_LOG_LEVEL", "loud"),
         ("M2N2_LOG_FORMAT", "xml"),
         ("M2N2_COMPUTING_CLICKS", "0"),
+        ("M2N2_PROPOSE", "sometimes"),
+        ("M2N2_PROPOSE_EXAMPLES", "0"),
+        ("M2N2_PROPOSE_SCORE", "1.5"),
+        ("M2N2_PROPOSE_WAIT_SECONDS", "61"),
         ("M2N2_BASIC_AUTH_USER", "a:b"),
         ("LABEL_STUDIO_URL", "labels.example.com"),
         ("LABEL_STUDIO_URL", "ftp://labels.example.com"),
@@ -251,3 +255,27 @@ def test_a_secret_file_that_cannot_be_used_is_named(tmp_path, content, own, mess
     with pytest.raises(ConfigurationError, match=f"^{message}") as caught:
         load_settings({"LABEL_STUDIO_API_KEY_FILE": str(file), "LABEL_STUDIO_API_KEY": own or ""})
     assert not any(secret in str(caught.value) for secret in ("tell-nobody", "two words", "another"))
+
+
+_STUDIO = {"LABEL_STUDIO_URL": "http://localhost:8080", "LABEL_STUDIO_API_KEY": "0123"}
+
+
+def test_proposals_need_a_label_studio_its_token_and_the_engine_beside_the_server():
+    settings = load_settings({**_STUDIO, "M2N2_PROPOSE": "accepted"})
+    assert (settings.propose, settings.propose_examples, settings.propose_score) == ("accepted", 3, 0.3)
+    assert load_settings({**_STUDIO, "M2N2_PROPOSE": "off", "M2N2_ENGINE": "ray"}).propose == "off"
+
+
+@pytest.mark.parametrize(
+    ("environ", "remedy"),
+    [
+        ({}, "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"),
+        ({"LABEL_STUDIO_URL": "http://localhost:8080"}, "LABEL_STUDIO_API_KEY"),
+        ({**_STUDIO, "M2N2_ENGINE": "ray"}, "M2N2_ENGINE=ray: replicas make no proposals"),
+        ({**_STUDIO, "M2N2_PREPARE_AHEAD": "0"}, "M2N2_PREPARE_AHEAD=0"),
+    ],
+)
+def test_proposals_that_cannot_be_made_are_refused_at_the_start(environ, remedy):
+    with pytest.raises(ConfigurationError, match=r"^M2N2_PROPOSE='accepted' cannot be used") as caught:
+        load_settings({**environ, "M2N2_PROPOSE": "accepted"})
+    assert remedy in str(caught.value)

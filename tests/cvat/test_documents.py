@@ -23,7 +23,8 @@ def test_the_compose_file_sets_what_the_document_says_on_both_containers() -> No
 
 def test_the_programs_run_where_nothing_of_this_project_is() -> None:
     """The agent has the dependencies of cvat-cli, the function none."""
-    allowed = {"agent.py": {"PIL", "cvat_sdk"}, "main.py": set(), "with_server.py": {"main"}}
+    own = {"PIL", "cvat_sdk"}
+    allowed = {"agent.py": own, "proposer.py": own, "main.py": set(), "with_server.py": {"main"}}
     programs = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.py")}
     assert set(programs) == set(allowed)
     for name, text in programs.items():

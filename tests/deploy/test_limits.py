@@ -29,6 +29,7 @@ PLACES = {
     # Files that cannot be imported without packages of others.
     "ray_cluster.py": (ROOT / "backend" / "engines" / "ray_cluster.py", r"^{} = ([\d.]+)$"),
     "deploy/cvat/agent.py": (DEPLOY / "cvat" / "agent.py", r"^{} = ([\d.]+)$"),
+    "deploy/cvat/proposer.py": (DEPLOY / "cvat" / "proposer.py", r"^{} = ([\d.]+)$"),
     "deploy/cvat/nuclio/main.py": (DEPLOY / "cvat" / "nuclio" / "main.py", r"^{} = ([\d.]+)$"),
 }
 UNITS = {"Milliseconds": 1000, "maxRequestBodySize": 2**20, "bytes": 2**20}

@@ -17,12 +17,15 @@ FUNCTION_ID, TASK_ID = 5, 7
 
 class CvatStub:
     """Serves on loopback inside its ``with`` block. functions: as they were created. queue: parameters of annotation
-    requests to hand out. results: what became of them, in order. frames_sent: how often the frame was fetched."""
+    requests to hand out. results: what became of them, in order. frames_sent: how often the frame was fetched. labels,
+    shapes: of the task, in the fields of its API."""
 
     def __init__(self, frame_file: bytes) -> None:
         self.functions: list[dict[str, Any]] = []
         self.queue: deque[dict[str, Any]] = deque()
         self.results: list[dict[str, Any]] = []
+        self.labels: list[dict[str, Any]] = []
+        self.shapes: list[dict[str, Any]] = []
         self.frames_sent = 0
         self._frame_file = frame_file
         self._server = make_server("127.0.0.1", 0, self._create_app(), threaded=True)
@@ -47,7 +50,8 @@ class CvatStub:
         app.add_url_rule("/api/server/about", view_func=lambda: jsonify(about), endpoint="about")
         app.add_url_rule(f"/api/tasks/{TASK_ID}", view_func=lambda: jsonify(_TASK), endpoint="task")
         app.add_url_rule(f"/api/tasks/{TASK_ID}/data/meta", view_func=lambda: jsonify(frames), endpoint="meta")
-        app.add_url_rule("/api/labels", view_func=lambda: jsonify(_NO_LABELS), endpoint="labels")
+        app.add_url_rule("/api/labels", view_func=self._list_labels)
+        app.add_url_rule(f"/api/tasks/{TASK_ID}/annotations/", view_func=self._list_annotations)
         app.add_url_rule(f"/api/tasks/{TASK_ID}/data/", view_func=self._send_frame)
         app.add_url_rule("/api/functions", view_func=self._create_function, methods=["POST"])
         app.add_url_rule(f"/api/functions/{FUNCTION_ID}", view_func=self._get_function)
@@ -56,12 +60,21 @@ class CvatStub:
         app.add_url_rule(f"{requests}/<name>/<outcome>", view_func=self._take_result, methods=["POST"])
         return app
 
+    def _list_labels(self) -> Response:
+        return jsonify(count=len(self.labels), next=None, previous=None, results=self.labels)
+
+    def _list_annotations(self) -> Response:
+        return jsonify(version=0, tags=[], tracks=[], shapes=self.shapes)
+
     def _send_frame(self) -> Response:
         self.frames_sent += 1
         return Response(self._frame_file, content_type="image/png")
 
     def _create_function(self) -> Response:
-        self.functions.append({"id": FUNCTION_ID, "startswith_box": False, **request.get_json()})
+        created = request.get_json()
+        # As CVAT itself fills in.
+        created |= {"labels_v2": [{"type": "any", **label} for label in created.get("labels_v2", [])]}
+        self.functions.append({"id": FUNCTION_ID, "startswith_box": False, **created})
         return self._get_function()
 
     def _get_function(self) -> Response:
@@ -78,7 +91,6 @@ class CvatStub:
 
 
 _FRAME = {"name": "frame.png", "width": 160, "height": 120, "related_files": 0}
-_NO_LABELS = {"count": 0, "next": None, "previous": None, "results": []}
 _TASK = {
     "id": TASK_ID,
     "size": 1,

@@ -15,7 +15,7 @@ from backend.engines.background import LoadedEngine
 from backend.errors import Busy
 from backend.http.request import RequestRecord
 from backend.images.cache import PictureCache
-from backend.scheduling.clicks import ClickQueue, ClickService, ObjectKey, Obsolete
+from backend.scheduling.clicks import ClickQueue, ClickService, ObjectKey, Obsolete, Ticket
 from m2n2_engine.types import Deadline, Picture
 
 CAT = ObjectKey("1.5", "1", "Cat", "first")
@@ -307,3 +307,32 @@ def test_the_queue_asks_the_engine_how_many_pictures_it_prepares_at_once(segment
         gate.wait(DEADLINE_SECONDS)
         for one in both:
             one.result(DEADLINE_SECONDS)
+
+
+def test_each_step_of_proposals_waits_for_clicks_and_not_for_ever(segmenter):
+    queue = ClickQueue(places=9, computing=4)
+    queue.wait_until_idle(lambda: 0.0)
+    service = ClickService(LoadedEngine(segmenter), PictureCache(0, 0, None, None), queue)
+    entered, left = threading.Event(), threading.Event()
+
+    def propose(picture, examples, deadline, slots):
+        with slots.computing():
+            entered.set()
+        left.set()
+        return ()
+
+    segmenter.propose = propose
+    click = ClickThread(queue, computing)
+    ticket = Ticket(None, RequestRecord())
+    proposing = threading.Thread(target=service.propose, args=(draw(1), [], ticket))
+    proposing.start()
+    assert not entered.wait(0.05)
+    click.finish()
+    assert entered.wait(DEADLINE_SECONDS)
+    assert left.wait(DEADLINE_SECONDS)
+    proposing.join(DEADLINE_SECONDS)
+    # A click that waits for what the proposals have begun must not be waited for.
+    with join(queue):
+        longest = Deadline.after(0.01)
+        queue.wait_until_idle(lambda: longest.remaining_seconds)
+        assert service.propose(draw(1), [], ticket) == ()

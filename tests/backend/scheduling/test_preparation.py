@@ -516,3 +516,63 @@ def test_a_label_studio_that_does_not_tell_what_comes_next_is_named(
     assert application.metric('m2n2_preparation_found_total{level="network"}') == 1
     (record,) = (record for record in caplog.records if record.name == "backend.scheduling.preparation")
     assert reason in record.message
+
+
+class Following:
+    """Notes what it is told, as widths."""
+
+    def __init__(self):
+        self.followed, self.left = [], []
+        self.changed = threading.Condition()
+
+    def follow(self, image, picture, ticket, is_in_the_way):
+        with self.changed:
+            self.followed.append((int(image.reference), picture.size[1]))
+            self.changed.notify_all()
+
+    def leave(self, image):
+        with self.changed:
+            self.left.append(int(image.reference))
+            self.changed.notify_all()
+
+    def wait_for(self, followed=(), left=()):
+        with self.changed:
+            done = self.changed.wait_for(lambda: (self.followed, self.left) == (followed, left), DEADLINE_SECONDS)
+            assert done, (self.followed, self.left)
+
+
+def test_a_follower_is_told_of_each_image_and_of_those_that_come_next(busy, gate):
+    background, following = busy(), Following()
+    background.preparation.add(name(2, 3), is_opened=True, look_ahead=lambda: name(10), follower=following)
+    background.add(2)
+    gate.allowed.release(4)
+    following.wait_for([(2, 2), (3, 3), (10, 10)], [])
+
+
+def test_a_follower_is_told_of_images_that_are_never_prepared(busy, gate):
+    background, following = busy(places=3), Following()
+    background.shelf.errors["2"] = ImageRefused("the host is not open")
+    gate.errors = {3: OutOfMemory("no room")}
+    # Of five, two find no place, and a newer one drives another out.
+    background.preparation.add(name(2, 3, 4, 5, 6), is_opened=True, follower=following)
+    background.add(7)
+    following.wait_for([], [5, 6, 4])
+    gate.allowed.release(3)
+    following.wait_for([], [5, 6, 4, 2, 3])
+    background.wait_for(failures=2)
+
+
+def test_a_follower_is_told_of_what_was_discarded_and_of_what_is_left_at_the_end(busy, gate):
+    background, following = busy(), Following()
+    background.preparation.add(name(2, 3), is_opened=True, follower=following)
+    background.preparation.discard(name(2)[0])
+    background.preparation.discard(name(9)[0])
+    following.wait_for([], [2])
+    closing = threading.Thread(target=background.preparation.close)
+    closing.start()
+    following.wait_for([], [2, 3])
+    background.preparation.add(name(4), is_opened=True, follower=following)
+    following.wait_for([], [2, 3, 4])
+    gate.allowed.release(1)
+    closing.join(DEADLINE_SECONDS)
+    assert not closing.is_alive()

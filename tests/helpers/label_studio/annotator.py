@@ -40,6 +40,7 @@ _SHOWN_SOURCES = """() => {
     return Object.fromEntries(images.map(image => [image.name.split("@")[0], image.currentSrc]));
 }"""
 _SNAPSHOT = "() => [...Htx.annotationStore.selected.areas.values()].map(region => region.getImageDataURL())"
+_REGIONS = "() => [...Htx.annotationStore.selected.areas.values()].map(region => [region.cleanId, region.origin])"
 _HAS = "id => [...Htx.annotationStore.selected.areas.values()].some(region => region.cleanId === id)"
 _MARK = """([number, left, top]) => {
     const mark = document.createElement("div");
@@ -143,6 +144,14 @@ class Annotator:
     def read_sources(self) -> dict[str, str]:
         """The address that each Image tag of the page shows, by the tag's name."""
         return dict(self.page.evaluate(_SHOWN_SOURCES))
+
+    def await_regions(self) -> None:
+        """Wait until there is a region on the page: the task's answer waits for its prediction."""
+        self.page.wait_for_function(f"() => ({_COUNT})() > 0")
+
+    def read_regions(self) -> list[tuple[str, str]]:
+        """The id and the origin of each region on the page, accepted ones and those of a prediction."""
+        return [(str(identifier), str(origin)) for identifier, origin in self.page.evaluate(_REGIONS)]
 
     def draw_bitmasks(self) -> list[str]:
         """The accepted bitmasks as the page writes them anew from what it shows, which it does after each stroke."""
