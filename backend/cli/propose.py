@@ -51,6 +51,7 @@ def propose(
     with working_on("loading the network"):
         config = engine_config(context, backbone, grid, preset, constants)
         engine = settings.load(dataclasses.replace(config, defer_network=True))
+        context.call_on_close(engine.flush)
     found, problems = _propose_all(engine, files, known)
     write_json(target, describe_coco(found))
     of = len({each.image for each in found})

@@ -130,6 +130,7 @@ def segment(
     with working_on("loading the network" if is_many else "loading the network and segmenting"):
         config = engine_config(context, backbone, grid, preset, constants)
         engine = settings.load(dataclasses.replace(config, defer_network=True))
+        context.call_on_close(engine.flush)
         # One object is segmented while this is shown: there is no bar to draw for it.
         only = None if pixels is None else _segment(engine, tasks[0], pixels, start)
     if only is None:

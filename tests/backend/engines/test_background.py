@@ -38,6 +38,9 @@ def test_the_engine_is_waited_for(segmenter, caplog):
         assert source.status() == EngineStatus("m2n2", State.LOADING)
         go.set()
         thread.join()
+        # It tells of the engine after it has given it.
+        for loading in [one for one in threading.enumerate() if one.name == "load-model"]:
+            loading.join()
     assert found == [segmenter]
     assert source.status() == segmenter.status()
     assert "model ready after" in caplog.text

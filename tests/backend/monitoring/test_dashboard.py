@@ -53,7 +53,13 @@ def exported(make_client, segmenter, server):
     tier = TierStatus(images=1, bytes=1, budget_bytes=1, hits=1, misses=1, evictions=1)
     tiers = dict.fromkeys((Tier.DEVICE, Tier.HOST, Tier.DISK), tier)
     segmenter.told = EngineStatus(
-        "disc-1", replicas=1, device_memory_used_bytes=1, device_memory_bytes=1, disk_write_failures=0, tiers=tiers
+        "disc-1",
+        device="cpu",
+        replicas=1,
+        device_memory_used_bytes=1,
+        device_memory_bytes=1,
+        disk_write_failures=0,
+        tiers=tiers,
     )
     server.answer("/api/current-user/whoami", b"{}")
     client = make_client({"LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": "0123abcd"})
