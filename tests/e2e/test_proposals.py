@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import pytest
+import requests
 from PIL import Image as PillowImage
 
 from backend.label_studio.project_setup import Attachment, attach_backend, create_project
@@ -35,8 +36,6 @@ def proposing(studio, tmp_path_factory) -> Iterator[Server]:
         "LABEL_STUDIO_API_KEY": studio.token,
         "M2N2_PROPOSE": "accepted",
         "M2N2_PROPOSE_WAIT_SECONDS": "60",
-        # By one example of one photograph nothing is very sure.
-        "M2N2_PROPOSE_SCORE": "0.3",
         "M2N2_DISK_CACHE_MIB": "0",
     }
     with make_backend(environ, find_free_port(), tmp_path_factory.mktemp("proposing") / "backend.log") as server:
@@ -82,6 +81,11 @@ def upload_coffee(studio, project):
         return find_newest_task(studio.client, project), data, corner
 
     return upload
+
+
+def read_metric(server, name):
+    lines = requests.get(f"{server.url}/metrics", timeout=30).text.splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
 
 
 def test_three_masks_are_accepted_and_the_fourth_is_there_and_corrected_by_one_click(
@@ -131,3 +135,21 @@ def test_three_masks_are_accepted_and_the_fourth_is_there_and_corrected_by_one_c
     (saved,) = annotator.submit()
     assert saved["id"] == proposed["id"]
     assert_same(decode_region(saved), decode_region(corrected.region))
+
+
+def test_predictions_of_ten_tasks_are_retrieved_at_once(make_annotator, project, proposing, upload_coffee, studio):
+    tasks = [upload_coffee(number)[0] for number in range(4, 14)]
+    selected = {"selectedItems": {"all": False, "included": tasks}}
+    studio.client.post(f"/api/dm/actions?id=retrieve_tasks_predictions&project={project}", selected)
+    found = [studio.client.get("/api/predictions", task=task) for task in tasks]
+    assert [len(predictions) for predictions in found] == [1] * 10
+    assert len({predictions[0]["model_version"] for predictions in found}) == 1
+    assert all(predictions[0]["result"] for predictions in found)
+    annotator = make_annotator()
+    annotator.open_task(project, tasks[-1])
+    annotator.await_regions()
+    annotator.shoot("retrieved")
+    assert [identifier for identifier, _ in annotator.read_regions()] == [one["id"] for one in found[-1][0]["result"]]
+    # Those of the test before: two were submitted as they were, and one was corrected.
+    assert read_metric(proposing, "m2n2_proposals_kept_total") == 2
+    assert read_metric(proposing, "m2n2_proposals_corrected_total") == 1
