@@ -110,8 +110,10 @@ def click_once(offline, folder, click):
     finally:
         server.kill()
         server.wait()
-    version = run(program, "--version").stdout
-    return measure(answer), version.split()[-1]
+    version = subprocess.run(
+        [program, "--version"], env=environ, cwd=folder, capture_output=True, text=True, check=True
+    )
+    return measure(answer), version.stdout.split()[-1]
 
 
 def ask(offline, port, click, folder):

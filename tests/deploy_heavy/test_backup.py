@@ -23,6 +23,7 @@ from backend.tools.local_server import find_port
 from backend.tools.studio.processes import Account, create_token, make_backend, make_label_studio
 from tests.helpers.deploy.postgresql import run_postgresql
 from tests.helpers.image.container import IMAGE
+from tests.helpers.image.podman import LIMITS
 from tests.helpers.label_studio.photographs import find_newest_task, read_sample
 from tests.helpers.paths import ROOT
 
@@ -106,7 +107,8 @@ def make_volume(stack: contextlib.ExitStack, request: pytest.FixtureRequest, tmp
     podman = request.getfixturevalue("podman")
     request.getfixturevalue("image")
     engine = tmp_path / "podman"
-    engine.write_text(f'#!/bin/sh\nexec {" ".join(map(str, podman.command))} "$@"\n')
+    limited = f'if [ "$1" = run ]; then shift; set -- run {" ".join(LIMITS)} "$@"; fi'
+    engine.write_text(f'#!/bin/sh\n{limited}\nexec {" ".join(map(str, podman.command))} "$@"\n')
     engine.chmod(0o755)
     podman("volume", "create", VOLUME)
     stack.callback(podman, "volume", "rm", "--force", VOLUME)
