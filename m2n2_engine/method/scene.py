@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import gaussian_filter
 
 from m2n2_engine.config import MethodConfig
 from m2n2_engine.method.edge_map import measure_sobel
@@ -142,6 +141,9 @@ def weigh_colours(appearance: Appearance, one: Mask, other: Mask) -> Map:
     ``other``; 0 where either has too few."""
     if min(one.sum(), other.sum()) < _LEAST_PIXELS:
         return np.zeros(one.shape, np.float32)
+    # Imported here: it takes a quarter of a second, which a command with one click need not wait for.
+    from scipy.ndimage import gaussian_filter
+
     counted = (np.bincount(appearance.bins[side], minlength=_BINS**3).astype(float) for side in (one, other))
     smooth = [gaussian_filter(counts.reshape((_BINS,) * 3), _BIN_SMOOTHING).ravel() for counts in counted]
     likely, unlikely = (counts / counts.sum() + _BIN_FLOOR for counts in smooth)

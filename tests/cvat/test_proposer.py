@@ -193,10 +193,12 @@ def test_a_mask_without_a_pixel_is_no_example(server: CvatServer, image: str) ->
     assert ask(server, {"image": image, "examples": [empty]}).json() == {"shapes": []}
 
 
-def test_no_frame_is_decoded_twice(server: CvatServer, image: str) -> None:
+def test_no_frame_passes_the_network_twice(server: CvatServer, image: str) -> None:
     assert base64.b64decode(image)
     body = {"image": image, "examples": [{"image": image, "masks": [{"label": "a", "points": [0, 4, 5, 5, 6, 6]}]}]}
     before = server.passes
     ask(server, body)
+    # The frame, and the part of it that shows the small example larger.
+    assert server.passes == before + 2
     ask(server, body)
-    assert server.passes == before + 1
+    assert server.passes == before + 2
