@@ -38,9 +38,9 @@ def previous(podman, tmp_path_factory):
     version = find_previous()
     assert version, "an upgrade is tested in a clone with its history"
     context = tmp_path_factory.mktemp("previous")
-    archive = subprocess.Popen(["git", "-C", ROOT, "archive", version], stdout=subprocess.PIPE)
-    subprocess.run(["tar", "--extract", "--directory", context], stdin=archive.stdout, check=True)
-    assert archive.wait() == 0
+    with subprocess.Popen(["git", "-C", ROOT, "archive", version], stdout=subprocess.PIPE) as archive:
+        subprocess.run(["tar", "--extract", "--directory", context], stdin=archive.stdout, check=True)
+    assert archive.returncode == 0
     sys.stdout.write(f"\nthe version before is {version}")
     podman.build(context, "cpu", PREVIOUS_IMAGE)
     return PREVIOUS_IMAGE
