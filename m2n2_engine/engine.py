@@ -301,8 +301,8 @@ class Engine:
     ) -> tuple[Proposal, ...]:
         """Objects of a picture that are like those of some examples, the surest first; none where nothing is like them.
 
-        No two of them are of one object, also where labels differ. What is kept of a picture is used: it passes the
-        network once.
+        No two of them are of one object, also where labels differ. What host or disk keep of a picture is used; where
+        neither keeps any, a picture passes the network for each question about it.
 
         Args:
             picture: as for ``segment``.

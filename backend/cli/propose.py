@@ -11,7 +11,7 @@ import typer
 from rich.progress import track
 
 from backend.cli.segment.forms import Form, FoundObject, check_ending, describe_coco, write_json
-from backend.cli.segment.work import ImageFile, find_images
+from backend.cli.segment.work import ImageFile, find_images, tell_problem
 from m2n2_engine.errors import DatasetError, M2N2Error
 from m2n2_engine.tools.context import (
     BackboneOption,
@@ -88,9 +88,7 @@ def _propose_all(
                 found += _propose(engine, file, picture, examples)
         except M2N2Error as error:
             problems += 1
-            text = str(error)
-            place = "" if str(file.path) in text else f"{file.path}: "
-            messages.print(f"{place}{text}", markup=False, highlight=False)
+            tell_problem(file, error)
     return found, problems
 
 

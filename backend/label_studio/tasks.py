@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -74,8 +75,35 @@ def fetch_tasks(client: LabelStudioClient, project: int, after: int, count: int,
     filters = [{"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}]
     if unfinished:
         filters.append({"filter": "filter:tasks:completed_at", "operator": "empty", "type": "Datetime", "value": True})
-    query = {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
-    answer = client.get(
+    try:
+        return TaskPage.model_validate(query_tasks(client, project, count, filters, "tasks:id"))
+    except ValidationError as error:
+        raise LabelStudioError(f"{client.url} lists no tasks of the kind known: {render_problem(error)}") from None
+
+
+def query_tasks(
+    client: LabelStudioClient,
+    project: int,
+    count: int,
+    filters: Sequence[Mapping[str, object]],
+    ordering: str,
+    **options: str,
+) -> Any:
+    """What Label Studio says of the first tasks of a project.
+
+    Args:
+        client: of Label Studio.
+        project: its number.
+        count: of tasks, at most.
+        filters: of Label Studio's Data Manager, all of which hold.
+        ordering: a column of the Data Manager, downwards with a minus before it.
+        options: further parameters of ``/api/tasks``.
+
+    Raises:
+        LabelStudioError: as of `LabelStudioClient`.
+    """
+    query = {"filters": {"conjunction": "and", "items": list(filters)}, "ordering": [ordering]}
+    return client.get(
         "/api/tasks",
         project=project,
         page_size=count,
@@ -85,11 +113,8 @@ def fetch_tasks(client: LabelStudioClient, project: int, after: int, count: int,
         # Without it Label Studio would ask its model, which is this server, for predictions of these tasks, where
         # the project says so; and to be asked for a task is to learn that it was opened.
         review="true",
+        **options,
     )
-    try:
-        return TaskPage.model_validate(answer)
-    except ValidationError as error:
-        raise LabelStudioError(f"{client.url} lists no tasks of the kind known: {render_problem(error)}") from None
 
 
 def fetch_all_tasks(client: LabelStudioClient, project: int) -> Iterator[Task]:

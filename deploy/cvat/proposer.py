@@ -41,6 +41,9 @@ _FRESH_SECONDS = 60.0
 _MOST_FRAMES = 24
 """The server takes no more examples."""
 
+_USUAL_THRESHOLD = 0.5
+"""Confidence from which masks are given where CVAT names none: its page hides what is below."""
+
 _PNG_MODES = frozenset({"1", "I;16", "L", "LA", "P", "RGB", "RGBA"})
 
 
@@ -105,7 +108,8 @@ class Proposer:
 
     def detect(self, context: cvataa.DetectionFunctionContext, image: PIL.Image.Image) -> list[Any]:
         """The proposals for a frame; raises BadFunctionError, whose message CVAT shows."""
-        polygons, least = bool(context.conv_mask_to_poly), context.conf_threshold or 0.5
+        polygons = bool(context.conv_mask_to_poly)
+        least = _USUAL_THRESHOLD if context.conf_threshold is None else context.conf_threshold
         body = {"image": _encode_file(image), "examples": self._examples.find(), "polygons": polygons}
         make = cvataa.polygon if polygons else cvataa.mask
         shapes = [shape for shape in self._ask(body)["shapes"] if shape["confidence"] >= least]

@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CvatServer]:
 @dataclasses.dataclass(frozen=True)
 class Context(cvataa.DetectionFunctionContext):
     frame_name: str = "frame.png"
-    conf_threshold: float | None = 0.0001
+    conf_threshold: float | None = 0.0
     conv_mask_to_poly: bool = False
 
 

@@ -12,7 +12,15 @@ from rich.progress import track
 
 from backend.cli.segment.forms import Form, FoundObject, describe_coco, write_json, write_object
 from backend.cli.segment.prompt_file import read_prompts
-from backend.cli.segment.work import ImageFile, Task, check_target, find_images, match_prompts, name_targets
+from backend.cli.segment.work import (
+    ImageFile,
+    Task,
+    check_target,
+    find_images,
+    match_prompts,
+    name_targets,
+    tell_problem,
+)
 from m2n2_engine.errors import ConfigurationError, M2N2Error
 from m2n2_engine.tools.context import (
     BackboneOption,
@@ -185,9 +193,7 @@ def _segment_many(engine: Engine, tasks: Sequence[Task], start: Mask | None, tar
             written += 1
         except M2N2Error as error:
             failures += 1
-            text = str(error)
-            place = "" if str(task.image.path) in text else f"{task.image.path}: "
-            messages.print(f"{place}{text}", markup=False, highlight=False)
+            tell_problem(task.image, error)
     if form is Form.COCO:
         write_json(target, describe_coco(found))
     images = len({task.image for task in tasks})

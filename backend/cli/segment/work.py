@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from backend.cli.segment.forms import Form, check_ending, usual_ending
 from backend.cli.segment.prompt_file import OBJECT, ObjectPrompt
-from m2n2_engine.errors import ConfigurationError, InvalidImage
+from m2n2_engine.errors import ConfigurationError, InvalidImage, M2N2Error
 from m2n2_engine.image_file import find_image_files
+from m2n2_engine.tools.context import messages
 from m2n2_engine.types import Box, Click, Stroke
 
 
@@ -47,6 +48,13 @@ def find_images(paths: Sequence[Path]) -> list[ImageFile]:
             raise InvalidImage(f"{path} holds no images: name a folder that does, or image files")
         found += [ImageFile(file, file.relative_to(path).as_posix()) for file in files]
     return found
+
+
+def tell_problem(image: ImageFile, error: M2N2Error) -> None:
+    """Say what went wrong with one image of several, and with which."""
+    text = str(error)
+    place = "" if str(image.path) in text else f"{image.path}: "
+    messages.print(f"{place}{text}", markup=False, highlight=False)
 
 
 def match_prompts(prompts: Sequence[ObjectPrompt], images: Sequence[ImageFile]) -> list[Task]:

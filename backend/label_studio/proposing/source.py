@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from backend.http.request import render_problem
 from backend.label_studio.client import LabelStudioClient, LabelStudioError
 from backend.label_studio.payload import StudioPayload, Task
 from backend.label_studio.proposing.accepted import Annotation
+from backend.label_studio.tasks import query_tasks
 
 _Filter = dict[str, object]
 
@@ -61,17 +61,8 @@ class AnnotationSource:
 
     def _list(self, project: int, count: int, filters: Sequence[_Filter], ordering: str) -> list[AnnotatedTask]:
         annotated = {"filter": "filter:tasks:total_annotations", "operator": "greater", "type": "Number", "value": 0}
-        query = {"filters": {"conjunction": "and", "items": [annotated, *filters]}, "ordering": [ordering]}
-        answer = self._client.get(
-            "/api/tasks",
-            project=project,
-            page_size=count,
-            query=json.dumps(query),
-            include="id,data,updated_at,annotations_ids",
-            # As in `tasks.fetch_tasks`: references as they stand, and no question back for predictions.
-            resolve_uri="false",
-            review="true",
-        )
+        columns = "id,data,updated_at,annotations_ids"
+        answer = query_tasks(self._client, project, count, [annotated, *filters], ordering, include=columns)
         try:
             return _Page.model_validate(answer).tasks
         except ValidationError as error:

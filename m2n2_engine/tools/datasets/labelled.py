@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as run_lengths
-
 from m2n2_engine.errors import DatasetError
+from m2n2_engine.tools.datasets.coco_json import decode_mask, read_content
 from m2n2_engine.types import Mask
+
+_KIND = "COCO with masks and categories"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,16 +20,18 @@ class LabelledObject:
 
     path: Path
     label: str
-    _segmentation: Any = dataclasses.field(repr=False, compare=False)
-    _size: tuple[int, int] = dataclasses.field(repr=False, compare=False)
-    _place: str = dataclasses.field(repr=False, compare=False)
+    _annotation: Mapping[str, Any] = dataclasses.field(repr=False, compare=False)
+    _image: Mapping[str, Any] = dataclasses.field(repr=False, compare=False)
+    _source: Path = dataclasses.field(repr=False, compare=False)
 
     def mask(self) -> Mask:
-        """bool ``(H, W)``. Raises DatasetError where the annotation holds none that can be read."""
-        try:
-            return np.asarray(run_lengths.decode(_encode(self._segmentation, *self._size)), bool)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise DatasetError(f"{self._place} has a segmentation that cannot be read: {error}") from None
+        """bool ``(H, W)``. Raises DatasetError where the annotation holds none that can be read, or one without a
+        pixel."""
+        mask = decode_mask(self._annotation, self._image, self._source)
+        if not mask.any():
+            number = self._annotation.get("id")
+            raise DatasetError(f"{self._source}, annotation {number} has a mask without a pixel: leave it out")
+        return mask
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def read_labelled(path: Path) -> LabelledImages:
     Raises:
         DatasetError: the file or an image is missing, or it is not of COCO's form.
     """
-    content = _read_json(path)
+    content = read_content(path, _KIND)
     try:
         labels = {category["id"]: str(category["name"]) for category in content["categories"]}
         images = {image["id"]: image for image in content["images"]}
@@ -59,29 +60,17 @@ def read_labelled(path: Path) -> LabelledImages:
             LabelledObject(
                 files[each["image_id"]],
                 labels[each["category_id"]],
-                each["segmentation"],
-                (images[each["image_id"]]["height"], images[each["image_id"]]["width"]),
-                f"{path}, annotation {each.get('id')}",
+                each,
+                images[each["image_id"]],
+                path,
             )
             for each in content["annotations"]
             if not each.get("iscrowd")
         )
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise DatasetError(f"{path} is no COCO with masks and categories: {reason}") from None
+        raise DatasetError(f"{path} is no {_KIND}: {reason}") from None
     return LabelledImages(tuple(files.values()), objects)
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise DatasetError(f"{path} is no JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path} is no COCO with masks and categories: it is a {type(content).__name__}")
-    return content
 
 
 def _find_file(folder: Path, name: str) -> Path:
@@ -91,14 +80,3 @@ def _find_file(folder: Path, name: str) -> Path:
         if place.is_file():
             return place
     raise DatasetError(f"the image {name!r} is neither in {folder} nor in {folder / 'images'}: put it there")
-
-
-def _encode(segmentation: Any, height: int, width: int) -> Any:
-    """Run lengths of what COCO knows: polygons, and run lengths as numbers or as text."""
-    if isinstance(segmentation, list):
-        return run_lengths.merge(run_lengths.frPyObjects(segmentation, height, width))
-    if list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"its size is {segmentation['size']}, the image's {[height, width]}")
-    if isinstance(segmentation["counts"], list):
-        return run_lengths.frPyObjects(segmentation, height, width)
-    return segmentation

@@ -116,9 +116,20 @@ def test_an_image_or_a_mask_of_the_examples_that_is_not_there(tmp_path):
     examples = write_coco(tmp_path / "set", ["a.png"])
     ask = "propose", "--examples", examples, tmp_path / "set" / "images", "-o", tmp_path / "p.json"
     content = json.loads(examples.read_text())
-    content["annotations"][0]["segmentation"]["size"] = [12, 16]
+    (annotation,) = content["annotations"]
+    for segmentation, reason in (
+        (annotation["segmentation"] | {"size": [12, 16]}, "(its size is [12, 16]"),
+        # pycocotools raises a bare Exception for this one.
+        ([{}], "(input type is not supported"),
+        ([], "annotation 1 has a mask without a pixel: leave it out"),
+        (None, "no mask can be made of its segmentation"),
+    ):
+        annotation["segmentation"] = segmentation
+        examples.write_text(json.dumps(content))
+        assert reason in problem(run(*ask)).lower()
+    del annotation["segmentation"]
     examples.write_text(json.dumps(content))
-    assert "annotation 1 has a segmentation that cannot be read: its size is [12, 16]" in problem(run(*ask))
+    assert "annotation 1: no mask can be made of its segmentation (it lacks 'segmentation')" in problem(run(*ask))
     (tmp_path / "set" / "images" / "a.png").unlink()
     assert problem(run(*ask)).startswith("the image 'a.png' is neither in")
 

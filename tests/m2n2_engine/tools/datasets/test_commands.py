@@ -140,7 +140,7 @@ def test_coco_of_one_s_own_is_converted(prepare, folder, tmp_path, make_source):
     ("content", "told"),
     [
         ("{", "is no JSON: "),
-        ("[]", "is no COCO of instances: it lacks 'images'"),
+        ("[]", "is no COCO of instances: it is a list"),
         ('{"images": []}', "is no COCO of instances: it lacks 'annotations'"),
         ('{"images": [], "annotations": [{"id": 1, "image_id": 3}]}', "is no COCO of instances: it lacks 3"),
         ('{"images": [{"id": 1, "file_name": "no.png"}], "annotations": []}', "no.png is missing: --images names"),
