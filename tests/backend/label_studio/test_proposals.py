@@ -227,8 +227,8 @@ def test_ten_tasks_at_once_have_theirs_in_their_order(page, studio, looks, make_
     assert page.metric("m2n2_proposals_regions_total") == 5
 
 
-def test_what_is_late_is_there_the_next_time(make_page, studio, segmenter):
-    studio.annotate(1, brush_region(square()))
+def hold_back(segmenter):
+    """Proposals are made once the event that this returns is set."""
     allowed, find = threading.Event(), segmenter.propose
 
     def propose(*arguments):
@@ -236,6 +236,12 @@ def test_what_is_late_is_there_the_next_time(make_page, studio, segmenter):
         return find(*arguments)
 
     segmenter.propose = propose
+    return allowed
+
+
+def test_what_is_late_is_there_the_next_time(make_page, studio, segmenter):
+    studio.annotate(1, brush_region(square()))
+    allowed = hold_back(segmenter)
     page = make_page(M2N2_PROPOSE_WAIT_SECONDS="0.2")
     assert page.open(4) == []
     allowed.set()
@@ -257,13 +263,7 @@ def test_older_proposals_are_given_where_those_by_the_newest_examples_are_late(m
 
 def test_a_batch_ends_at_its_deadline_and_goes_on_in_the_background(make_page, studio, segmenter, caplog):
     studio.annotate(1, brush_region(square()))
-    allowed, find = threading.Event(), segmenter.propose
-
-    def propose(*arguments):
-        assert allowed.wait(DEADLINE_SECONDS)
-        return find(*arguments)
-
-    segmenter.propose = propose
+    allowed = hold_back(segmenter)
     page = make_page(M2N2_ANSWER_TIMEOUT_SECONDS="0.5")
     assert page.ask(4, 5, 6) == [[], [], []]
     assert "3 tasks have no proposals yet: ask for predictions again" in caplog.text
