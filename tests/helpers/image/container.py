@@ -29,9 +29,9 @@ class Container:
         settings = [f"--env=M2N2_PORT={self.port}", "--env=M2N2_HOST=127.0.0.1"]
         self.id = podman.start(image, *settings, *options)
 
-    def ask(self, path, body=None):
+    def ask(self, path, body=None, seconds=ANSWER_SECONDS):
         method = "GET" if body is None else "POST"
-        return requests.request(method, f"http://127.0.0.1:{self.port}{path}", json=body, timeout=ANSWER_SECONDS)
+        return requests.request(method, f"http://127.0.0.1:{self.port}{path}", json=body, timeout=seconds)
 
     def wait_until_ready(self):
         """Seconds that it took."""
