@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import math
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from m2n2_engine.config import Decision, MethodConfig
 from m2n2_engine.kernels import Kernels
-from m2n2_engine.method.chain import build_start_state
 from m2n2_engine.method.decider import Decided, Impression, PromptDecider
-from m2n2_engine.method.edge_map import EdgeMap
 from m2n2_engine.method.scene import look_at
 from m2n2_engine.prompt import Prompt, find_path, sample_stroke
 from m2n2_engine.session.box import exclude_outside, find_seeds, surround
 from m2n2_engine.session.finish import apply_change, choose_different, clean_mask
+from m2n2_engine.session.point_maps import PointMaps
 from m2n2_engine.types import Box, Click, Image, Mask
-
-_Point = tuple[float, float]
-"""A place (x, y) in pixels of the full-size image."""
-
-_Measure = Callable[[npt.NDArray[np.float32], Sequence[tuple[int, int]]], Sequence[Any]]
-"""``ClickMaps.find_edges`` or ``ClickMaps.rank``."""
 
 _SLIMMEST = 4.0
 """Longer side over shorter side up to which the working size caps the longer one. Here."""
@@ -91,20 +80,22 @@ class Session:
         self._kernels = kernels
         self._image_size = (image.shape[0], image.shape[1])
         self._grid = (transition.shape[0], transition.shape[1])
-        cells = self._grid[0] * self._grid[1]
-        self._transition = transition.reshape(cells, cells)
         working_image = _freeze(reduce_image(image, method.working_size_pixels))
         self._working_size = (working_image.shape[0], working_image.shape[1])
         # Needed on the way back to full size; the caller's own array may change later and is not kept.
         self._reduced = None if self._working_size == self._image_size else working_image
         self._click_maps = kernels.build_click_maps(working_image, self._grid, method)
-        self._decider: PromptDecider | None = None
-        if method.decision is Decision.CONSENSUS:
-            scene = look_at(working_image, self._transition, self._grid, method)
-            self._decider = PromptDecider(scene, self._image_size, self._find_edges)
-        self._click_maps_bytes = click_maps_bytes
+        is_consensus = method.decision is Decision.CONSENSUS
         # Each kind of decision measures something else in a map; a session has one.
-        self._maps: collections.OrderedDict[_Point, Any] = collections.OrderedDict()
+        measure = self._click_maps.find_edges if is_consensus else self._click_maps.rank
+        self._maps = PointMaps(
+            transition, kernels, method, self._image_size, self._working_size, measure, click_maps_bytes
+        )
+        self._decider: PromptDecider | None = None
+        if is_consensus:
+            scene = look_at(working_image, self._maps.transition, self._grid, method)
+            # Not a method of this session: a cycle would keep all of it until the collector comes by.
+            self._decider = PromptDecider(scene, self._image_size, self._maps.find)
         self._lock = threading.Lock()
 
     @property
@@ -118,7 +109,7 @@ class Session:
         reduced_bytes = 0 if self._reduced is None else self._reduced.nbytes
         decider_bytes = 0 if self._decider is None else self._decider.nbytes
         kept_bytes = self._click_maps.nbytes + reduced_bytes + decider_bytes
-        return self._transition.nbytes + kept_bytes + self._used_map_bytes()
+        return kept_bytes + self._maps.nbytes
 
     def segment(self, image: Image, prompt: Prompt) -> tuple[Mask, float]:
         """The mask of the object that a prompt describes.
@@ -177,9 +168,9 @@ class Session:
             for point in sample_stroke(click, self._image_size, self._grid)
         ]
         if prompt.box is not None:
-            clicks += find_seeds(prompt.box, self._image_size, self._grid, self._walk, self._method)
+            clicks += find_seeds(prompt.box, self._image_size, self._grid, self._maps.walk, self._method)
             clicks += surround(prompt.box, self._image_size, self._method)
-        ranked = self._find_maps([(click.x, click.y) for click in clicks], self._click_maps.rank)
+        ranked = self._maps.find([(click.x, click.y) for click in clicks])
         mask, score = self._click_maps.decide(ranked, [click.positive for click in clicks])
         return Decided(mask, np.zeros_like(mask), score)
 
@@ -196,38 +187,6 @@ class Session:
         least: float = self._method.smallest_piece_cells * cell_pixels
         # By the box and not by the mask: what one more click keeps must not depend on what it adds.
         return least if box is None else min(least, _PIECE_OF_BOX * (box.right - box.left) * (box.bottom - box.top))
-
-    def _find_edges(self, points: Sequence[_Point]) -> Sequence[EdgeMap]:
-        return self._find_maps(points, self._click_maps.find_edges)
-
-    def _find_maps(self, points: Sequence[_Point], measure: _Measure) -> list[Any]:
-        """What is measured in the maps of these points, computing those not seen before together."""
-        # By the exact point, not its pixel: the walk starts from the fraction, and an answer must not depend on who
-        # clicked nearby before.
-        missing = [point for point in dict.fromkeys(points) if point not in self._maps]
-        if missing:
-            self._maps.update(zip(missing, self._build_maps(missing, measure), strict=True))
-        for point in points:
-            self._maps.move_to_end(point)
-        maps = [self._maps[point] for point in points]
-        while self._used_map_bytes() > self._click_maps_bytes and len(self._maps) > 1:
-            self._maps.popitem(last=False)
-        return maps
-
-    def _build_maps(self, points: Sequence[_Point], measure: _Measure) -> Sequence[Any]:
-        starts = np.stack([build_start_state(point, self._image_size, self._grid) for point in points])
-        return measure(self._walk(starts), [self._to_pixel(*point, self._working_size) for point in points])
-
-    def _walk(self, start_states: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self._kernels.build_coarse_maps(self._transition, start_states, self._method)
-
-    def _to_pixel(self, x: float, y: float, size: tuple[int, ...]) -> tuple[int, int]:
-        """The pixel ``(x, y)`` of an image of ``size`` (H, W) under a point of the full-size image."""
-        height, width = self._image_size
-        return min(int(x * (size[1] / width)), size[1] - 1), min(int(y * (size[0] / height)), size[0] - 1)
-
-    def _used_map_bytes(self) -> int:
-        return sum(measured.nbytes for measured in list(self._maps.values()))
 
 
 def _freeze(image: Image) -> Image:
