@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import logging
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +10,14 @@ import typer
 
 from backend.cli import label_studio, plan, serve, warm
 from backend.cli.commands import app
+from backend.cli.ending import ending_at_once
 from backend.process import calm_idle_threads
 from backend.tools import benchmark_cvat, benchmark_serve
 from backend.tools.context import ServerToolSettings
 from m2n2_engine import __version__
 from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.benchmark import commands as benchmark_commands
-from m2n2_engine.tools.context import messages, output
+from m2n2_engine.tools.context import messages, output, without_collector
 
 if TYPE_CHECKING:
     from backend.settings import Settings
@@ -47,7 +46,8 @@ def read_settings(
 ) -> None:
     """Training-free interactive segmentation for annotation platforms."""
     # Imported here: pydantic takes longer than all else that --help, --version and the shell's completion need.
-    from backend.settings import load_settings
+    with without_collector():
+        from backend.settings import load_settings
 
     calm_idle_threads()
     settings = load_settings()
@@ -78,10 +78,9 @@ def make_tool_settings(settings: Settings) -> ServerToolSettings:
 
 def main() -> None:
     """Entry point; what goes wrong on purpose ends in one line and exit status 1."""
-    # The interpreter looks for cycles before it ends, in all that torch and numba have made: 0.4 s for nothing.
-    atexit.register(gc.freeze)
-    try:
-        app()
-    except M2N2Error as error:
-        messages.print(f"m2n2: {error}", markup=False, highlight=False)
-        sys.exit(1)
+    with ending_at_once():
+        try:
+            app()
+        except M2N2Error as error:
+            messages.print(f"m2n2: {error}", markup=False, highlight=False)
+            sys.exit(1)

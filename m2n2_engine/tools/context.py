@@ -39,14 +39,14 @@ INTERRUPTED = 130
 def load_engine(config: EngineConfig) -> Engine:
     """The engine of this process. Raises as ``m2n2_engine.engine.load_engine`` does."""
     # Imported here: torch takes seconds, which `m2n2 --help` need not.
-    with _no_collector():
+    with without_collector():
         from m2n2_engine import engine
 
     return engine.load_engine(config)
 
 
 @contextlib.contextmanager
-def _no_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Import without looking for cycles, and look through what was imported never again: modules stay, and to go
     through all that torch and numba are made of takes a sixth of the time of their import."""
     gc.disable()
