@@ -53,7 +53,8 @@ def test_eight_images_of_64_megapixels_at_once_keep_within_the_limit(make_contai
     container.wait_until_ready()
     began, most = container.measure_memory(), 0
     with concurrent.futures.ThreadPoolExecutor(ANNOTATORS) as annotators:
-        asked = [annotators.submit(container.ask, "/predict", enlarge(click, each), HEAVY_SECONDS) for each in pictures]
+        bodies = [enlarge(click, picture, number) for number, picture in enumerate(pictures)]
+        asked = [annotators.submit(container.ask, "/predict", body, HEAVY_SECONDS) for body in bodies]
         while not all(each.done() for each in asked):
             most = max(most, container.measure_memory())
     sys.stdout.write(f"\n{began / GIB:.2f} GiB before, {most / GIB:.2f} at most, {limit / GIB:.0f} allowed\n")
@@ -67,9 +68,10 @@ def test_eight_images_of_64_megapixels_at_once_keep_within_the_limit(make_contai
     assert most < limit
 
 
-def enlarge(click, picture):
-    """The click on a picture that is that many times as large. Its place is in percent."""
+def enlarge(click, picture, number):
+    """The click on a picture that is that many times as large, in a task of its own. Its place is in percent."""
     changed = copy.deepcopy(click)
+    changed["tasks"][0]["id"] = 1 + number
     changed["tasks"][0]["data"]["image"] = f"data:image/jpeg;base64,{picture}"
     for region in changed["params"]["context"]["result"]:
         region["original_width"], region["original_height"] = WIDTH * TIMES, HEIGHT * TIMES
