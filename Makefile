@@ -82,9 +82,9 @@ ray-plan: $(RAY)/.setup
 	RAY_USAGE_STATS_ENABLED=0 $(RAY)/bin/python -m backend.tools.ray.check_plan \
 		--json docs/results/benchmarks/plan_check.json --times docs/results/benchmarks/replicas.json
 
-# How many replicas, each with the two processors that docs/results/benchmarks/engine.json was made on, so many annotators need.
+# How many replicas so many annotators need, each of the kind that `make ray-plan` measured.
 plan: setup-test
-	$(BIN)/m2n2 plan --times docs/results/benchmarks/replicas.json --times docs/results/benchmarks/engine.json --size 640x480 --p95 2.5 \
+	$(BIN)/m2n2 plan --times docs/results/benchmarks/replicas.json --size 640x480 --p95 2.5 \
 		--plot --json docs/results/benchmarks/plan.json
 
 # The annotators of `make e2e`, their backend a client of two replicas on this machine.
