@@ -12,7 +12,9 @@ from backend.cli import label_studio, plan, serve, warm
 from backend.cli.commands import app
 from backend.cli.ending import ending_at_once
 from backend.process import calm_idle_threads
-from backend.tools import benchmark_cvat, benchmark_serve
+from backend.tools.benchmark import cvat as benchmark_cvat
+from backend.tools.benchmark import formats, published, start
+from backend.tools.benchmark import serve as benchmark_serve
 from backend.tools.context import ServerToolSettings
 from m2n2_engine import __version__
 from m2n2_engine.errors import M2N2Error
@@ -29,6 +31,9 @@ app.command()(warm.warm)
 app.command()(plan.plan)
 benchmark_commands.app.command()(benchmark_serve.serve)
 benchmark_commands.app.command()(benchmark_cvat.cvat)
+benchmark_commands.app.command()(start.start)
+benchmark_commands.app.command()(formats.formats)
+benchmark_commands.app.command()(published.published)
 
 
 def _print_version(wanted: bool) -> None:

@@ -36,6 +36,16 @@ class Load:
         """Of each answer."""
         return [answer.seconds for answers in self.answers for answer in answers]
 
+    @property
+    def first_seconds(self) -> list[float]:
+        """Of each annotator's first answer; all of them ask at once."""
+        return [answers[0].seconds for answers in self.answers]
+
+    @property
+    def later_seconds(self) -> list[float]:
+        """Of all other answers."""
+        return [answer.seconds for answers in self.answers for answer in answers[1:]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Work:
@@ -69,10 +79,10 @@ def draw_files(folder: Path, count: int, size: Size) -> list[str]:
     return [f"/data/local-files/?d={number}.png" for number in range(count)]
 
 
-def draw_uris(count: int, size: Size) -> list[str]:
-    """Images that any server can read: the references are the files themselves."""
+def draw_uris(count: int, size: Size, first: int = 0) -> list[str]:
+    """Images that any server can read: the references are the files themselves. first: the number of the first one."""
     uris = []
-    for number in range(count):
+    for number in range(first, first + count):
         file = io.BytesIO()
         PillowImage.fromarray(draw_image(number, size)).save(file, "JPEG", quality=90)
         uris.append(f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}")

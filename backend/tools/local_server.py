@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -29,7 +30,7 @@ class LocalServer:
     """Started and ready inside its ``with`` block, ended by SIGTERM at its end.
 
     environ: settings. log: file that both streams of the server go to; its attention cache on disk lies beside it, so
-    that it has seen no image before.
+    that it has seen no image before. start_seconds: from the start of its process until /ready answered that it is.
     """
 
     def __init__(self, environ: Mapping[str, str], log: Path) -> None:
@@ -37,6 +38,7 @@ class LocalServer:
         self._environ = environ
         self._port = find_port()
         self.url = f"http://127.0.0.1:{self._port}"
+        self.start_seconds = math.nan
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -46,6 +48,7 @@ class LocalServer:
             "M2N2_CVAT_PORT": "",
             "M2N2_DISK_CACHE_FOLDER": str(self.log.with_suffix(".attention")),
         }
+        started = time.monotonic()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "-c", CONFIGURATION],
@@ -61,6 +64,7 @@ class LocalServer:
             self._process.kill()
             self._process.wait()
             raise
+        self.start_seconds = time.monotonic() - started
         return self
 
     def __exit__(

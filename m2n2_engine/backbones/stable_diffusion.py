@@ -20,6 +20,7 @@ from m2n2_engine.backbones.capture import AttentionLayer, HookedBackbone
 from m2n2_engine.backbones.pixels import resize, to_batch
 from m2n2_engine.backbones.pretrained import loading
 from m2n2_engine.config import WeightsConfig
+from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.types import Image
 from m2n2_engine.weights import store
 
@@ -53,6 +54,8 @@ def load(
     with loading(name, folder, diffusers_logging):
         vae, unet = _load_networks(folder, variant, dtype)
     prompt, vae, unet = prompt.to(device, dtype), vae.to(device), unet.to(device)
+    # The UNet, whose groups are small, was not tried.
+    choose_kernels(device).replace_modules(vae)
 
     def run(image: Image) -> None:
         pixels = _pixel_values(image, grid).to(device, dtype)

@@ -98,6 +98,9 @@ class Kernels(Protocol):
     def build_click_maps(self, image: Image, grid: tuple[int, int], method: MethodConfig) -> ClickMaps:
         """Steps 4 to 7 for clicks on one image: RGB uint8 ``(H, W, 3)``. grid: ``(h, w)`` cells."""
 
+    def replace_modules(self, network: torch.nn.Module) -> None:
+        """Put faster modules in the place of some in a frozen network: the same values, up to rounding."""
+
     def restore_mask(self, mask: Mask, reduced: Image, image: Image, range_sigma: float) -> Mask:
         """A mask of the working size at full size, its border along the image's edges.
 

@@ -17,6 +17,7 @@ from m2n2_engine.kernels.cuda.attention import HALF_SCALE, build_tempered
 from m2n2_engine.kernels.cuda.balancing import balance, scale
 from m2n2_engine.kernels.cuda.click_maps import DeviceClickMaps
 from m2n2_engine.kernels.cuda.flood_fill import LEAST_WIDTH
+from m2n2_engine.kernels.cuda.group_norm import replace_group_norms
 from m2n2_engine.kernels.cuda.upsample import WindowUpsampler, upsampler_bytes
 from m2n2_engine.kernels.cuda.walk import find_arrivals
 from m2n2_engine.method.chain import AttentionFactors, BalancedFactors
@@ -30,6 +31,7 @@ class CudaKernels:
 
     click_maps_bytes = staticmethod(upsampler_bytes)
     restore_mask = staticmethod(restore_mask)
+    replace_modules = staticmethod(replace_group_norms)
 
     def __init__(self, device: torch.device, least_width: int = LEAST_WIDTH) -> None:
         """Kernels for a device.

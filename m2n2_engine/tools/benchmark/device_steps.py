@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _CLICKS = 16
 
+_NORM_CHANNELS, _NORM_GROUPS, _NORM_PIXELS = 128, 32, 8
+"""The first layers of Stable Diffusion's VAE, its largest: eight pixels along each side of a cell."""
+
 
 def compare_device_steps(
     kernels: CudaKernels, loaded: LoadedBackbone, image: Image, repeats: int, steps: int = 64
@@ -45,8 +48,24 @@ def compare_device_steps(
         device = loaded.backbone.device
         network = Forms("1 network", lambda: loaded.backbone.extract(image))
         matrix_forms = _list_matrix_forms(kernels, factors, loaded.method, steps)
-        yield from compare_forms([network, *matrix_forms], repeats, device)
+        yield from compare_forms([network, _norm_form(kernels, factors.grid), *matrix_forms], repeats, device)
         yield from compare_forms(_list_map_forms(kernels, factors, image, loaded.method), repeats, device)
+
+
+def _norm_form(kernels: CudaKernels, grid: tuple[int, int]) -> Forms:
+    """GroupNorm of one layer of Stable Diffusion's VAE, whatever the backbone, beside torch's."""
+    from m2n2_engine.kernels.cuda.group_norm import group_norm
+
+    height, width = grid
+    dtype = torch.float16
+    shape = (1, _NORM_CHANNELS, _NORM_PIXELS * height, _NORM_PIXELS * width)
+    values = torch.zeros(shape, dtype=dtype, device=kernels.device)  # its time depends on the size alone
+    weight = torch.ones(_NORM_CHANNELS, dtype=dtype, device=kernels.device)
+    return Forms(
+        "1 GroupNorm of the VAE's first layer (torch)",
+        lambda: group_norm(values, _NORM_GROUPS, weight, weight, 1e-6),
+        lambda: torch.nn.functional.group_norm(values, _NORM_GROUPS, weight, weight, 1e-6),
+    )
 
 
 def _list_matrix_forms(

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from m2n2_engine.tools.benchmark.images import Size
 from m2n2_engine.tools.benchmark.steps import Comparison
-from m2n2_engine.tools.benchmark.targets import Target
 from m2n2_engine.tools.benchmark.tiers import Rotation, TierFigures
 from m2n2_engine.tools.benchmark.timing import Samples
+from m2n2_engine.tools.benchmark.verdicts import COLUMNS, Target, describe_target, render_targets
 from m2n2_engine.types import Tier
 
 MEBIBYTE = 1024 * 1024
@@ -94,7 +94,7 @@ def render_tables(figures: dict[str, Any]) -> list[tuple[str, list[str], list[li
         if report["steps"]:
             title = f"{name}: steps at {report['sizes'][0]['size']}, medians in seconds"
             tables.append((title, *_render_steps(report)))
-        tables.append((f"{name}: targets", *_render_targets(report)))
+        tables.append((f"{name}: targets", list(COLUMNS), render_targets(report["targets"])))
     return tables
 
 
@@ -129,7 +129,7 @@ def _render_backbone(report: BackboneReport) -> dict[str, Any]:
             "resident": _render_samples(report.rotation.resident),
             "alone": _render_samples(report.rotation.alone),
         },
-        "targets": [{**dataclasses.asdict(target), "verdict": target.verdict} for target in report.targets],
+        "targets": [describe_target(target) for target in report.targets],
     }
 
 
@@ -161,15 +161,6 @@ def _render_steps(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         shown = "" if direct is None else f"{direct['median']:.4f}"
         rows.append([step["what"], shown, f"{step['seconds']['median']:.4f}", ratio])
     return ["step", "direct form", "this engine", "times faster"], rows
-
-
-def _render_targets(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    rows = []
-    for target in report["targets"]:
-        bound = f"{'at most' if target['is_ceiling'] else 'at least'} {target['bound']:g} {target['unit']}"
-        measured = "" if target["measured"] is None else f"{target['measured']:.3g}"
-        rows.append([target["promise"], bound, measured, target["verdict"], target["how"]])
-    return ["promise", "target", "measured", "verdict", "how"], rows
 
 
 def _render_time(samples: dict[str, float] | None) -> str:

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import resource
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +20,7 @@ from m2n2_engine.engine import build_engine, set_up_threads
 from m2n2_engine.kernels import choose_kernels
 from m2n2_engine.kernels.cpu import CpuKernels
 from m2n2_engine.kernels.cpu.threads import thread_count
+from m2n2_engine.presets import CONSENSUS
 from m2n2_engine.session.session import reduced_size
 from m2n2_engine.tools.benchmark import targets
 from m2n2_engine.tools.benchmark.device_steps import compare_device_steps
@@ -36,7 +37,6 @@ from m2n2_engine.tools.benchmark.report import (
     to_json,
 )
 from m2n2_engine.tools.benchmark.steps import Comparison, compare_click, compare_steps
-from m2n2_engine.tools.benchmark.targets import Target
 from m2n2_engine.tools.benchmark.tiers import (
     ROTATING_IMAGES,
     Opening,
@@ -46,6 +46,7 @@ from m2n2_engine.tools.benchmark.tiers import (
     measure_rotation,
     measure_tiers,
 )
+from m2n2_engine.tools.benchmark.verdicts import Target
 from m2n2_engine.tools.context import messages, output
 from m2n2_engine.tools.optional_packages import MATPLOTLIB
 from m2n2_engine.types import Image, Picture
@@ -114,7 +115,7 @@ def _measure_backbone(
     pictures = [Picture.of(image) for image in images]
     progress.update(task, description=f"{name}, images in rotation")
     rotation = measure_rotation(loaded, pictures, config, options.rounds.repeats)
-    opening = measure_opening(loaded, pictures[:2], config)
+    openings = _measure_openings(loaded, pictures[:2], config)
     steps = []
     if options.with_direct:
         progress.update(task, description=f"{name}, steps beside their direct forms")
@@ -127,7 +128,7 @@ def _measure_backbone(
         sizes=sizes,
         steps=steps,
         rotation=rotation,
-        targets=list(_list_targets(loaded, sizes, rotation, opening)),
+        targets=list(_list_targets(loaded, sizes, rotation, openings, steps)),
         peak_resident_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 
@@ -150,11 +151,24 @@ def _measure_size(loaded: LoadedBackbone, size: Size, config: EngineConfig, opti
     return SizeReport(size, tiers, compare_click(loaded, images[0], config, options.rounds.repeats, with_direct))
 
 
+def _measure_openings(loaded: LoadedBackbone, images: Sequence[Picture], config: EngineConfig) -> dict[int, Opening]:
+    """By the Markov-maps of a first click: with its own alone, and with those of its vote where it has one.
+
+    Without a second look, for which the network passes over a crop as over a new image: that is a preparation's time.
+    """
+    openings = {}
+    for places in sorted({0, loaded.method.vote_places}):
+        method = loaded.method.replace(vote_places=places, zoom_largest=0.0)
+        openings[1 + places] = measure_opening(dataclasses.replace(loaded, method=method), images, config)
+    return openings
+
+
 def _list_targets(
     loaded: LoadedBackbone,
     sizes: Sequence[SizeReport],
     rotation: Rotation,
-    opening: Opening,
+    openings: Mapping[int, Opening],
+    steps: Sequence[Comparison],
 ) -> Iterator[Target]:
     """Those of the tiers at the first size. Ratios to a processor's network are promised for processors alone."""
     backbone = loaded.backbone
@@ -163,12 +177,16 @@ def _list_targets(
         yield targets.compare_click(sizes[0].click.ratio)
         yield from targets.compare_tiers(sizes[0].tiers)
         yield targets.compare_rotation(rotation)
-    yield targets.compare_opening(opening)
+        yield targets.compare_precision(steps)
+    for maps, opening in openings.items():
+        yield targets.compare_opening(opening, maps)
     with tempfile.TemporaryDirectory() as folder:
         yield from targets.compare_bytes(Path(folder))
-    is_bound = on_cuda and backbone.grid == _ACCELERATOR_GRID
-    at_size = next((size.tiers for size in sizes if is_bound and size.size == _ACCELERATOR_SIZE), None)
-    yield from targets.bound_accelerator(at_size)
+    is_large = on_cuda and backbone.grid == _ACCELERATOR_GRID
+    at_size = next((size.tiers for size in sizes if is_large and size.size == _ACCELERATOR_SIZE), None)
+    yield from targets.bound_large_network(at_size)
+    is_small = on_cuda and backbone.name.startswith("dinov2") and loaded.preset == CONSENSUS
+    yield targets.bound_small_network(sizes[0].tiers if is_small else None)
 
 
 def _write_markdown(path: Path, figures: dict[str, Any], picture: Path | None) -> None:

@@ -25,6 +25,9 @@ from m2n2_engine.session.session import reduce_image
 from m2n2_engine.tools.benchmark.timing import Samples, time_in_turn
 from m2n2_engine.types import Click, Image, Map
 
+PRECISION_STEP = "1 network in "
+"""Begins the name of the step that has the network in fewer bits beside 32."""
+
 _SEED = 7
 
 
@@ -55,7 +58,7 @@ def compare_steps(loaded: LoadedBackbone, image: Image, config: EngineConfig, re
     """The processor's steps in their order, the first two also together. image: RGB uint8 ``(H, W, 3)``."""
     if loaded.precision not in (None, Precision.FLOAT32):
         exact = load_backbone(dataclasses.replace(config, precision=Precision.FLOAT32)).backbone
-        what = f"1 network in {loaded.precision}, beside 32 bits"
+        what = f"{PRECISION_STEP}{loaded.precision}, beside 32 bits"
         forms = Forms(what, lambda: loaded.backbone.extract(image), lambda: exact.extract(image))
         yield from compare_forms([forms], repeats, loaded.backbone.device)
     yield from compare_forms(_list_steps(loaded.backbone, image, loaded.method), repeats, loaded.backbone.device)

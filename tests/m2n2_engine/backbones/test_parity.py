@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from m2n2_engine.backbones import Backbone, load_backbone
+from m2n2_engine.backbones import Backbone, load_backbone, stable_diffusion
 from m2n2_engine.config import EngineConfig, WeightsConfig
 from m2n2_engine.errors import WeightsCorrupt
+from m2n2_engine.kernels.cpu import CpuKernels
 from m2n2_engine.kernels.cpu.chain import build_attention
 from m2n2_engine.method.chain import AttentionFactors
 
@@ -53,6 +54,23 @@ def test_stable_diffusion(pipeline_name: str, parity_folder: Path, tmp_path: Pat
     assert _error(factors, reference["attention"]) <= 5e-4
     (stored,) = (tmp_path / "weights").iterdir()
     np.testing.assert_allclose(np.load(stored), reference["prompt_embedding"], atol=1e-5)
+
+
+def test_the_vae_is_given_to_the_kernels_of_its_device(
+    pipeline: WeightsConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted: list[tuple[str, str]] = []
+
+    class Kernels(CpuKernels):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def replace_modules(self, network: torch.nn.Module) -> None:  # type: ignore[override]
+            adapted.append((self.name, type(network).__name__))
+
+    monkeypatch.setattr(stable_diffusion, "choose_kernels", Kernels)
+    _load("stable-diffusion-2", pipeline)
+    assert adapted == [("cpu", "AutoencoderKL")]
 
 
 def test_embedded_dinov2(parity_folder: Path, embedded_weights: WeightsConfig) -> None:

@@ -19,9 +19,10 @@ from m2n2_engine.errors import M2N2Error
 from m2n2_engine.tools.benchmark import targets
 from m2n2_engine.tools.benchmark.images import make_images
 from m2n2_engine.tools.benchmark.markdown import render_table, replace_section
-from m2n2_engine.tools.benchmark.targets import Target, Verdict
+from m2n2_engine.tools.benchmark.steps import Comparison
 from m2n2_engine.tools.benchmark.tiers import Opening, Rotation, TierFigures
 from m2n2_engine.tools.benchmark.timing import ENOUGH_SECONDS, Samples, time_in_turn
+from m2n2_engine.tools.benchmark.verdicts import Target, Verdict
 from m2n2_engine.types import Tier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -172,8 +173,23 @@ def test_what_was_not_found_at_a_level_is_not_measured() -> None:
 
 
 def test_the_first_click_against_the_second() -> None:
-    first = targets.compare_opening(Opening(sample(1, 1, 9), sample(2, 2, 1)))
-    assert (first.measured, first.bound, first.verdict) == (0.5, 1, Verdict.MET)
+    opening = Opening(sample(4, 4, 9), sample(2, 2, 1))
+    alone, voted = targets.compare_opening(opening, 1), targets.compare_opening(opening, 9)
+    assert (alone.measured, alone.bound, alone.verdict) == (2, 1.1, Verdict.MISSED)
+    assert (voted.measured, voted.bound, voted.verdict) == (2, 3, Verdict.MET)
+
+
+def test_a_first_click_that_votes_is_measured_with_and_without_its_vote(
+    benchmark: Callable[..., Result], tmp_path: Path
+) -> None:
+    succeed(benchmark("--no-direct", "--preset", "paper-consensus", "--sizes", "24x16"))
+    (report,) = read(tmp_path)["backbones"]
+    openings = [target for target in report["targets"] if target["promise"].startswith("first click of")]
+    assert [(target["promise"].partition(" against")[0], target["bound"]) for target in openings] == [
+        ("first click of 1 map", 1.1),
+        ("first click of 9 maps", 3),
+    ]
+    assert all(target["measured"] > 0 for target in openings)
 
 
 def test_rotation() -> None:
@@ -189,10 +205,19 @@ def test_stable_diffusion_keeps_little(tmp_path: Path) -> None:
 
 
 def test_an_accelerator_is_held_to_its_bounds() -> None:
-    figures = TierFigures({Tier.NETWORK: sample(0.3)}, (sample(0.01), sample(0.07)), sample(0.08), {}, 7_000_000_000)
-    preparation, click, memory = targets.bound_accelerator(figures)
+    figures = TierFigures({Tier.NETWORK: sample(0.05)}, (sample(0.01), sample(0.009)), sample(0.08), {}, 3_000_000_000)
+    preparation, click, memory = targets.bound_large_network(figures)
     assert [preparation.verdict, click.verdict, memory.verdict] == [Verdict.MET, Verdict.MISSED, Verdict.MET]
-    assert {target.verdict for target in targets.bound_accelerator(None)} == {Verdict.NOT_MEASURED}
+    assert {target.verdict for target in targets.bound_large_network(None)} == {Verdict.NOT_MEASURED}
+    assert targets.bound_small_network(figures).verdict is Verdict.MISSED
+    assert targets.bound_small_network(None).verdict is Verdict.NOT_MEASURED
+
+
+def test_the_network_in_16_bits_is_held_to_its_bound() -> None:
+    plain = Comparison("1 network", sample(1))
+    beside = Comparison("1 network in bfloat16, beside 32 bits", sample(2), sample(3))
+    assert targets.compare_precision([plain, beside]).measured == 1.5
+    assert targets.compare_precision([plain]).verdict is Verdict.NOT_MEASURED
 
 
 # --- the parts

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from backend.cvat.answer import render_mask
-from backend.tools.benchmark_cvat import AnswerFigures, draw_mask
+from backend.tools.benchmark.cvat import AnswerFigures, draw_mask
 
 
 def test_the_figures_are_printed_and_written(tmp_path):

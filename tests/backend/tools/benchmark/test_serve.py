@@ -10,17 +10,12 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from backend.errors import NotReady
-from backend.tools.benchmark_serve import summarise
+from backend.tools.benchmark.serve import bound_server, summarise
 from backend.tools.load import Answer, Load
 from backend.tools.local_server import LocalServer, local_environment
+from backend.tools.predict_client import read_health
 
 LOAD = ["--annotators", "2", "--clicks", "2", "--size", "64x48"]
-
-
-@pytest.fixture(autouse=True)
-def tiny_settings(monkeypatch):
-    for name, value in {"BACKBONE": "tiny", "GRID": "8", "THREADS": "1"}.items():
-        monkeypatch.setenv(f"M2N2_{name}", value)
 
 
 @pytest.fixture
@@ -56,9 +51,16 @@ def test_its_own_server(serve, tmp_path):
     assert click["answers"] == 4
     assert 0 < click["median"] <= click["p95"] <= click["longest"] <= figures["wall_seconds"]
     assert health["answers"] > 0
+    first = figures["seconds"]["first clicks of 2 annotators on 1 new images at once"]
+    later = figures["seconds"]["later clicks"]
+    assert (first["answers"], later["answers"]) == (2, 2)
+    assert max(first["longest"], later["longest"]) == click["longest"]
+    assert {target["verdict"] for target in figures["targets"]} == {"not measured"}
     for text in (printed, markdown.read_text()):
         assert "a click" in text
+        assert "first clicks of 2 annotators" in text
         assert f"{figures['clicks_per_second']:.2f} clicks a second" in text
+        assert "16 annotators, 1 megapixel: p99 of a click" in text
 
 
 def test_a_server_that_runs_already(serve, tmp_path, monkeypatch):
@@ -66,9 +68,13 @@ def test_a_server_that_runs_already(serve, tmp_path, monkeypatch):
     with LocalServer({}, tmp_path / "server.log") as server:
         for name, value in password.items():
             monkeypatch.setenv(name, value)
-        figures, _ = serve("--url", f"{server.url}/")
-        assert figures["seconds"]["a click"]["answers"] == 4
-        assert server.read_log().count("POST '/predict' 200") == 4
+        for _ in range(2):
+            figures, _ = serve("--url", f"{server.url}/")
+            assert figures["seconds"]["a click"]["answers"] == 4
+        assert server.read_log().count("POST '/predict' 200") == 8
+        # The images of the second run are new ones too.
+        health = read_health(server.url, None)
+        assert health["session_misses"] == 4
 
 
 def test_no_server(serve):
@@ -78,10 +84,27 @@ def test_no_server(serve):
 
 def test_known_figures():
     load = Load([[Answer((), 1.0), Answer((), 2.0)], [Answer((), 6.0)]], wall_seconds=6.0, health_seconds=[0.1, 0.3])
-    figures = summarise(load)
+    figures = summarise(load, 2)
     assert figures["clicks_per_second"] == 0.5
-    assert figures["seconds"]["a click"] == {"median": 2.0, "p95": pytest.approx(5.6), "longest": 6.0, "answers": 3}
+    assert figures["seconds"]["a click"] == {
+        "median": 2.0,
+        "p95": pytest.approx(5.6),
+        "p99": pytest.approx(5.92),
+        "longest": 6.0,
+        "answers": 3,
+    }
+    assert figures["seconds"]["first clicks of 2 annotators on 2 new images at once"]["median"] == 3.5
+    assert figures["seconds"]["later clicks"]["answers"] == 1
     assert figures["seconds"]["/health meanwhile"]["longest"] == 0.3
+
+
+def test_a_gpus_server_is_held_to_its_bounds():
+    load = Load([[Answer((), 0.05), Answer((), 0.05)]] * 15 + [[Answer((), 0.7), Answer((), 0.05)]], 0.25, [0.1])
+    figures = {"run": {"device": "cuda:0", "annotators": 16, "size": "1024x1024"}, **summarise(load, 16)}
+    found = [(target.measured, target.verdict) for target in bound_server(figures)]
+    assert found == [(0.05, "met"), (pytest.approx(0.4985), "met"), (128, "met")]
+    figures["run"]["device"] = "cpu"
+    assert {target.verdict for target in bound_server(figures)} == {"not measured"}
 
 
 def test_a_local_server_is_of_nobody_else(monkeypatch):
