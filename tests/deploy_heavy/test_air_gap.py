@@ -12,7 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -170,8 +172,7 @@ def write_program(engine, path):
 def test_its_image_starts_in_an_engine_that_has_never_seen_it(podman, image, offline, click, tmp_path):
     here = write_program(podman, tmp_path / "engine-here")
     pack(ROOT, tmp_path / "pack", "--images-only", "--image", IMAGE, ENGINE=str(here))
-    other = Podman(tmp_path / "engine")
-    other.folder.mkdir()
+    other = Podman(Path(tempfile.mkdtemp(prefix="engine-")))  # podman takes no path of more than 50 characters
     program = write_program(other, tmp_path / "engine-there")
     environ = {"ENGINE": str(program), "TMPDIR": str(tmp_path)}
     try:
