@@ -61,8 +61,13 @@ def list_kernels(volumes):
     return {folder.name: {file.name for file in folder.rglob("*.nbc")} for folder in folders}
 
 
-def find_weights(volumes):
-    return volumes["upgraded-weights"] / "weights" / "dinov2-small"
+def find_weights(podman, container, volumes):
+    """The file of weights in the volume. A version that serves from its image has put none there, and is given its own."""
+    folder = volumes["upgraded-weights"] / "weights" / "dinov2-small"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        podman("cp", f"{container.id}:/opt/m2n2/bundled/weights/dinov2-small", folder)
+    return next(folder.glob("*.safetensors"))
 
 
 def test_volumes_of_the_version_before_serve_this_one_and_that_one_again(
@@ -85,10 +90,10 @@ def test_volumes_of_the_version_before_serve_this_one_and_that_one_again(
     old_attention = {path.name for path in (volumes["upgraded-cache"] / "attention").glob("*.safetensors")}
     assert len(old_kernels) == 1
     assert old_attention
+    weights = find_weights(podman, before, volumes)
     stop(before)
 
     # An older network than this version's: a file with other hashes, which a server that took it would refuse.
-    weights = next(find_weights(volumes).glob("*.safetensors"))
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     fresh, _, mask = start(image=IMAGE)
