@@ -53,7 +53,6 @@ def start(podman, ray_image, network, tmp_path):
 
     def start(command, *options):
         given = [
-            f"--network=ns:{place}",
             f"--add-host=m2n2-head-svc:{HEAD}",
             "--env=RAY_AUTH_MODE=token",
             f"--env=RAY_AUTH_TOKEN={token}",
@@ -62,7 +61,7 @@ def start(podman, ray_image, network, tmp_path):
             *options,
         ]
         words = json.dumps(["bash", "-c", command])
-        started.append(podman.start(ray_image, *given, f"--entrypoint={words}"))
+        started.append(podman.start(ray_image, *given, f"--entrypoint={words}", network=f"ns:{place}"))
         return started[-1]
 
     yield start

@@ -92,8 +92,8 @@ class Podman:
         sys.stdout.write(f"\n{tag}: built in {time.monotonic() - started:.0f} s, {built['Size'] / 1e6:.0f} MB\n")
         return built
 
-    def start(self, image: str, *options: str) -> str:
-        """Id of a container as locked down as deploy/docker-compose.yml has it, on the network of this machine."""
+    def start(self, image: str, *options: str, network: str = "host") -> str:
+        """Id of a container as locked down as deploy/docker-compose.yml has it, by itself on this machine's network."""
         locked = [
             "--read-only",
             "--read-only-tmpfs=false",
@@ -101,7 +101,7 @@ class Podman:
             "--cap-drop=all",
             "--security-opt=no-new-privileges",
         ]
-        return self("run", "--detach", "--network=host", *locked, *LIMITS, *options, image)
+        return self("run", "--detach", f"--network={network}", *locked, *LIMITS, *options, image)
 
     def inspect(self, kind: str, name: str) -> Any:
         return json.loads(self(kind, "inspect", name))[0]
