@@ -62,7 +62,7 @@ def list_kernels(volumes):
 
 
 def find_weights(podman, container, volumes):
-    """The file of weights in the volume. A version that serves from its image has put none there, and is given its own."""
+    """The file of weights in the volume. One that serves from its image has put none there, and is given its own."""
     folder = volumes["upgraded-weights"] / "weights" / "dinov2-small"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
