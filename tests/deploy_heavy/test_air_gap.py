@@ -22,7 +22,7 @@ from backend.label_studio import brush_rle
 from backend.tools.local_server import find_port
 from tests.helpers.deploy.no_network import cut_off
 from tests.helpers.image.container import HEIGHT, IMAGE, WIDTH, overlap_with_box
-from tests.helpers.image.podman import Podman
+from tests.helpers.image.podman import LIMITS, Podman
 from tests.helpers.paths import ROOT
 
 HERE = ROOT / "tests" / "deploy_heavy"
@@ -179,7 +179,7 @@ def test_its_image_starts_in_an_engine_that_has_never_seen_it(podman, image, off
         loaded = run(*offline, tmp_path / "pack" / "install.sh", "--images", **environ)
         assert loaded.returncode == 0, loaded.stderr
         port = find_port()
-        settings = [f"--env=M2N2_PORT={port}", "--env=M2N2_HOST=127.0.0.1", "--ulimit=nofile=4096:4096"]
+        settings = [f"--env=M2N2_PORT={port}", "--env=M2N2_HOST=127.0.0.1", *LIMITS]
         started = run(*offline, program, "run", "--detach", "--network=host", *settings, IMAGE, **environ)
         assert started.returncode == 0, started.stderr
         assert measure(ask(offline, port, click, tmp_path)) > 0.9
