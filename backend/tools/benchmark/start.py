@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _COLUMNS = ["what", "median, s", "longest, s", "times"]
 
 READY = "server: from its start until /ready, kernels kept"
-CALL = "m2n2 segment: a call"
-CALL_PROCESSOR = "m2n2 segment: a call, in processor time"
+CALL = "m2n2 segment: a call, the image in the cache on disk"
+CALL_PROCESSOR = "the same, in processor time"
 WORK_PROCESSOR = "the same image and click in an engine that runs, in processor time"
 
 _CLICK = (0.5, 0.5)
@@ -65,8 +65,10 @@ def start(
     write_json(json_file, {})  # a place that cannot be written is known before anything is measured
     with tempfile.TemporaryDirectory() as folder, working_on("the server starts and commands are called"):
         ready, health = _time_starts(Path(folder), repeats)
-        calls = [time_call(Path(folder), image, number) for number, image in enumerate(images[1:])]
-        work = _time_work(settings, images)
+        for number, image in enumerate(images):
+            time_call(Path(folder), image, number)  # what puts the image into the cache is not timed
+        calls = [time_call(Path(folder), image, number) for number, image in enumerate(images)][1:]
+        work = _time_work(settings, Path(folder), images)
     seconds = {
         READY: ready,
         CALL: [wall for wall, _ in calls],
@@ -120,7 +122,7 @@ def time_call(folder: Path, image: Image, number: int) -> tuple[float, float]:
     point = f"{_CLICK[0] * width},{_CLICK[1] * height}"
     words = ["segment", str(path), "--point", point, "--output", str(folder / f"{number}-mask.png")]
     # No image is known from an earlier run.
-    environ = local_environment({"M2N2_DISK_CACHE_FOLDER": str(folder / "calls.attention")})
+    environ = local_environment({"M2N2_DISK_CACHE_FOLDER": str(_find_attention(folder))})
     before, started = _read_children_seconds(), time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *words], cwd=folder, env=environ, capture_output=True, text=True, check=False
@@ -131,11 +133,17 @@ def time_call(folder: Path, image: Image, number: int) -> tuple[float, float]:
     return wall, _read_children_seconds() - before
 
 
-def _time_work(settings: ServerToolSettings, images: Sequence[Image]) -> list[float]:
-    """Processor seconds of each image's first click but the first image's, with which the engine warms up."""
+def _find_attention(folder: Path) -> Path:
+    """Where the measured calls keep images."""
+    return folder / "calls.attention"
+
+
+def _time_work(settings: ServerToolSettings, folder: Path, images: Sequence[Image]) -> list[float]:
+    """Processor seconds of each image's first click, from what the calls have kept of it, but the first image's, with
+    which the engine warms up."""
     from m2n2_engine.types import Click
 
-    engine = settings.load(dataclasses.replace(settings.engine, disk_cache_bytes=0))
+    engine = settings.load(dataclasses.replace(settings.engine, disk_cache_folder=_find_attention(folder)))
     seconds = []
     for image in images:
         height, width = image.shape[:2]
