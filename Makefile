@@ -127,7 +127,7 @@ benchmark: $(VENV)/.setup-research
 		--markdown docs/results/benchmarks.md
 	$(BIN)/m2n2 benchmark serve --json docs/results/benchmarks/server.json --markdown docs/results/benchmarks.md
 	$(BIN)/m2n2 benchmark cvat --json docs/results/benchmarks/cvat.json --markdown docs/results/benchmarks.md
-	$(BIN)/m2n2 benchmark start --markdown docs/results/benchmarks.md
+	$(BIN)/m2n2 benchmark start --json docs/results/benchmarks/start.json --markdown docs/results/benchmarks.md
 	$(BIN)/m2n2 benchmark formats --markdown docs/results/benchmarks.md
 	$(BIN)/m2n2 benchmark published $(addprefix docs/results/benchmarks/,engine.json server.json h200.json h200_dinov2.json \
 		h200_server.json) --markdown docs/results/benchmarks.md

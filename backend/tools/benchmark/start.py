@@ -121,7 +121,7 @@ def time_call(folder: Path, image: Image, number: int) -> tuple[float, float]:
     height, width = image.shape[:2]
     point = f"{_CLICK[0] * width},{_CLICK[1] * height}"
     words = ["segment", str(path), "--point", point, "--output", str(folder / f"{number}-mask.png")]
-    # No image is known from an earlier run.
+    # A cache of its own: no image is known but from the calls of this run.
     environ = local_environment({"M2N2_DISK_CACHE_FOLDER": str(_find_attention(folder))})
     before, started = _read_children_seconds(), time.perf_counter()
     done = subprocess.run(

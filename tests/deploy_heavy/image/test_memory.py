@@ -1,4 +1,4 @@
-"""The largest images that the server takes, clicked on all at once, within the memory that the manifests allow."""
+"""Images nearly as large as the server takes, clicked on all at once, within the memory that the manifests allow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.image.container import BOX, HEIGHT, WIDTH
 from tests.helpers.paths import ROOT
 
 ANNOTATORS = 8
-# Each side of the picture of the fixture ``click`` as many times: 64 megapixels.
+# Each side of the picture of the fixture ``click`` as many times: 60 megapixels, of the 64 that are taken.
 TIMES = 14
 GIB = 2**30
 HEAVY_SECONDS = 600
@@ -36,7 +36,7 @@ def pod():
 
 @pytest.fixture(scope="module")
 def pictures():
-    """As base64 of JPEG, of 64 megapixels each: a box before a background of its own colour."""
+    """As base64 of JPEG, of 60 megapixels each: a box before a background of its own colour."""
     found = []
     for number in range(ANNOTATORS):
         picture = np.full((HEIGHT, WIDTH, 3), (70 + 8 * number, 130, 90), np.uint8)
@@ -46,7 +46,7 @@ def pictures():
     return found
 
 
-def test_eight_images_of_64_megapixels_at_once_keep_within_the_limit(make_container, click, pictures, pod):
+def test_eight_images_of_60_megapixels_at_once_keep_within_the_limit(make_container, click, pictures, pod):
     settings, limit = pod
     answers_later = {"M2N2_ANSWER_TIMEOUT_SECONDS": str(HEAVY_SECONDS)}  # two processors prepare them one by one
     container = make_container(*(f"--env={name}={value}" for name, value in {**settings, **answers_later}.items()))
