@@ -19,7 +19,7 @@ from m2n2_engine.engine import load_engine
 from m2n2_engine.types import Box, Click
 
 def find_kernels():
-    dispatchers = [found for found in gc.get_objects() if type(found) is CPUDispatcher]
+    dispatchers = [found for found in gc.get_objects() if issubclass(type(found), CPUDispatcher)]
     return {(one.__module__, one.__name__, str(kind)) for one in dispatchers for kind in one.signatures}
 
 engine = load_engine(EngineConfig(backbone="tiny", device="cpu", grid=12, threads=1, preset=sys.argv[1]))

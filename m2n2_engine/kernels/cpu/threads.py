@@ -12,14 +12,12 @@ import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numba
 
+from m2n2_engine.kernels.cpu.kept_kernel import Kernel, keep_kernel
 from m2n2_engine.kernels.cpu.kernel_folder import keeping_kernels
 from m2n2_engine.processors import count_processors
-
-Kernel = Callable[..., Any]
 
 _BANDS_PER_THREAD = 4  # bands differ in cost; a few for each thread even that out
 _thread_count = count_processors()
@@ -27,15 +25,21 @@ _thread_count = count_processors()
 
 def compiled(function: Kernel) -> Kernel:
     """Compile a kernel with exact IEEE semantics; the machine code is kept on disk where it can be."""
-    with keeping_kernels() as is_kept:
-        kernel: Kernel = numba.njit(nogil=True, cache=is_kept)(function)
-    return kernel
+    return _compiled(function, fastmath=False)
 
 
 def compiled_fast(function: Kernel) -> Kernel:
     """Compile a kernel whose float sums may be reordered. Its values must be finite."""
+    return _compiled(function, fastmath=True)
+
+
+def _compiled(function: Kernel, *, fastmath: bool) -> Kernel:
     with keeping_kernels() as is_kept:
-        kernel: Kernel = numba.njit(nogil=True, cache=is_kept, fastmath=True)(function)
+        kernel: Kernel
+        if is_kept:
+            kernel = keep_kernel(function, fastmath=fastmath)
+        else:
+            kernel = numba.njit(nogil=True, fastmath=fastmath)(function)
     return kernel
 
 

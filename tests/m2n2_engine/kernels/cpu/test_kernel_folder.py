@@ -38,7 +38,7 @@ def sources(tmp_path: Path) -> Path:
     """The sources that one kernel is made of, and that kernel, in a package that may be changed."""
     folder = tmp_path / "release" / "m2n2_engine" / "kernels" / "cpu"
     folder.mkdir(parents=True)
-    for name in ("kernel_folder.py", "matrix_rows.py", "simd.py", "threads.py"):
+    for name in ("kernel_folder.py", "kept_kernel.py", "matrix_rows.py", "simd.py", "threads.py"):
         shutil.copy(ROOT / "m2n2_engine" / "kernels" / "cpu" / name, folder)
     shutil.copy(ROOT / "m2n2_engine" / "processors.py", folder.parents[1])
     (folder / "kernel.py").write_text(KERNEL)
