@@ -107,15 +107,17 @@ def _measure_backbone(
     task = progress.add_task("", total=None)
     name = f"{backbone.name}, grid {backbone.grid[0]}, {loaded.preset}"
     build_engine(loaded, config).warm_up()  # compiles the kernels of a click too, which no tier's filling runs
+    # A second look takes a preparation's time once for each crop, and how many there are depends on the picture.
+    one_look = dataclasses.replace(loaded, method=loaded.method.replace(zoom_largest=0.0))
     sizes = []
     for size in options.sizes:
         progress.update(task, description=f"{name}, {size[0]}x{size[1]}")
-        sizes.append(_measure_size(loaded, size, config, options))
+        sizes.append(_measure_size(one_look, size, config, options))
     images = make_images(options.photograph, options.sizes[0], ROTATING_IMAGES)
     pictures = [Picture.of(image) for image in images]
     progress.update(task, description=f"{name}, images in rotation")
-    rotation = measure_rotation(loaded, pictures, config, options.rounds.repeats)
-    openings = _measure_openings(loaded, pictures[:2], config)
+    rotation = measure_rotation(one_look, pictures, config, options.rounds.repeats)
+    openings = _measure_openings(one_look, pictures[:2], config)
     steps = []
     if options.with_direct:
         progress.update(task, description=f"{name}, steps beside their direct forms")
@@ -152,13 +154,10 @@ def _measure_size(loaded: LoadedBackbone, size: Size, config: EngineConfig, opti
 
 
 def _measure_openings(loaded: LoadedBackbone, images: Sequence[Picture], config: EngineConfig) -> dict[int, Opening]:
-    """By the Markov-maps of a first click: with its own alone, and with those of its vote where it has one.
-
-    Without a second look, for which the network passes over a crop as over a new image: that is a preparation's time.
-    """
+    """By the Markov-maps of a first click: with its own alone, and with those of its vote where it has one."""
     openings = {}
     for places in sorted({0, loaded.method.vote_places}):
-        method = loaded.method.replace(vote_places=places, zoom_largest=0.0)
+        method = loaded.method.replace(vote_places=places)
         openings[1 + places] = measure_opening(dataclasses.replace(loaded, method=method), images, config)
     return openings
 

@@ -66,7 +66,7 @@ def compare_rotation(rotation: Rotation) -> Target:
     """Clicks on images in rotation."""
     ratio = rotation.alone.median / rotation.resident.median
     promise = "clicks on 8 images in rotation against one session, tiers 2 and 3 off: faster"
-    return Target(promise, ratio, 15.0, how="medians")
+    return Target(promise, ratio, 15.0, how="medians; no second look")
 
 
 def compare_bytes(folder: Path) -> Iterator[Target]:
