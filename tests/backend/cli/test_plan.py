@@ -47,7 +47,8 @@ def test_the_plan_is_printed_written_and_drawn(plan, tmp_path):
         assert answer["clicks"] == answer["annotators"] * 2 * 2 * 5
         assert str(answer["replicas"]) in result.output
     assert figures["sources"]["hand-over"] == "made up"
-    assert "keys-and-colours, 640x480" in result.output
+    preset = json.loads(BENCHMARK.read_text())["backbones"][0]["preset"]
+    assert f"{preset}, 640x480" in result.output
     with PillowImage.open(tmp_path / "plan.png") as picture:
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import statistics
 from pathlib import Path
@@ -45,7 +46,8 @@ def test_a_benchmark_has_all_but_the_hand_over(write):
     assert isinstance(preparation, Summary)
     assert 0.1 < preparation.median < 10
     assert "m2n2 benchmark" in preparation.source
-    assert read.machine.endswith("dinov2-small, grid 48x48, keys-and-colours, 640x480")
+    preset = json.loads(BENCHMARK.read_text())["backbones"][0]["preset"]
+    assert read.machine.endswith(f"dinov2-small, grid 48x48, {preset}, 640x480")
     assert read.bytes.device > read.bytes.host > 0
     with pytest.raises(ConfigurationError, match=r"engine.json: no times of hand-over: add a file with them$"):
         read_service_times([BENCHMARK])
