@@ -1,4 +1,4 @@
-"""docs/operate, followed to the letter: the blocks of each page, run in their order on a clean Debian 12 with systemd.
+"""Two pages of docs/operate, followed to the letter: their blocks are run in order on a clean Debian 12 with systemd.
 
 The machine is a container whose process 1 is systemd, with a network of its own that reaches the package registries.
 What is typed otherwise than it is written, and what is left out, stands here with the reason.

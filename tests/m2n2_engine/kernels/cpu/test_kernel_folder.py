@@ -29,6 +29,9 @@ from m2n2_engine.kernels.cpu.kernel import raise_values
 print(raise_values(np.linspace(0.01, 1.0, 32, dtype=np.float32), np.float32(1.5)))
 """
 
+COMPILES = f"{RAISE}import sys\nprint('scipy.linalg' in sys.modules)\n"
+"""Numba's compiler imports that module, and nothing else of the program does."""
+
 EXACT, COARSE = "np.log2(1 + f) / f, 9,", "np.log2(1 + f) / f, 2,"
 """Of ``simd.py``: a polynomial that kernels of other files are made of."""
 
@@ -45,9 +48,9 @@ def sources(tmp_path: Path) -> Path:
     return folder
 
 
-def run(release: Path, volume: Path) -> str:
+def run(release: Path, volume: Path, program: str = RAISE) -> str:
     environ = {**os.environ, "PYTHONPATH": str(release), "NUMBA_CACHE_DIR": str(volume)}
-    command = [sys.executable, "-c", RAISE]
+    command = [sys.executable, "-c", program]
     return subprocess.run(command, env=environ, check=True, capture_output=True, text=True, cwd=release).stdout
 
 
@@ -64,6 +67,12 @@ def test_an_upgrade_over_kept_kernels_computes_what_a_new_installation_does(sour
     after = run(release, volume)
     assert after == run(release, tmp_path / "fresh")
     assert after != before
+
+
+def test_a_kept_kernel_is_loaded_without_the_compiler(sources: Path, tmp_path: Path) -> None:
+    outputs = [run(tmp_path / "release", tmp_path / "volume", COMPILES).splitlines() for _ in range(2)]
+    assert [output.pop() for output in outputs] == ["True", "False"]
+    assert outputs[0] == outputs[1]
 
 
 @pytest.mark.parametrize("change", ["simd.py", "new.py"])
