@@ -23,7 +23,6 @@ from backend.tools.local_server import find_port
 from backend.tools.studio.processes import Account, create_token, make_backend, make_label_studio
 from tests.helpers.deploy.postgresql import run_postgresql
 from tests.helpers.image.container import IMAGE
-from tests.helpers.image.podman import LIMITS
 from tests.helpers.label_studio.photographs import find_newest_task, read_sample
 from tests.helpers.paths import ROOT
 
@@ -103,13 +102,9 @@ def make_folder(stack: contextlib.ExitStack, request: pytest.FixtureRequest, tmp
 
 
 def make_volume(stack: contextlib.ExitStack, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """The engine is named by one word, as an operator names it."""
     podman = request.getfixturevalue("podman")
     request.getfixturevalue("image")
-    engine = tmp_path / "podman"
-    limited = f'if [ "$1" = run ]; then shift; set -- run {" ".join(LIMITS)} "$@"; fi'
-    engine.write_text(f'#!/bin/sh\n{limited}\nexec {" ".join(map(str, podman.command))} "$@"\n')
-    engine.chmod(0o755)
+    engine = podman.write_program(tmp_path / "podman")
     podman("volume", "create", VOLUME)
     stack.callback(podman, "volume", "rm", "--force", VOLUME)
     data = Path(podman.inspect("volume", VOLUME)["Mountpoint"])
