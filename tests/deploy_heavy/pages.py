@@ -66,5 +66,15 @@ PACK_NEWER = Page(_AIR_GAP, "Pack a newer version", typed=_OWN_INDEX)
 UPGRADE = Page(_AIR_GAP, "Upgrade")
 GO_BACK = Page(_AIR_GAP, "Go back")
 
+_BACKUP = OPERATE / "backup.md"
+# The page's own table says so for podman. Both folders are those of this run.
+_HERE = {
+    "cd /opt/m2n2": "cd {project}",
+    "deploy/backup/backup.sh": "ENGINE=podman deploy/backup/backup.sh",
+    "/var/backups": "{backups}",
+}
+SAVE = Page(_BACKUP, "Save", typed=_HERE)
+RESTORE = Page(_BACKUP, "Restore", typed=_HERE)
+
 AIR_GAP = [PACK, PREPARE, INSTALL, GO_ON, PACK_NEWER, UPGRADE, GO_BACK]
-PAGES = [BARE_METAL, UPGRADES, *AIR_GAP]
+PAGES = [BARE_METAL, UPGRADES, *AIR_GAP, SAVE, RESTORE]

@@ -12,7 +12,6 @@ from tests.helpers.deploy.documents import OPERATE, Page
 # Page -> why not here.
 ELSEWHERE = {
     "containers.md": "tests/deploy/test_containers_guide.py follows it",
-    "backup.md": "test_backup.py tests its script",
     "kubernetes.md": "needs a cluster",
     "ray.md": "needs a cluster",
 }
