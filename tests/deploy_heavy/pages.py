@@ -76,5 +76,19 @@ _HERE = {
 SAVE = Page(_BACKUP, "Save", typed=_HERE)
 RESTORE = Page(_BACKUP, "Restore", typed=_HERE)
 
+_TOKEN = {"<personal access token>": "personal-access-token"}
+KUBERNETES = Page(OPERATE / "kubernetes.md", typed=_TOKEN)
+RAY = Page(
+    OPERATE / "ray.md",
+    typed=_TOKEN,
+    left_out={
+        "make ray ": "needs Ray; the last three are targets of their own, and the replicas of the first are theirs",
+        "serve deploy": "needs Ray; image/test_ray_image.py and tests/ray have it",
+        "docker build": "needs an engine; image/test_ray_image.py builds the target for processors",
+        "m2n2 plan": "`make plan` is it",
+        "M2N2_SESSION_CACHE_MIB": "the same for the other machine",
+    },
+)
+
 AIR_GAP = [PACK, PREPARE, INSTALL, GO_ON, PACK_NEWER, UPGRADE, GO_BACK]
-PAGES = [BARE_METAL, UPGRADES, *AIR_GAP, SAVE, RESTORE]
+PAGES = [BARE_METAL, UPGRADES, *AIR_GAP, SAVE, RESTORE, KUBERNETES, RAY]

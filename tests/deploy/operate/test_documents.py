@@ -10,11 +10,7 @@ from tests.deploy_heavy.pages import PAGES
 from tests.helpers.deploy.documents import OPERATE, Page
 
 # Page -> why not here.
-ELSEWHERE = {
-    "containers.md": "tests/deploy/test_containers_guide.py follows it",
-    "kubernetes.md": "needs a cluster",
-    "ray.md": "needs a cluster",
-}
+ELSEWHERE = {"containers.md": "tests/deploy/test_containers_guide.py follows it"}
 HERE = [path for path in sorted(OPERATE.glob("*.md")) if path.name not in ELSEWHERE]
 
 
