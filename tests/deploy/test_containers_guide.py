@@ -47,7 +47,7 @@ def machine(tmp_path):
     (cvat / "docker-compose.yml").write_text(CVAT)
     programs.mkdir()
     docker = programs / "docker"
-    docker.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.helpers.deploy.docker_stub "$@"\n')
+    docker.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.helpers.stand_ins.docker_stub "$@"\n')
     docker.chmod(0o755)
     calls, networks = tmp_path / "calls", tmp_path / "networks"
     networks.touch()

@@ -7,7 +7,6 @@ import re
 import runpy
 from pathlib import Path
 
-import jsonschema
 import kubernetes_validate
 import pytest
 
@@ -15,14 +14,11 @@ from backend.app import create_app
 from backend.settings import load_settings
 from m2n2_engine.types import EngineStatus, State
 from tests.helpers.deploy.kustomize import find_pods, read, render
-from tests.helpers.deploy.manifests import COMPONENTS, FOLDERS, ORDER, combine, find, find_all
-from tests.helpers.deploy.monitoring_resources import SCHEMAS
+from tests.helpers.deploy.manifests import COMPONENTS, FOLDERS, ORDER, VERSIONS, check, combine, find, find_all
 from tests.helpers.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
 WITHOUT_GPU = [*([name] for name in ORDER[:-1]), ORDER[-2:], ORDER]
-# The oldest and the newest Kubernetes whose schemas are held to.
-VERSIONS = ["1.28", "1.37"]
 GIBIBYTE = 1024
 WORKLOADS = ("Deployment", "StatefulSet")
 
@@ -70,17 +66,14 @@ def settings(environment):
 def test_every_manifest_is_valid(manifests, version):
     assert len(manifests) >= 6
     for manifest in manifests:
-        if manifest["kind"] in SCHEMAS:
-            jsonschema.validate(manifest, SCHEMAS[manifest["kind"]])
-        else:
-            kubernetes_validate.validate(manifest, version, strict=True)
+        check(manifest, version)
 
 
 def test_what_the_schemas_do_not_know_is_noticed(deployment):
     wrong = copy.deepcopy(deployment)
     wrong["spec"]["template"]["spec"]["containers"][0]["readinessProbes"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+        check(wrong, VERSIONS[-1])
 
 
 def test_every_file_of_a_folder_is_used():

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import runpy
 
-import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
 from backend.settings import load_settings
 from m2n2_engine import __version__
-from tests.helpers.deploy.custom_resource import SCHEMA
 from tests.helpers.deploy.kustomize import read, render
-from tests.helpers.deploy.manifests import find, find_all
+from tests.helpers.deploy.manifests import VERSIONS, check, find, find_all
 from tests.helpers.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
 VARIANTS = {"ray": "cuda", "ray-cpu": "cpu"}
 """Folder -> end of the image's target."""
-VERSIONS = ["1.28", "1.37"]
 
 
 @pytest.fixture(params=VARIANTS)
@@ -53,17 +50,12 @@ def list_containers(template):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_kubernetes_takes_everything_of_its_own(manifests, templates, version):
+def test_kubernetes_and_kuberay_take_everything(manifests, templates, version):
     for manifest in manifests:
-        if manifest["kind"] != "RayService":
-            kubernetes_validate.validate(manifest, version, strict=True)
+        check(manifest, version)
     for template in templates.values():
         pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": "pod", **template["metadata"]}}
         kubernetes_validate.validate(pod, version, strict=True)
-
-
-def test_kuberay_takes_the_service(manifests):
-    jsonschema.validate(find(manifests, "RayService"), SCHEMA)
 
 
 def test_the_autoscaler_s_container_would_be_one(cluster):

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.image.container import BOX, HEIGHT, IMAGE, WIDTH, Container
+from tests.helpers.image.pip_access import share_pip
 from tests.helpers.image.podman import TOOLS, Podman
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,15 @@ def podman():
 @pytest.fixture(scope="session")
 def image(podman):
     return podman.build(ROOT, "cpu", IMAGE)
+
+
+@pytest.fixture(scope="module")
+def clone(podman, tmp_path_factory):
+    """What a machine gets to clone and install from: a repository at /repository, and where pip finds packages."""
+    folder = tmp_path_factory.mktemp("clone") / "repository"
+    subprocess.run(["git", "clone", "--quiet", "--bare", ROOT, folder], check=True)
+    yield {str(folder): "/repository", **share_pip(podman.folder / "pip-of-machine")}
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
-"""deploy/air-gap: packed where there is a network, installed, upgraded and clicked in where there is none.
+"""docs/operate/air-gap.md, followed to the letter: packed where there is a network, installed, upgraded and clicked in
+where there is none.
 
-The commands of the second half run in a network of loopback alone. They find no index, hub or registry there.
+Both are clean Debians with systemd. The second one is cut off once it has the packages that the page names: it finds no
+index, hub or registry. pages.py says what is typed otherwise.
 """
 
 from __future__ import annotations
@@ -9,66 +11,87 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
-from backend.label_studio import brush_rle
 from backend.tools.local_server import find_port
+from m2n2_engine import __version__
+from tests.deploy_heavy.pages import GO_BACK, GO_ON, INSTALL, PACK, PACK_NEWER, PREPARE, UPGRADE
 from tests.helpers.deploy.no_network import cut_off
-from tests.helpers.image.container import HEIGHT, IMAGE, WIDTH, overlap_with_box
-from tests.helpers.image.podman import LIMITS, Podman
+from tests.helpers.image.container import IMAGE, measure_prediction
+from tests.helpers.image.machine import start_machine
+from tests.helpers.image.podman import Podman
 from tests.helpers.paths import ROOT
 
 HERE = ROOT / "tests" / "deploy_heavy"
-# What a clone has, and a pack is made of.
-CLONE = (
-    "CHANGELOG.md",
-    "LICENSE",
-    "README.md",
-    "backend",
-    "deploy",
-    "docs",
-    "m2n2_engine",
-    "pyproject.toml",
-    "requirements.txt",
-)
+PACK_SCRIPT = ROOT / "deploy" / "air-gap" / "pack.sh"
 NEWER = "99.1.0"
-STOP_SECONDS = 60
-
-
-def run(*command, **environ):
-    return subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
-
-
-def pack(clone, target, *options, **environ):
-    """torch's own index is left out: pip finds the build of the lock where it finds the others on this machine."""
-    started = time.monotonic()
-    done = run(clone / "deploy" / "air-gap" / "pack.sh", target, *options, TORCH_INDEX_URL="", **environ)
-    assert done.returncode == 0, done.stdout + done.stderr
-    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    sys.stdout.write(f"\npacked in {time.monotonic() - started:.0f} s, {size / 1e6:.0f} MB\n")
+URL = "http://127.0.0.1:9090"
 
 
 @pytest.fixture(scope="module")
-def packs(tmp_path_factory):
-    """Of this version, and of a newer one, which takes the wheels of the first."""
+def packs(podman, clone, tmp_path_factory):
+    """The folder with those of this version and of a newer one, as it is carried over."""
     folder = tmp_path_factory.mktemp("packs")
-    pack(ROOT, folder / "this")
-    clone = folder / "clone"
-    clone.mkdir()
-    for name in CLONE:
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, clone / name)
-    version = clone / "m2n2_engine" / "_version.py"
-    version.write_text(re.sub(r'"[\d.]+"', f'"{NEWER}"', version.read_text()))
-    pack(clone, folder / "newer", "--wheels", folder / "this" / "wheels")
-    yield folder / "this", folder / "newer"
+    with start_machine(podman, tmp_path_factory.mktemp("machine"), {**clone, str(folder): "/var/tmp"}) as machine:
+        machine.follow(PACK)
+        machine.run(f"""sed -i 's/"[0-9.]*"/"{NEWER}"/' m2n2/m2n2_engine/_version.py""")
+        machine.follow(PACK_NEWER, workdir="/root/m2n2")
+    for pack in sorted(folder.glob("m2n2-pack*")):
+        size = sum(file.stat().st_size for file in pack.rglob("*") if file.is_file())
+        sys.stdout.write(f"\n{pack.name}: {size / 1e6:.0f} MB\n")
+    yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def cut_off_machine(podman, packs, tmp_path_factory):
+    """It has loopback alone, and the packs."""
+    with start_machine(podman, tmp_path_factory.mktemp("machine"), {str(packs): "/var/tmp"}) as machine:
+        machine.follow(PREPARE)
+        machine.cut_off()
+        yield machine
+
+
+def test_nothing_is_reached_from_there(cut_off_machine):
+    """Else the others say nothing."""
+    assert cut_off_machine.run("ip route") == ""
+    download = "import urllib.request as r; r.urlopen('http://192.0.2.1', timeout=5)"
+    assert "Network is unreachable" in cut_off_machine.run(f'python3 -c "{download}" 2>&1 || true')
+
+
+def click_on(machine, click):
+    """The version that answers, once it is ready, and whose mask is right."""
+    machine.run(f"curl --silent --fail --retry 900 --retry-delay 1 --retry-all-errors {URL}/ready")
+    assert measure_prediction(machine.post(f"{URL}/predict", click)) > 0.9
+    (version,) = re.findall(r'm2n2_build_info\{.*version="([^"]+)"', machine.run(f"curl --silent {URL}/metrics"))
+    return version
+
+
+def test_the_page_is_followed(cut_off_machine, click):
+    """It installs, upgrades and goes back without a network."""
+    cut_off_machine.follow(INSTALL)
+    cut_off_machine.follow(GO_ON, workdir="/opt/m2n2")
+    assert click_on(cut_off_machine, click) == __version__
+    cut_off_machine.follow(UPGRADE)
+    assert click_on(cut_off_machine, click) == NEWER
+    cut_off_machine.follow(GO_BACK)
+    assert click_on(cut_off_machine, click) == __version__
+
+
+def test_a_damaged_pack_changes_nothing(cut_off_machine, packs):
+    with (packs / "m2n2-pack-new" / "weights" / "dinov2-small" / "manifest.json").open("ab") as manifest:
+        manifest.write(b" ")
+    installing = "/var/tmp/m2n2-pack-new/install.sh /root/m2n2 /root/weights"
+    said = cut_off_machine.run(f'{installing} 2>&1 || echo "ended with $?"')
+    assert "manifest.json: FAILED" in said
+    assert "the pack is damaged: nothing was changed" in said
+    assert "ended with 1" in said
+    assert cut_off_machine.run("ls /root") == ""
 
 
 @pytest.fixture(scope="module")
@@ -77,45 +100,8 @@ def offline():
         yield inside
 
 
-@pytest.fixture(scope="module")
-def installed(packs, offline, tmp_path_factory):
-    """The folder that the first pack is installed in, with its weights."""
-    folder = tmp_path_factory.mktemp("installed")
-    install(offline, packs[0], folder)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def install(offline, pack, folder):
-    done = run(*offline, pack / "install.sh", folder / "m2n2", folder / "weights")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def click_once(offline, folder, click):
-    """Of the mask with the box; the server lives for this one click. And the version that it tells."""
-    port = find_port()
-    program = folder / "m2n2" / ".venv" / "bin" / "m2n2"
-    environ = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("M2N2_", "PIP_", "PYTHON"))},
-        "HOME": str(folder),
-        "M2N2_CACHE_FOLDER": str(folder / "weights"),
-        "M2N2_DISK_CACHE_FOLDER": str(folder / "attention"),
-        "NUMBA_CACHE_DIR": str(folder / "kernels"),
-    }
-    with (folder / "log").open("wb") as log:
-        command = [*offline, program, "serve", "--port", str(port)]
-        server = subprocess.Popen(command, env=environ, cwd=folder, stdout=log, stderr=log)
-    try:
-        answer = ask(offline, port, click, folder)
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(STOP_SECONDS) == 0
-    finally:
-        server.kill()
-        server.wait()
-    version = subprocess.run(
-        [program, "--version"], env=environ, cwd=folder, capture_output=True, text=True, check=True
-    )
-    return measure(answer), version.stdout.split()[-1]
+def run(*command, **environ):
+    return subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
 
 
 def ask(offline, port, click, folder):
@@ -125,64 +111,21 @@ def ask(offline, port, click, folder):
     return json.loads(done.stdout)
 
 
-def measure(answer):
-    (prediction,) = answer["results"]
-    return overlap_with_box(brush_rle.decode(prediction["result"][0]["value"]["rle"], (HEIGHT, WIDTH)))
-
-
-def test_nothing_is_reached_from_there(offline):
-    """Else the others say nothing."""
-    asked = run(*offline, "ip", "route")
-    assert (asked.returncode, asked.stdout) == (0, "")
-    download = "import urllib.request as r; r.urlopen('http://192.0.2.1', timeout=5)"
-    assert "Network is unreachable" in run(*offline, sys.executable, "-c", download).stderr
-
-
-def test_it_installs_upgrades_and_goes_back_without_a_network(installed, packs, offline, click):
-    overlap, first = click_once(offline, installed, click)
-    assert overlap > 0.9
-    install(offline, packs[1], installed)
-    overlap, second = click_once(offline, installed, click)
-    assert overlap > 0.9
-    assert (first != second, second) == (True, NEWER)
-    install(offline, packs[0], installed)
-    assert click_once(offline, installed, click)[1] == first
-    assert (installed / "m2n2" / "deploy" / "systemd" / "m2n2@.service").is_file()
-
-
-def test_a_damaged_pack_changes_nothing(packs, offline, tmp_path):
-    manifest = packs[1] / "weights" / "dinov2-small" / "manifest.json"
-    whole = manifest.read_bytes()
-    manifest.write_bytes(whole + b" ")
-    done = run(*offline, packs[1] / "install.sh", tmp_path / "m2n2", tmp_path / "weights")
-    manifest.write_bytes(whole)
-    assert done.returncode == 1
-    assert "manifest.json: FAILED" in done.stdout
-    assert "the pack is damaged: nothing was changed" in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def write_program(engine, path):
-    """The engine by one word, as an operator names it."""
-    path.write_text(f'#!/bin/sh\nexec {" ".join(map(str, engine.command))} "$@"\n')
-    path.chmod(0o755)
-    return path
-
-
 def test_its_image_starts_in_an_engine_that_has_never_seen_it(podman, image, offline, click, tmp_path):
-    here = write_program(podman, tmp_path / "engine-here")
-    pack(ROOT, tmp_path / "pack", "--images-only", "--image", IMAGE, ENGINE=str(here))
+    here = podman.write_program(tmp_path / "engine-here")
+    packed = run(PACK_SCRIPT, tmp_path / "pack", "--images-only", "--image", IMAGE, ENGINE=str(here))
+    assert packed.returncode == 0, packed.stderr
     other = Podman(Path(tempfile.mkdtemp(prefix="engine-")))  # podman takes no path of more than 50 characters
-    program = write_program(other, tmp_path / "engine-there")
+    program = other.write_program(tmp_path / "engine-there")
     environ = {"ENGINE": str(program), "TMPDIR": str(tmp_path)}
     try:
         loaded = run(*offline, tmp_path / "pack" / "install.sh", "--images", **environ)
         assert loaded.returncode == 0, loaded.stderr
         port = find_port()
-        settings = [f"--env=M2N2_PORT={port}", "--env=M2N2_HOST=127.0.0.1", *LIMITS]
+        settings = [f"--env=M2N2_PORT={port}", "--env=M2N2_HOST=127.0.0.1"]
         started = run(*offline, program, "run", "--detach", "--network=host", *settings, IMAGE, **environ)
         assert started.returncode == 0, started.stderr
-        assert measure(ask(offline, port, click, tmp_path)) > 0.9
+        assert measure_prediction(ask(offline, port, click, tmp_path)) > 0.9
     finally:
         other("rm", "--all", "--force", "--volumes", "--time=0")
         # Its store is mounted on itself, and large.

@@ -1,7 +1,7 @@
 """A real Label Studio is backed up while it works, destroyed and restored by deploy/backup: nothing of it is lost.
 
 Its data is a plain folder, a volume of podman's, and a folder with a PostgreSQL beside it. The server's settings and
-secrets go with it.
+secrets go with it. docs/operate/backup.md is followed to the letter; pages.py says what is typed otherwise.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from backend.label_studio.client import LabelStudioClient
 from backend.label_studio.project_setup import create_project
 from backend.tools.local_server import find_port
 from backend.tools.studio.processes import Account, create_token, make_backend, make_label_studio
+from tests.deploy_heavy.pages import RESTORE, SAVE
 from tests.helpers.deploy.postgresql import run_postgresql
 from tests.helpers.image.container import IMAGE
-from tests.helpers.image.podman import LIMITS
+from tests.helpers.image.label_studio import VOLUME, run_service, write_docker
 from tests.helpers.label_studio.photographs import find_newest_task, read_sample
 from tests.helpers.paths import ROOT
 
@@ -32,7 +33,6 @@ STUDIO = ROOT / ".venv-label-studio"
 START_SECONDS = 600
 OWNER = Account("owner@example.com", "what-no-restore-may-change")
 KEY = "0123456789abcdef" * 3
-VOLUME = "m2n2_label-studio"
 RESULT = [
     {
         "from_name": "brush",
@@ -43,6 +43,11 @@ RESULT = [
         "value": {"format": "rle", "rle": [0, 3, 169, 128, 3], "brushlabels": ["Cup"]},
     }
 ]
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +62,7 @@ class Place:
 
     def destroy(self) -> None:
         shutil.rmtree(self.settings)
-        for path in self.data.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        empty(self.data)
         if "PGHOST" in self.environ:
             self.ask_database("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
@@ -103,13 +107,9 @@ def make_folder(stack: contextlib.ExitStack, request: pytest.FixtureRequest, tmp
 
 
 def make_volume(stack: contextlib.ExitStack, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """The engine is named by one word, as an operator names it."""
     podman = request.getfixturevalue("podman")
     request.getfixturevalue("image")
-    engine = tmp_path / "podman"
-    limited = f'if [ "$1" = run ]; then shift; set -- run {" ".join(LIMITS)} "$@"; fi'
-    engine.write_text(f'#!/bin/sh\n{limited}\nexec {" ".join(map(str, podman.command))} "$@"\n')
-    engine.chmod(0o755)
+    engine = podman.write_program(tmp_path / "podman")
     podman("volume", "create", VOLUME)
     stack.callback(podman, "volume", "rm", "--force", VOLUME)
     data = Path(podman.inspect("volume", VOLUME)["Mountpoint"])
@@ -181,3 +181,51 @@ def check_a_click(url: str, token_file: Path, project: int, log: Path) -> None:
             )
             assert done.returncode == 0, done.stdout + done.stderr
         assert "a mask of" in done.stdout, done.stdout
+
+
+@pytest.fixture
+def project(tmp_path):
+    """What an operator has in /opt/m2n2, with the secrets of compose."""
+    shutil.copytree(ROOT / "deploy", tmp_path / "project" / "deploy", ignore=shutil.ignore_patterns("secrets", ".env"))
+    subprocess.run([tmp_path / "project" / "deploy" / "make_secrets.sh"], check=True, stdout=subprocess.DEVNULL)
+    (tmp_path / "project" / "deploy" / ".env").write_text("COMPOSE_PROFILES=cpu,label-studio\n")
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def follow(podman, project, tmp_path):
+    """Page -> what its script said. It finds podman, and what stands for docker, as an operator's shell does."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    podman.write_program(programs / "podman")
+
+    def follow(page, url):
+        write_docker(programs / "docker", url)
+        script = page.make_script(project=str(project), backups=str(tmp_path))
+        environ = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "LABEL_STUDIO_IMAGE": IMAGE}
+        done = subprocess.run(["bash", "-c", script], env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return follow
+
+
+def test_the_page_is_followed(podman, image, project, follow, tmp_path):
+    """Between the two sections all that the backup has is lost, and Label Studio still runs."""
+    settings = project / "deploy"
+    with run_service(podman, STUDIO, settings, OWNER) as service:
+        token, number, task = make_work(service.url)
+        token_file = settings / "secrets" / "label_studio_api_key"
+        token_file.write_text(token)
+        assert "m2n2-monday has" in follow(SAVE, service.url)
+
+        empty(service.data)
+        for name in (".env", "secrets/label_studio_secret_key", "secrets/label_studio_api_key"):
+            (settings / name).write_text("lost")
+        assert "m2n2-monday is restored" in follow(RESTORE, service.url)
+
+        assert (settings / ".env").read_text() == "COMPOSE_PROFILES=cpu,label-studio\n"
+        client = LabelStudioClient(service.url, SecretStr(token))
+        (annotation,) = client.get(f"/api/tasks/{task}/")["annotations"]
+        assert annotation["result"][0]["value"] == RESULT[0]["value"]
+        check_a_click(service.url, token_file, number, tmp_path / "server.log")

@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..paths import ROOT
+
+OPERATE = ROOT / "docs" / "operate"
 _BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def make_script(document: Path, substitutions: Mapping[str, str], left_out: Mapping[str, str]) -> str:
-    """Every block of a document in its order. Each command is printed before it runs, and the first that fails ends it.
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """A page that is followed, or one section of it.
 
-    Args:
-        document: A page with blocks of the language ``bash``.
-        substitutions: What stands there -> what is typed in its place, such as a path that the reader is to name.
-        left_out: The beginning of a block -> why it is not run.
-
-    Raises:
-        AssertionError: A substitution or a block is named that the document does not have.
+    path: of the page. heading: of the section, without its number signs; empty: the whole page. typed: what stands
+    there -> what is typed in its place, such as a path that the reader is to name. left_out: the beginning of a block
+    -> why it is not run.
     """
-    blocks = _BLOCK.findall(document.read_text(encoding="utf-8"))
-    for beginning in left_out:
-        assert any(block.startswith(beginning) for block in blocks), f"{document.name} has no block {beginning!r}"
-    kept = [block for block in blocks if not block.startswith(tuple(left_out))]
-    script = "\n".join(["set -euxo pipefail", *kept])
-    for written, typed in substitutions.items():
-        assert written in script, f"{document.name} does not say {written!r}"
-        script = script.replace(written, typed)
-    assert not re.search(r"<[a-z ]+>", script), "the reader is asked for something that is not given here"
-    return script
+
+    path: Path
+    heading: str = ""
+    typed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the page, and of the section."""
+        return f"{self.path.name} {self.heading}".strip()
+
+    def read_blocks(self) -> list[str]:
+        """Every block of the language ``bash``, in its order. Raises AssertionError where there is no such section."""
+        text = self.path.read_text(encoding="utf-8")
+        if self.heading:
+            _, found, text = text.partition(f"\n## {self.heading}\n")
+            assert found, f"{self.path.name} has no section {self.heading!r}"
+            text = text.partition("\n## ")[0]
+        return _BLOCK.findall(text)
+
+    def make_script(self, **values: str) -> str:
+        """The blocks as one script. Each command is printed before it runs, and the first that fails ends it.
+
+        values: what stands in braces in ``typed``, such as a folder of this run.
+
+        Raises:
+            AssertionError: Something is typed otherwise or left out that the page does not have.
+        """
+        blocks = self.read_blocks()
+        for beginning in self.left_out:
+            assert any(block.startswith(beginning) for block in blocks), f"{self.name} has no block {beginning!r}"
+        kept = [block for block in blocks if not block.startswith(tuple(self.left_out))]
+        script = "\n".join(["set -euxo pipefail", *kept])
+        for written, typed in self.typed.items():
+            assert written in script, f"{self.name} does not say {written!r}"
+            script = script.replace(written, typed.format(**values))
+        assert not re.search(r"<[a-z ]+>", script), "the reader is asked for something that is not given here"
+        return script

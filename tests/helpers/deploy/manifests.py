@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import itertools
 
+import jsonschema
+import kubernetes_validate
+
 from ..paths import ROOT
+from .custom_resource import SCHEMA
 from .kustomize import Manifest, apply, render
+from .monitoring_resources import SCHEMAS as MONITORING
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 COMPONENTS = KUBERNETES / "components"
 FOLDERS = {"base": KUBERNETES / "base", **{path.name: path for path in sorted((KUBERNETES / "overlays").iterdir())}}
+
+VERSIONS = ["1.28", "1.37"]
+"""The oldest and the newest Kubernetes whose schemas are held to."""
+
+SCHEMAS = {**MONITORING, "RayService": SCHEMA}
+"""Kind -> schema, of what is not Kubernetes' own."""
 
 ORDER = ["stable-diffusion", "cvat", "monitoring", "ingress", "two-replicas", "autoscaling"]
 """Of components that are combined, as docs/operate/kubernetes.md has it."""
@@ -28,6 +39,15 @@ def list_combinations() -> list[tuple[str, ...]]:
     sizes = range(1, len(ORDER) + 1)
     chosen = itertools.chain.from_iterable(itertools.combinations(ORDER, size) for size in sizes)
     return [names for names in chosen if ORDER[-1] not in names or ORDER[-2] in names]
+
+
+def check(manifest: Manifest, version: str) -> None:
+    """Raise ValidationError, of jsonschema or of kubernetes_validate, for what that Kubernetes, KubeRay or the
+    Prometheus operator would not take, and for a field that they do not know."""
+    if manifest["kind"] in SCHEMAS:
+        jsonschema.validate(manifest, SCHEMAS[manifest["kind"]])
+    else:
+        kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def find(manifests: list[Manifest], kind: str, name: str = "m2n2") -> Manifest:

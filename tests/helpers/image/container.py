@@ -65,7 +65,12 @@ class Container:
 
 def measure_overlap(answer):
     """Of the mask in an answer to Label Studio with the box, 0 to 1."""
-    (prediction,) = answer.json()["results"]
+    return measure_prediction(answer.json())
+
+
+def measure_prediction(body):
+    """The same for the answer's body."""
+    (prediction,) = body["results"]
     return overlap_with_box(brush_rle.decode(prediction["result"][0]["value"]["rle"], (HEIGHT, WIDTH)))
 
 

@@ -53,6 +53,14 @@ class Podman:
             return False
         return True
 
+    def write_program(self, path: Path) -> Path:
+        """The engine by one word, as an operator names it, at this path, which may be called podman too."""
+        program, *places = map(str, self.command)
+        limited = f'if [ "$1" = run ]; then shift; set -- run {" ".join(LIMITS)} "$@"; fi'
+        path.write_text(f'#!/bin/sh\n{limited}\nexec {shutil.which(program)} {" ".join(places)} "$@"\n')
+        path.chmod(0o755)
+        return path
+
     def import_base(self) -> None:
         """A clean Debian as the image BASE, made once."""
         if self.succeeds("image", "exists", BASE):

@@ -1,7 +1,7 @@
 """``docker`` in place of an engine: the real compose client checks every project, and nothing is started.
 
-``python -m tests.helpers.deploy.docker_stub ARGUMENTS``, with PYTHONPATH at the project. Each call is added to the file
-that DOCKER_CALLS names, one a line. A call of compose fails where its files, its options for choosing them or the
+``python -m tests.helpers.stand_ins.docker_stub ARGUMENTS``, with PYTHONPATH at the project. Each call is added to the
+file that DOCKER_CALLS names, one a line. A call of compose fails where its files, its options for choosing them or the
 service that it names are not there. Networks that must be there before are looked for among those of the file
 DOCKER_NETWORKS, to which ``up`` adds its own.
 """
