@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from m2n2_engine.tools.evaluate.evaluation import Job, PreparedDataset
     from m2n2_engine.tools.evaluate.subject import Subject
 
+_OF_PROPOSALS = {
+    *("grabcut", "berkeley", "sbd", "davis", "brats", "oaizib", "dataset", "folder"),
+    *("backbone", "grid", "preset", "constants", "out", "propose"),
+}
+"""Parameters of the command that proposals heed. They simulate no clicks."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Source:
@@ -147,8 +153,10 @@ def evaluate(
 
 
 def _propose(folders: Sequence[Path], source: _Source, out: Path) -> None:
-    if not folders or source.server is not None or source.features is not None:
-        raise typer.BadParameter("--propose takes --dataset FOLDER with a gt.json of COCO's form, and an engine here")
+    if not folders:
+        raise typer.BadParameter("--propose takes --dataset FOLDER with a gt.json of COCO's form")
+    if unused := _find_unused(source.context):
+        raise typer.BadParameter(f"--propose has no use for {', '.join(unused)}: leave that out")
     from m2n2_engine.tools.datasets.labelled import read_labelled
     from m2n2_engine.tools.evaluate.proposing.report import print_study, write_study
     from m2n2_engine.tools.evaluate.proposing.study import Study
@@ -161,6 +169,17 @@ def _propose(folders: Sequence[Path], source: _Source, out: Path) -> None:
         outcomes = list(Study(engine.propose, engine.describe).run(images))
         print_study(folder.name, outcomes, output)
         write_study(out / f"{folder.name}-proposals.json", outcomes)
+
+
+def _find_unused(context: typer.Context) -> list[str]:
+    """The options on the command line that proposals would ignore."""
+    # By its name: typer may carry a click of its own.
+    given = {
+        each.opts[0]: each.name
+        for each in context.command.params
+        if (source := context.get_parameter_source(each.name or "")) is not None and source.name == "COMMANDLINE"
+    }
+    return [option for option, name in given.items() if name not in _OF_PROPOSALS]
 
 
 def _find_folders(names: Sequence[str], folder: Path) -> list[Path]:

@@ -156,3 +156,6 @@ def test_a_picture_without_the_label_counts_apart(tmp_path):
 
 def test_what_cannot_be_evaluated_by_proposing(tmp_path):
     assert "--propose takes --dataset FOLDER" in run("evaluate", "--propose").stderr
+    ask = "evaluate", "--propose", "--dataset", tmp_path, "--grid", 8
+    said = run(*ask, "--features", tmp_path, "--clicks", 5, "--flips").stderr
+    assert "--propose has no use for --clicks, --flips, --features: leave that out" in " ".join(said.replace("│", "").split())
