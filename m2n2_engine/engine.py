@@ -25,6 +25,7 @@ from m2n2_engine.kernels.cpu.threads import set_thread_count, thread_count
 from m2n2_engine.method.chain import AttentionFactors
 from m2n2_engine.presets import PAPER, PRESETS
 from m2n2_engine.prompt import Prompt
+from m2n2_engine.proposals.confidence import LEAST_SCORE
 from m2n2_engine.proposals.features import CellFeatures, describe_cells
 from m2n2_engine.proposals.proposer import Proposer
 from m2n2_engine.session.second_look import Ask, SecondLook, View
@@ -298,6 +299,7 @@ class Engine:
         examples: Sequence[Example],
         deadline: Deadline = NEVER,
         slots: Slots = FREE,
+        least_score: float = LEAST_SCORE,
     ) -> tuple[Proposal, ...]:
         """Objects of a picture that are like those of some examples, the surest first; none where nothing is like them.
 
@@ -309,6 +311,7 @@ class Engine:
             examples: in any order; none give no proposals.
             deadline: looked at before every expensive step.
             slots: for what is computed, and for the network where a picture is not ready.
+            least_score: of a proposal, 0 to 1. Places below are not looked at further.
 
         Raises:
             InvalidInput: something among the examples is no Example.
@@ -330,7 +333,7 @@ class Engine:
             deadline,
             slots,
         )
-        places = proposer.find_places(picture, examples)
+        places = proposer.find_places(picture, examples, least_score)
         if not places:
             return ()
         with self.open(picture, deadline, slots) as opened:

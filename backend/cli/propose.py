@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.progress import track
@@ -25,10 +26,7 @@ from m2n2_engine.tools.context import (
     read_image,
     working_on,
 )
-from m2n2_engine.types import Example, Picture, Segmentation, Timings
-
-if TYPE_CHECKING:
-    from m2n2_engine.engine import Engine
+from m2n2_engine.types import Example, Picture, Proposal, Segmentation, Timings
 
 
 def propose(
@@ -38,6 +36,9 @@ def propose(
         Path, typer.Option(metavar="FILE", help="Accepted masks: COCO's JSON, with the images beside it.")
     ],
     target: Annotated[Path, typer.Option("--output", "-o", help="File to write: COCO's JSON, with a score each.")],
+    score: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least score of an object; 0.1 unless given.")
+    ] = None,
     backbone: BackboneOption = None,
     grid: GridOption = None,
     preset: PresetOption = None,
@@ -52,7 +53,11 @@ def propose(
         config = engine_config(context, backbone, grid, preset, constants)
         engine = settings.load(dataclasses.replace(config, defer_network=True))
         context.call_on_close(engine.flush)
-    found, problems = _propose_all(engine, files, known)
+    # Imported here: a command that is only asked for its options need not wait for it.
+    from m2n2_engine.proposals.confidence import LEAST_SCORE
+
+    find = functools.partial(engine.propose, examples=known, least_score=LEAST_SCORE if score is None else score)
+    found, problems = _propose_all(find, files, {example.picture for example in known})
     write_json(target, describe_coco(found))
     of = len({each.image for each in found})
     trouble = f", {problems} could not be read" if problems else ""
@@ -75,34 +80,24 @@ def _read_examples(path: Path) -> list[Example]:
 
 
 def _propose_all(
-    engine: Engine, files: Sequence[ImageFile], examples: Sequence[Example]
+    find: Callable[[Picture], Sequence[Proposal]], files: Sequence[ImageFile], accepted: Container[Picture]
 ) -> tuple[list[FoundObject], int]:
     """All that is found, and the number of images that could not be read; what is wrong with these is said."""
-    accepted = {example.picture for example in examples}
     found: list[FoundObject] = []
     problems = 0
     for file in track(files, "proposing", console=messages, transient=True, disable=not messages.is_terminal):
         try:
             picture = Picture.of(read_image(file.path))
             if picture not in accepted:
-                found += _propose(engine, file, picture, examples)
+                found += [_describe(each, file, picture) for each in find(picture)]
         except M2N2Error as error:
             problems += 1
             tell_problem(file, error)
     return found, problems
 
 
-def _propose(engine: Engine, file: ImageFile, picture: Picture, examples: Sequence[Example]) -> list[FoundObject]:
-    return [
-        # The image is written nowhere, and many of them would fill the memory.
-        FoundObject(
-            file.name,
-            picture.pixels[:0],
-            each.clicks,
-            each.box,
-            None,
-            each.label,
-            Segmentation(each.mask, each.score, Timings(0.0, 0.0)),
-        )
-        for each in engine.propose(picture, examples)
-    ]
+def _describe(proposal: Proposal, file: ImageFile, picture: Picture) -> FoundObject:
+    # The image is written nowhere, and many of them would fill the memory.
+    pixels = picture.pixels[:0]
+    mask = Segmentation(proposal.mask, proposal.score, Timings(0.0, 0.0))
+    return FoundObject(file.name, pixels, proposal.clicks, proposal.box, None, proposal.label, mask)

@@ -33,8 +33,8 @@ _WEIGHTS = Evidence(level=0.474, linear=3.30, kind=8.84, area=-0.144)
 """Here: fitted to 1403 places of 643 pairs of COCO64's pictures and to 27 of DAVIS67, docs/results/proposals.md."""
 
 LEAST_SCORE = 0.1
-"""Score below which a place is no proposal, for its object is not worth the time. Here: of pairs of pictures without a
-like object, 13 % still have such a place; whoever shows proposals unasked takes a higher score."""
+"""Score below which a place is no proposal where nobody asks for less: its object is not worth the time. Here: of pairs
+of pictures without a like object, 13 % still have such a place; who shows proposals unasked takes a higher one."""
 
 
 def weigh_place(place: Place, match: Match) -> Evidence:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from m2n2_engine.method.shapes import find_extent
-from m2n2_engine.proposals.confidence import LEAST_SCORE, score_place, weigh_place
+from m2n2_engine.proposals.confidence import score_place, weigh_place
 from m2n2_engine.proposals.features import CellFeatures
 from m2n2_engine.proposals.matching import KnownCells, learn_cells, match_cells
 from m2n2_engine.proposals.objects import Place, find_places
@@ -58,8 +58,9 @@ class Proposer:
     deadline: Deadline
     slots: Slots
 
-    def find_places(self, picture: Picture, examples: Sequence[Example]) -> list[FoundPlace]:
-        """The places of a picture that are worth a proposal, in any order. examples: at least one."""
+    def find_places(self, picture: Picture, examples: Sequence[Example], least_score: float) -> list[FoundPlace]:
+        """The places of a picture that are worth a proposal, in any order. examples: at least one. least_score: of a
+        place."""
         cells = self.describe(picture)
         found = []
         for label, own in _group_by_label(examples).items():
@@ -67,7 +68,7 @@ class Proposer:
             with self.slots.computing():
                 self.deadline.check("compare the picture with the examples")
                 found += _find_places(label, cells, learn_cells(known), _find_size(picture))
-        return found
+        return [each for each in found if each.score >= least_score]
 
     def _look_at(self, examples: Sequence[Example]) -> Iterator[tuple[Picture, Mask]]:
         """What is learned from: each picture of the examples with all of its objects, and the part of it that shows a
@@ -121,8 +122,7 @@ def _find_places(label: str, cells: CellFeatures, known: KnownCells, size: tuple
     if match is None:
         return []
     places = find_places(match.level, size, _MOST_PLACES)
-    found = (FoundPlace(place, label, score_place(weigh_place(place, match))) for place in places)
-    return [each for each in found if each.score >= LEAST_SCORE]
+    return [FoundPlace(place, label, score_place(weigh_place(place, match))) for place in places]
 
 
 def _overlap(one: Mask, other: Mask) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -159,14 +160,15 @@ def _propose(folders: Sequence[Path], source: _Source, out: Path) -> None:
         raise typer.BadParameter(f"--propose has no use for {', '.join(unused)}: leave that out")
     from m2n2_engine.tools.datasets.labelled import read_labelled
     from m2n2_engine.tools.evaluate.proposing.report import print_study, write_study
-    from m2n2_engine.tools.evaluate.proposing.study import Study
+    from m2n2_engine.tools.evaluate.proposing.study import LEAST_STUDIED, Study
 
     read = {folder: read_labelled(folder / "gt.json") for folder in folders}
     with working_on("loading the network"):
         settings: ToolSettings = source.context.obj
         engine = settings.load(source.configure())
+    find = functools.partial(engine.propose, least_score=LEAST_STUDIED)
     for folder, images in read.items():
-        outcomes = list(Study(engine.propose, engine.describe).run(images))
+        outcomes = list(Study(find, engine.describe).run(images))
         print_study(folder.name, outcomes, output)
         write_study(out / f"{folder.name}-proposals.json", outcomes)
 

@@ -77,6 +77,17 @@ def test_the_other_images_of_a_folder_get_proposals(tmp_path, iou):
         assert 0 < annotation["score"] <= 1
 
 
+def test_what_is_less_sure_than_asked_for_is_left_out(tmp_path):
+    examples = write_coco(tmp_path / "set", ["a.png"])
+    target = tmp_path / "proposals.json"
+    ask = "propose", "--examples", examples, tmp_path / "set" / "images", "-o", target, "--score"
+    run(*ask, 0)
+    scores = sorted(annotation["score"] for annotation in json.loads(target.read_text())["annotations"])
+    assert len(scores) >= 2
+    run(*ask, scores[-1])
+    assert [each["score"] for each in json.loads(target.read_text())["annotations"]] == scores[-1:]
+
+
 @pytest.mark.parametrize("form", ["polygon", "numbers"])
 def test_masks_of_examples_in_other_forms(tmp_path, iou, form):
     examples = write_coco(tmp_path / "set", ["a.png"])
@@ -144,18 +155,22 @@ def test_proposals_are_evaluated_by_the_number_of_examples(tmp_path):
     for proposed, _, copied in (each["ious"] for each in outcomes):
         assert proposed > 0.9
         assert copied < 0.5
-    assert "1.00 of 2" in result.stdout
+    assert [each["found"] == each["scores"] for each in outcomes] == [True] * 2
+    rows = [line.split() for line in result.stdout.replace("│", " ").splitlines()]
+    assert ["1", "0.1", "2", "1.00", "1.00"] in rows
 
 
 def test_a_picture_without_the_label_counts_apart(tmp_path):
     write_coco(tmp_path / "balls", ["a.png", "b.png"])
     cv2.imwrite(str(tmp_path / "balls" / "images" / "c.png"), np.full((120, 160, 3), 90, np.uint8))
     result = run("evaluate", "--propose", "--dataset", tmp_path / "balls", "--out", tmp_path / "out")
-    assert "without a like object: 1 of 1 pictures got none" in result.stdout
+    assert "of 1 pictures so many got none: 1 at 0.03, 1 at 0.1" in " ".join(result.stdout.split())
 
 
 def test_what_cannot_be_evaluated_by_proposing(tmp_path):
     assert "--propose takes --dataset FOLDER" in run("evaluate", "--propose").stderr
     ask = "evaluate", "--propose", "--dataset", tmp_path, "--grid", 8
     said = run(*ask, "--features", tmp_path, "--clicks", 5, "--flips").stderr
-    assert "--propose has no use for --clicks, --flips, --features: leave that out" in " ".join(said.replace("│", "").split())
+    assert "--propose has no use for --clicks, --flips, --features: leave that out" in " ".join(
+        said.replace("│", "").split()
+    )
