@@ -82,7 +82,7 @@ RAY = Page(
     OPERATE / "ray.md",
     typed=_TOKEN,
     left_out={
-        "make ray ": "needs Ray; the last three are targets of their own, and the replicas of the first are theirs",
+        "make ray ": "needs Ray; the last three are targets of their own, and start such replicas as the first",
         "serve deploy": "needs Ray; image/test_ray_image.py and tests/ray have it",
         "docker build": "needs an engine; image/test_ray_image.py builds the target for processors",
         "m2n2 plan": "`make plan` is it",

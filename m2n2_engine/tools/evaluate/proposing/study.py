@@ -24,7 +24,7 @@ _HIT = 0.5
 """IoU from which on a proposal has found an object. COCO's loosest."""
 
 LEAST_STUDIED = 0.03
-"""Score of the least sure proposal that is studied. Here: with less, every frame of DAVIS67 has one."""
+"""Score of the least sure proposal that is studied. Here: every frame of DAVIS67 has a proposal of this score."""
 
 Propose = Callable[[Picture, Sequence[Example]], Sequence[Proposal]]
 Describe = Callable[[Picture], CellFeatures]
