@@ -314,11 +314,13 @@ class Engine:
             least_score: of a proposal, 0 to 1. Places below are not looked at further.
 
         Raises:
-            InvalidInput: something among the examples is no Example.
+            InvalidInput: something among the examples is no Example, or ``least_score`` is not 0 to 1.
             ConfigurationError: this engine has no keys to compare, as one that is made of an aggregator.
             OutOfMemory, DeadlineExceeded: as ``segment``.
         """
         picture = _as_picture(picture)
+        if not 0 <= least_score <= 1:
+            raise InvalidInput(f"least_score must be 0 to 1, not {least_score}")
         for example in examples:
             if not isinstance(example, Example):
                 found = type(example).__name__

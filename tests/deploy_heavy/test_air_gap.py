@@ -60,8 +60,8 @@ def cut_off_machine(podman, packs, tmp_path_factory):
 def test_nothing_is_reached_from_there(cut_off_machine):
     """Else the others say nothing."""
     assert cut_off_machine.run("ip route") == ""
-    download = "import urllib.request as r; r.urlopen('http://192.0.2.1', timeout=5)"
-    assert "Network is unreachable" in cut_off_machine.run(f'python3 -c "{download}" 2>&1 || true')
+    # The kernel is asked for a way, and nothing is sent.
+    assert "Network is unreachable" in cut_off_machine.run("ip route get 192.0.2.1 2>&1 || true")
 
 
 def click_on(machine, click):

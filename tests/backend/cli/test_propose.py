@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from backend.cli.main import app
 from m2n2_engine.errors import DatasetError
+from m2n2_engine.proposals.confidence import LEAST_SCORE
 from m2n2_engine.tools.datasets.coco import describe_mask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -75,6 +76,10 @@ def test_the_other_images_of_a_folder_get_proposals(tmp_path, iou):
         assert iou(found.annToMask(annotation) > 0, draw(PLACES[name])[1]) > 0.9
         assert found.cats[annotation["category_id"]]["name"] == "ball"
         assert 0 < annotation["score"] <= 1
+
+
+def test_the_help_names_the_score_that_counts():
+    assert f"{LEAST_SCORE} unless given" in " ".join(run("propose", "--help").stdout.replace("│", "").split())
 
 
 def test_what_is_less_sure_than_asked_for_is_left_out(tmp_path):

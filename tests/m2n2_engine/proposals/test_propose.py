@@ -160,3 +160,9 @@ def test_an_example_is_checked(change, error, words):
     picture, (mask,) = draw((50, 50, RED))
     with pytest.raises(error, match=words):
         Example(**({"picture": picture, "mask": mask, "label": "ball"} | change))
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.5, float("nan")])
+def test_a_score_that_no_proposal_can_have(engine, score):
+    with pytest.raises(InvalidInput, match=f"least_score must be 0 to 1, not {score}"):
+        engine.propose(draw((100, 70, RED))[0], [give((50, 50, RED))], least_score=score)

@@ -11,9 +11,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from m2n2_engine.tools.evaluate.proposing.study import COUNTS, Outcome
+from m2n2_engine.proposals.confidence import LEAST_SCORE
+from m2n2_engine.tools.evaluate.proposing.study import COUNTS, LEAST_STUDIED, Outcome
 
-_SCORES = (0.03, 0.1, 0.2, 0.3, 0.5)
+_SCORES = (LEAST_STUDIED, LEAST_SCORE, 0.2, 0.3, 0.5)
 """Rows by score. Here: the least that is studied, that of ``Engine.propose``, and that of ``M2N2_PROPOSE_SCORE``."""
 
 

@@ -17,15 +17,14 @@ from tests.deploy_heavy.pages import KUBERNETES, RAY
 from tests.helpers.deploy.manifests import VERSIONS, check, find
 from tests.helpers.paths import ROOT
 
-KUBECTL = shutil.which("kubectl")
 CERTIFICATE = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout tls.key -out tls.crt"
-
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="there is no kubectl here; make deploy-test runs this with one")
 
 
 @pytest.fixture
 def follow(tmp_path):
     """Script -> what was sent. It runs beside a certificate, in a folder with this repository's manifests."""
+    kubectl = shutil.which("kubectl")
+    assert kubectl is not None, "make deploy-test installs kubectl"
     programs, sent = tmp_path / "bin", tmp_path / "sent"
     programs.mkdir()
     sent.touch()
@@ -35,7 +34,7 @@ def follow(tmp_path):
     stub.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.helpers.stand_ins.kubectl_stub "$@"\n')
     stub.chmod(0o755)
     environ = {
-        "KUBECTL": str(KUBECTL),
+        "KUBECTL": kubectl,
         "KUBECTL_SENT": str(sent),
         "PYTHONPATH": str(ROOT),
         "PATH": f"{programs}:{os.environ['PATH']}",
