@@ -74,7 +74,8 @@ def fit_box(frame: Frame, places: list[EdgeMap], scene: Scene) -> Step:
     if not mask.any():
         mask = (inside == inside.max()) & frame.inside
     if method.colour_band_cells:
-        mask = refine_border(mask, scene.appearance.image, [], scene.band_pixels, ~frame.inside)
+        image, difference = scene.appearance.image, scene.edge_difference
+        mask = refine_border(mask, image, [], scene.band_pixels, difference=difference, outside=~frame.inside)
     return Step(mask, (), (edge,))
 
 

@@ -231,8 +231,15 @@ def _refine(before: Mask, mask: Mask, marks: Sequence[Mark], positive: bool, sce
     if not scene.method.colour_band_cells:
         return mask
     discs = [Mark(mark.pixel, max(mark.radius, int(scene.click_radius)), mark.positive) for mark in marks]
-    refined = refine_border(mask, scene.appearance.image, discs, scene.band_pixels, scene.outside)
-    refined = np.where(grow(mask != before, scene.reach_pixels), refined, mask)
+    refined = refine_border(
+        mask,
+        scene.appearance.image,
+        discs,
+        scene.band_pixels,
+        difference=scene.edge_difference,
+        near=grow(mask != before, scene.reach_pixels),
+        outside=scene.outside,
+    )
     # Colours move the border of what has changed, and never back over the mask before.
     refined = before | refined if positive else before & refined
     for mark in marks:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from m2n2_engine.config import MethodConfig
+from m2n2_engine.method.colour_cut import measure_difference
 from m2n2_engine.method.edge_map import measure_sobel
 from m2n2_engine.method.regions import Regions, cut_regions
 from m2n2_engine.types import Image, Map, Mask
@@ -46,7 +47,7 @@ class Appearance:
 
     image: RGB uint8 (H, W, 3). lab: the same in 8-bit CIE Lab, float32. edges: (H, W) float32, change of Lab a pixel.
     mean_edge: of them, above 0. cells: (H, W), the cell of the grid that each pixel lies in, row-major. bins: (H, W),
-    each pixel's bin in a histogram of colours.
+    each pixel's bin in a histogram of colours. difference: mean squared difference of neighbours in RGB.
     """
 
     image: Image
@@ -55,6 +56,7 @@ class Appearance:
     mean_edge: float
     cells: npt.NDArray[np.int64]
     bins: npt.NDArray[np.int64]
+    difference: float
 
     @property
     def nbytes(self) -> int:
@@ -104,6 +106,11 @@ class Scene:
         return self.method.colour_band_cells * self.cell_pixels
 
     @property
+    def edge_difference(self) -> float:
+        """Squared difference of neighbours in RGB that makes it much cheaper for a border to run between them."""
+        return self.method.colour_edge_scale * self.appearance.difference
+
+    @property
     def reach_pixels(self) -> float:
         """How far from a change they may."""
         return self.method.colour_reach_cells * self.cell_pixels
@@ -133,7 +140,8 @@ def measure_appearance(image: Image, grid: tuple[int, int]) -> Appearance:
     channels = lab.astype(np.int64) * _BINS // 256
     bins = (channels[:, :, 0] * _BINS + channels[:, :, 1]) * _BINS + channels[:, :, 2]
     mean_edge = max(float(edges.mean()), 1e-3)
-    return Appearance(image, lab.astype(np.float32), edges, mean_edge, np.add.outer(row * grid[1], column), bins)
+    cells = np.add.outer(row * grid[1], column)
+    return Appearance(image, lab.astype(np.float32), edges, mean_edge, cells, bins, measure_difference(image))
 
 
 def weigh_colours(appearance: Appearance, one: Mask, other: Mask) -> Map:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from m2n2_engine.method.colour_cut import cut_by_level
+from m2n2_engine.method.colour_cut import cut_by_level, measure_difference
 from m2n2_engine.method.shapes import find_extent, reduce_mask
 from m2n2_engine.proposals.objects import Place, click_around, click_on, place_clicks
 from m2n2_engine.types import Box, Click, Deadline, Image, Map, Mask, OpenPicture, Slots
@@ -90,7 +90,7 @@ def _outline(place: Place, click: Click, asking: Asking) -> Mask:
     """The place ``(H, W)`` of the full size, its border on colours and the pixel under a click in it."""
     with asking.slots.computing():
         asking.deadline.check("outline an object")
-        refined = cut_by_level(place.level, asking.image, _SURE)
+        refined = cut_by_level(place.level, asking.image, _SURE, difference=measure_difference(asking.image))
     smooth = cv2.resize(refined.astype(np.float32), asking.size[::-1], interpolation=cv2.INTER_LINEAR)
     mask: Mask = smooth > _HALF
     mask[int(click.y), int(click.x)] = True
