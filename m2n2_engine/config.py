@@ -245,7 +245,7 @@ class MethodConfig:
     colour_reach_cells: float = 2.0
     """After a correction they move it only within this distance of what has changed, in grid cells. Here."""
 
-    colour_edge_scale: float = 0.4
+    colour_edge_scale: float = 0.5
     """Squared difference of neighbouring pixels, in means over the image, by which a border between them becomes
     cheaper by a factor of sqrt(e). GrabCut has 1. Here."""
 
