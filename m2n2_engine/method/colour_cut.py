@@ -69,12 +69,12 @@ def refine_border(
         outside: ``(H, W)``, pixels that are certainly no object.
     """
     labels = _label(mask, band_pixels)
-    if near is not None:
-        labels = np.where(near, labels, np.where(mask, cv2.GC_FGD, cv2.GC_BGD)).astype(np.uint8)
     if outside is not None:
         labels[outside] = cv2.GC_BGD
     for mark in marks:
         cv2.circle(labels, mark.pixel, mark.radius, cv2.GC_FGD if mark.positive else cv2.GC_BGD, cv2.FILLED)
+    if near is not None:  # last: marks elsewhere change nothing either
+        labels = np.where(near, labels, np.where(mask, cv2.GC_FGD, cv2.GC_BGD)).astype(np.uint8)
     return _cut(labels, image, mask, difference)
 
 

@@ -45,8 +45,9 @@ def test_nothing_changes_away_from_what_is_near(scene):
     image, truth = scene
     mask = np.roll(truth, 3, 1)
     near = np.broadcast_to(np.arange(80) < 40, truth.shape)
-    refined = refine(mask, image, near=near)
-    np.testing.assert_array_equal(refined, np.where(near, truth, mask))
+    for marks in ([], [Mark((62, 30), 6, True)]):
+        refined = refine(mask, image, marks, near=near)
+        np.testing.assert_array_equal(refined, np.where(near, truth, mask))
 
 
 def test_what_lies_far_away_in_the_picture_decides_nothing(scene):
