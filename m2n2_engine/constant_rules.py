@@ -24,6 +24,7 @@ POSITIVE_NAMES = frozenset(
         "window_sigmas",
         "region_colour_scale",
         "region_edge_scale",
+        "colour_edge_scale",
         "zoom_factor",
         "edge_levels",
         "box_side_seeds",

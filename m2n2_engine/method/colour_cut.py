@@ -31,7 +31,7 @@ _SEED = 0
 _LARGEST_STRIP = 200_000
 """Pixels that a part is made larger by at most before it is cut. Here: OpenCV needs some 200 bytes for each."""
 
-Mixture = npt.NDArray[np.float64]
+_Mixture = npt.NDArray[np.float64]
 """Of one side, ``(1, 65)``, as OpenCV keeps it."""
 
 _LIKELY, _CERTAIN = (cv2.GC_PR_FGD, cv2.GC_PR_BGD), (cv2.GC_FGD, cv2.GC_BGD)
@@ -63,8 +63,8 @@ def refine_border(
         marks: a later one counts where two overlap.
         band_pixels: only pixels within this distance of the border may change; where one side has too few pixels to
             learn from, none.
-        difference: squared, of neighbouring pixels, by which a border between them becomes cheaper by a factor of
-            sqrt(e).
+        difference: squared, of neighbouring pixels in RGB, by which a border between them becomes cheaper by a factor
+            of sqrt(e); 0 for an image of one colour.
         near: ``(H, W)``, the only pixels that may change; None for all.
         outside: ``(H, W)``, pixels that are certainly no object.
     """
@@ -122,7 +122,7 @@ def _frame(is_open: Mask) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _learn_colours(image: Image, is_object: Mask) -> tuple[Mixture, Mixture]:
+def _learn_colours(image: Image, is_object: Mask) -> tuple[_Mixture, _Mixture]:
     """OpenCV's mixtures of the background and of the object."""
     sides = (image[side] for side in (~is_object, is_object))
     samples = [pixels[:: -(-len(pixels) // _SAMPLE)] for pixels in sides]

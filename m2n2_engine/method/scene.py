@@ -107,7 +107,8 @@ class Scene:
 
     @property
     def edge_difference(self) -> float:
-        """Squared difference of neighbours in RGB that makes it much cheaper for a border to run between them."""
+        """Squared difference of neighbours in RGB by which a border between them becomes cheaper by a factor of
+        sqrt(e)."""
         return self.method.colour_edge_scale * self.appearance.difference
 
     @property

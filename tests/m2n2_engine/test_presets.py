@@ -106,6 +106,7 @@ def test_changes_that_cannot_be(text, message):
 NO_CONSTANTS = [
     ("temperature", 0, "temperature=0 cannot be used: it must be a number above 0"),
     ("temperature", -1, "temperature=-1 cannot be used: it must be a number above 0"),
+    ("colour_edge_scale", 0, "colour_edge_scale=0 cannot be used: it must be a number above 0"),
     ("temperature", math.nan, "temperature=nan cannot be used: it must be a number above 0"),
     ("temperature", "0.65", "temperature=0.65 cannot be used: it must be a number above 0"),
     ("key_sharpness", -8.0, "key_sharpness=-8.0 cannot be used: it must be a number that is not negative, or none"),

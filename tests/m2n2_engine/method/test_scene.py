@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from m2n2_engine.method.colour_cut import measure_difference
 from m2n2_engine.method.scene import measure_appearance, weigh_cells, weigh_colours
 
 STRONGEST = 3.0
@@ -32,6 +33,12 @@ def test_edges_are_where_colours_change(appearance):
     assert appearance.edges[:, :6].max() == appearance.edges[:, 14:].max() == 0
     assert appearance.mean_edge == pytest.approx(appearance.edges.mean())
     assert appearance.nbytes > appearance.image.nbytes + appearance.edges.nbytes
+
+
+def test_the_scale_of_a_border_s_edges_is_in_means_over_the_image(make_scene):
+    one, half = make_scene(colour_edge_scale=1.0), make_scene(colour_edge_scale=0.5)
+    assert one.edge_difference == measure_difference(one.appearance.image) > 0
+    assert half.edge_difference == one.edge_difference / 2
 
 
 def test_an_image_without_edges_has_a_mean_to_divide_by():
